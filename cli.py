@@ -1,0 +1,425 @@
+"""The command line: parse, call, report."""
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dreamreel.pipeline.errors import UserError
+
+if TYPE_CHECKING:  # these bring torch, which `dreamreel --help` does without
+    from fractions import Fraction
+
+    from dreamreel.pipeline.render import Output, Progress, Report
+    from dreamreel.pipeline.settings import Settings
+
+app = typer.Typer(
+    name="dreamreel",
+    help="The DeepDream studio for moving pictures.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Out = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="OUT", help="The file to write.")
+]
+Presets = Annotated[
+    list[str] | None,
+    typer.Option("--preset", metavar="P", help="A look by name, or a TOML file. Repeatable."),
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Any setting, its value in TOML's syntax. Repeatable."
+    ),
+]
+NetworkName = Annotated[
+    str | None, typer.Option("--network", metavar="N", help="The network that dreams.")
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option("--weights", metavar="F", help="Its weights: a .safetensors or .pth file."),
+]
+Precision = Annotated[
+    str | None, typer.Option("--precision", help="auto, bfloat16 or float32.", metavar="P")
+]
+Width = Annotated[
+    int | None,
+    typer.Option("--width", metavar="W", help="Width of the result; the shape is kept."),
+]
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="D", help="auto, cpu, cuda, cuda:1 or mps.")
+]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="S", help="Of all randomness.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the output if it is there already.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but the output's path.")]
+
+
+@app.callback(invoke_without_command=True)
+def about(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """The DeepDream studio for moving pictures."""
+    if version:
+        from importlib.metadata import version as installed
+
+        print(f"dreamreel {installed('dreamreel')}")
+        raise typer.Exit
+
+
+@app.command()
+def video(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="The video to dream.")],
+    output: Out = None,
+    frames: Annotated[
+        str | None,
+        typer.Option(metavar="A:B", help="Only frames A up to, but without, B; the first is 0."),
+    ] = None,
+    still: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Only the frame at TIME (2.5 or 1:02.5), as a picture."),
+    ] = None,
+    preset: Presets = None,
+    set_: Sets = None,
+    network: NetworkName = None,
+    weights: Weights = None,
+    precision: Precision = None,
+    width: Width = None,
+    device: Device = None,
+    seed: Seed = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Dream a video: the dream flows with what moves; sound, rate and colours stay.
+
+    Without -o the result is IN-dream.mp4, beside IN.
+    """
+    settings = _settings(preset, set_, network, weights, precision, width, device, seed)
+    span = parse_span(frames)
+    if still is not None:
+        seconds = parse_time(still)
+        out = _output(output, source.with_name(f"{source.stem}-dream.png"), overwrite)
+        from dreamreel.pipeline.render import render_still
+
+        print(render_still(source, out, settings, seconds))
+        return
+    out = _output(output, source.with_name(f"{source.stem}-dream.mp4"), overwrite)
+    from dreamreel.pipeline.render import render_video
+
+    with terminal("frames", quiet) as report:
+        path = render_video(source, out, settings, span, report)
+    print(path)
+
+
+@app.command()
+def zoom(
+    photo: Annotated[
+        Path | None, typer.Argument(metavar="[PHOTO]", help="Where it begins; else noise.")
+    ] = None,
+    output: Out = None,
+    seconds: Annotated[float, typer.Option(help="How long it lasts.", metavar="S")] = 10,
+    fps: Annotated[
+        str, typer.Option(help="Frames a second: 30, 23.976 or 30000/1001.", metavar="R")
+    ] = "30",
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="WxH", help="The canvas, to which a photo is cropped."),
+    ] = None,
+    preset: Presets = None,
+    set_: Sets = None,
+    network: NetworkName = None,
+    weights: Weights = None,
+    precision: Precision = None,
+    width: Width = None,
+    device: Device = None,
+    seed: Seed = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Zoom and dream without end, into a photo or out of noise.
+
+    Without -o the result is PHOTO-zoom.mp4, beside PHOTO, or zoom.mp4.
+    """
+    settings = _settings(preset, set_, network, weights, precision, width, device, seed)
+    rate, canvas = parse_rate(fps), parse_size(size)
+    if not 0 < seconds <= 86_400:
+        raise UserError(f"--seconds {seconds:g} is no length; more than 0, at most 86400")
+    usual = photo.with_name(f"{photo.stem}-zoom.mp4") if photo else Path("zoom.mp4")
+    out = _output(output, usual, overwrite)
+    from dreamreel.pipeline.render import render_zoom
+
+    with terminal("frames", quiet) as report:
+        path = render_zoom(photo, out, settings, seconds, rate, canvas, report)
+    print(path)
+
+
+@app.command()
+def image(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="The picture to dream.")],
+    output: Out = None,
+    preset: Presets = None,
+    set_: Sets = None,
+    network: NetworkName = None,
+    weights: Weights = None,
+    precision: Precision = None,
+    width: Width = None,
+    device: Device = None,
+    seed: Seed = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Dream a picture, upright as its EXIF says, its transparency kept.
+
+    Without -o the result is IN-dream, beside IN, in the same format.
+    """
+    settings = _settings(preset, set_, network, weights, precision, width, device, seed)
+    out = _output(output, source.with_stem(f"{source.stem}-dream"), overwrite)
+    from dreamreel.pipeline.render import render_image
+
+    with terminal("steps", quiet) as report:
+        path = render_image(source, out, settings, report)
+    print(path)
+
+
+@app.command()
+def networks() -> None:
+    """List the networks that can dream."""
+    from dreamreel.pipeline.networks import network_names
+
+    _print_table([(name, about) for name, about in network_names().items()])
+
+
+@app.command()
+def layers(network: Annotated[str, typer.Argument(metavar="NETWORK")]) -> None:
+    """List a network's layers: channels, and the stride and receptive field in pixels.
+
+    The one marked * is dreamed where no other is asked for.
+    """
+    from dreamreel.pipeline.networks import favourite_layer, network_layers
+
+    favourite = favourite_layer(network)
+    rows = [("layer", "channels", "stride", "receptive field")]
+    for layer in network_layers(network):
+        name = f"{layer.name} *" if layer.name == favourite else layer.name
+        whole = layer.field.receptive is None
+        stride, sees = ("", "whole picture") if whole else (
+            str(layer.field.stride), str(layer.field.receptive)
+        )  # fmt: skip
+        rows.append((name, str(layer.channels), stride, sees))
+    _print_table(rows)
+
+
+@app.command()
+def presets(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One, whole.")] = None,
+) -> None:
+    """List the presets, or print one whole: every setting with its value and meaning."""
+    from dreamreel.pipeline.presets import load_preset, preset_names
+    from dreamreel.pipeline.settings import to_toml
+
+    if name is None:
+        _print_table([(one, load_preset(one).description) for one in preset_names()])
+        return
+    preset = load_preset(name)
+    print(f"# {preset.name}: {preset.description}\n{to_toml(preset.settings())}", end="")
+
+
+@app.command()
+def bench(
+    json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    repeats: Annotated[int, typer.Option(help="Interleaved repeats.", metavar="N")] = 7,
+) -> None:
+    """Measure speed and memory on this machine: medians of interleaved repeats."""
+    from json import dumps
+
+    from dreamreel.pipeline.bench import bench as measure
+    from dreamreel.pipeline.bench import describe
+
+    if repeats < 1:
+        raise UserError(f"--repeats {repeats}: at least 1")
+    figures = measure(repeats, lambda line: print(line, file=sys.stderr, flush=True))
+    print(dumps(figures, indent=2) if json else describe(figures))
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line and exit code 2."""
+    usage_error = typer.BadParameter.__base__
+    assert usage_error is not None
+    signal.signal(signal.SIGTERM, _end_like_an_interrupt)
+    try:
+        result = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+    except UserError as error:
+        _fail(str(error))
+    except usage_error as error:
+        _fail(" ".join(error.format_message().split()))  # type: ignore[attr-defined]
+    except ImportError as error:
+        if "libGL" not in str(error) and "libgthread" not in str(error):
+            raise
+        _fail(
+            f"OpenCV cannot be loaded ({error}); install the library (Debian, Ubuntu: "
+            "apt install libgl1 libglib2.0-0), or pip install opencv-python-headless instead"
+        )
+    except (KeyboardInterrupt, typer.Abort):
+        result = 130
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+def parse_span(text: str | None) -> tuple[int, int | None]:
+    """`A:B`, `A:` or `:B` as (first, one past the last)."""
+    if text is None:
+        return 0, None
+    first, colon, last = text.partition(":")
+    try:
+        start, stop = int(first or 0), int(last) if last else None
+    except ValueError:
+        colon = ""
+        start, stop = 0, None
+    if not colon or start < 0 or (stop is not None and stop <= start):
+        raise UserError(f"--frames {text!r} is no span; 0:48 is the first 48 frames")
+    return start, stop
+
+
+def parse_time(text: str) -> float:
+    """`2.5`, `2.5s`, `1:02.5` or `1:00:02.5` in seconds."""
+    try:
+        parts = [float(part) for part in text.removesuffix("s").split(":")]
+    except ValueError:
+        parts = []
+    if not 1 <= len(parts) <= 3 or not all(0 <= part < 1e9 for part in parts):
+        raise UserError(f"--still {text!r} is no time; 2.5 and 1:02.5 are")
+    return sum(part * 60**power for power, part in enumerate(reversed(parts)))
+
+
+def parse_rate(text: str) -> "Fraction":
+    """`30`, `23.976` or `30000/1001` as an exact rate."""
+    from fractions import Fraction
+
+    from dreamreel.pipeline.video import snap_rate
+
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 1 <= rate <= 1000:
+        raise UserError(f"--fps {text!r} is no rate; 30, 23.976 and 30000/1001 are")
+    return snap_rate(rate)
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """`640x360` as (height, width)."""
+    if text is None:
+        return None
+    width, x, height = text.lower().partition("x")
+    if not (x and width.isdecimal() and height.isdecimal()):
+        raise UserError(f"--size {text!r} is no size; 640x360 is")
+    if not all(16 <= int(side) <= 32768 for side in (width, height)):
+        raise UserError(f"--size {text!r}: each side is 16 to 32768 pixels")
+    return int(height), int(width)
+
+
+@contextmanager
+def terminal(unit: str, quiet: bool) -> Iterator["Report"]:
+    """Progress on the terminal: a bar, or now and then a line where that is no terminal."""
+    from rich.console import Console
+
+    from dreamreel.pipeline.render import Report
+
+    console = Console(stderr=True, quiet=quiet)
+
+    def tell(line: str) -> None:
+        console.print(f"note: {line}", style="yellow", markup=False, highlight=False,
+                      soft_wrap=True)  # fmt: skip
+
+    show = _bar(console, unit) if console.is_terminal and not quiet else _lines(console, unit)
+    with show as on_progress:
+        yield Report(on_progress, tell)
+
+
+@contextmanager
+def _bar(console: Any, unit: str) -> Iterator[Any]:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn(unit + "  {task.fields[rate]}"),
+               TimeRemainingColumn(elapsed_when_finished=True))  # fmt: skip
+    with Bars(*columns, console=console) as bars:
+        task = bars.add_task("", total=None, rate="")
+        began = time.monotonic()
+
+        def on_progress(progress: "Progress") -> None:
+            rate = progress.done / max(1e-9, time.monotonic() - began)
+            bars.update(task, completed=progress.done, total=progress.total,
+                        rate=f"{rate:.1f}/s")  # fmt: skip
+
+        yield on_progress
+
+
+@contextmanager
+def _lines(console: Any, unit: str, every: float = 5.0) -> Iterator[Any]:
+    began = last = time.monotonic()
+
+    def on_progress(progress: "Progress") -> None:
+        nonlocal last
+        now = time.monotonic()
+        finished = progress.done == progress.total
+        if now - last < every and not finished:
+            return
+        last = now
+        rate = progress.done / max(1e-9, now - began)
+        left = ""
+        if progress.total is not None and not finished:
+            minutes, seconds = divmod(round((progress.total - progress.done) / rate), 60)
+            left = f", {minutes}:{seconds:02} left"
+        total = "" if progress.total is None else f"/{progress.total}"
+        console.print(f"{progress.done}{total} {unit}, {rate:.1f}/s{left}", highlight=False)
+
+    yield on_progress
+
+
+def _settings(presets: list[str] | None, assignments: list[str] | None, network: str | None,
+              weights: Path | None, precision: str | None, width: int | None,
+              device: str | None, seed: int | None) -> "Settings":  # fmt: skip
+    """Defaults, then presets, then files, then `--set`, then the flags of their own."""
+    from dreamreel.pipeline.presets import merge_presets
+    from dreamreel.pipeline.settings import build, parse_assignment
+
+    named = {"network": network, "weights": weights, "precision": precision, "width": width,
+             "device": device, "seed": seed}  # fmt: skip
+    flags = [(f"--{name}", {name: value}) for name, value in named.items() if value is not None]
+    sets = [("--set", parse_assignment(text)) for text in assignments or []]
+    return build(*merge_presets(presets or []), *sets, *flags)
+
+
+def _output(given: Path | None, usual: Path, overwrite: bool) -> "Output":
+    from dreamreel.pipeline.render import Output
+
+    return Output(given if given is not None else usual, overwrite)
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+
+
+def _end_like_an_interrupt(number: int, frame: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
+def _fail(message: str) -> None:
+    print(f"dreamreel: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,14 @@
+"""Dreamreel's rooms. A module imports only from the floors below its own:
+
+0 errors, images, flow, shots, layers, kernels, architectures, networks, video
+1 settings, objectives
+2 presets, camera, dream
+3 animate
+4 render, bench
+"""
+
+import os
+
+# Decoders answer through exceptions and results; on the terminal only the command line speaks.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")

@@ -1,0 +1,122 @@
+"""DeepDream on one image: octaves of gradient ascent (Mordvintsev et al., Inceptionism, 2015)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.images import blur, resize
+from dreamreel.pipeline.networks import Network
+from dreamreel.pipeline.objectives import OBJECTIVES, Objective
+from dreamreel.pipeline.settings import Dream
+
+TINY = 1e-30  # keeps a gradient of nothing at nothing
+
+
+@dataclass(frozen=True)
+class Ascent:
+    """How far to climb: steps in an octave, their size, and where they count for more.
+
+    `gain` multiplies the steps, everywhere or, as (1, 1, H, W), place by place.
+    """
+
+    steps: int
+    step_size: float  # mean change of a step, in levels of 255
+    gain: Tensor | float = 1.0
+
+
+def dream(
+    image: Tensor,
+    network: Network,
+    settings: Dream,
+    ascent: Ascent,
+    *,
+    seed: int = 0,
+    frame: int = 0,
+    on_step: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """`image` (1, 3, H, W) in [0, 1], dreamed; the same shape and range, float32.
+
+    From the coarsest octave to the image itself: only the detail, what the dream added, passes
+    from scale to scale. Equal arguments on one machine give equal bytes. `on_step` is called
+    after each step.
+    """
+    weights = settings.layers or network.default_layers()
+    dreamed, detail = image, torch.zeros_like(image[:, :, :1, :1])
+    for octave, size in enumerate(octave_sizes(image.shape[2:], network, settings)):
+        base = resize(image, size)
+        gain = resize(ascent.gain, size) if isinstance(ascent.gain, Tensor) else ascent.gain
+        dreamed = (base + resize(detail, size)).clamp(0, 1)
+        for step in range(ascent.steps):
+            shift = jitter(settings.jitter, size, (seed, frame, octave, step))
+            gradient = settled_gradient(dreamed, network, weights, settings, shift)
+            dreamed = (dreamed + ascent.step_size / 255 * gain * gradient).clamp(0, 1)
+            on_step()
+        detail = dreamed - base
+    return dreamed
+
+
+def octave_sizes(size: Sequence[int], network: Network, settings: Dream) -> list[tuple[int, int]]:
+    """(height, width) of each octave of an image of `size`, coarsest first, its own last.
+
+    Octaves below the network's smallest sensible side are left out. Raises UserError where the
+    image itself is too small for the network to see.
+    """
+    layers = settings.layers or network.default_layers()
+    height, width = size
+    if not network.runs_at((height, width), layers):
+        side = network.smallest_side(layers)
+        raise UserError(
+            f"a picture of {width}x{height} is too small for {network.name} at "
+            f"{', '.join(layers)}: {side}x{side} works, or a layer further down"
+        )
+    scales = [settings.octave_scale**octave for octave in reversed(range(settings.octaves))]
+    sizes = [(round(height / scale), round(width / scale)) for scale in scales]
+    smallest = network.smallest_side(layers)
+    return [size for size in sizes[:-1] if min(size) >= smallest] + [(height, width)]
+
+
+def settled_gradient(image: Tensor, network: Network, weights: Mapping[str, float],
+                     settings: Dream, shift: tuple[int, int]) -> Tensor:  # fmt: skip
+    """The direction in which to change `image` (1, 3, H, W): of mean size 1 (or std 1).
+
+    The image is rolled by `shift` while the network looks. Each layer's gradient is brought to
+    equal scale before the layers are weighed, so that their weights mean what they say.
+    """
+    rolled = image.roll(shift, (2, 3)).requires_grad_(True)
+    gradient = layer_gradients(rolled, network, weights, OBJECTIVES["l2"])
+    gradient = gradient.roll((-shift[0], -shift[1]), (2, 3))
+    gradient = blur(gradient, settings.smoothing)
+    return gradient / scale_of(gradient, settings.normalise)
+
+
+def layer_gradients(image: Tensor, network: Network, weights: Mapping[str, float],
+                    objective: Objective) -> Tensor:  # fmt: skip
+    """The weighted sum of each layer's gradient with respect to `image`, each of mean size 1."""
+    active = {name: weight for name, weight in weights.items() if weight != 0}
+    activations = network.activations(image, active)
+    total = torch.zeros_like(image)
+    for left, (name, weight) in zip(reversed(range(len(active))), active.items(), strict=True):
+        (gradient,) = torch.autograd.grad(
+            objective(activations[name]), image, retain_graph=left > 0
+        )
+        total += gradient * (weight / scale_of(gradient, "mean"))
+    return total
+
+
+def scale_of(gradient: Tensor, by: str) -> Tensor:
+    """The size of `gradient`: its mean absolute value, or its standard deviation."""
+    size = gradient.std() if by == "std" else gradient.abs().mean()
+    return size.clamp_min(TINY)
+
+
+def jitter(largest: int, size: tuple[int, int], key: tuple[int, int, int, int]) -> tuple[int, int]:
+    """A random shift (down, right) of up to `largest` pixels either way, from `key` alone:
+    (seed, frame, octave, step)."""
+    random = np.random.default_rng(key)
+    reach = [min(largest, side // 2) for side in size]
+    down, right = (int(random.integers(-most, most + 1)) for most in reach)
+    return down, right

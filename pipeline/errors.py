@@ -1,0 +1,22 @@
+"""One clear line for a mistake that the user can mend."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """Something the user can mend: says what was given and what would work, in one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'a' or 'b'?` from the known names closest to `word`, or nothing."""
+    by_lowercase = {name.lower(): name for name in known}
+    close = get_close_matches(word.lower(), by_lowercase, n=3, cutoff=0.6)
+    if not close:
+        close = [name for name in by_lowercase if word and word.lower() in name][:3]
+    if not close:
+        return ""
+    return "; did you mean " + " or ".join(repr(by_lowercase[name]) for name in close) + "?"

@@ -1,0 +1,157 @@
+"""The image convention, and the bridges to files and to OpenCV.
+
+An image is a float32 RGB tensor of shape (1, 3, H, W), in [0, 1], channels last in memory.
+A frame is OpenCV's: a uint8 BGR array of shape (H, W, 3).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dreamreel.pipeline.errors import UserError
+
+Frame = NDArray[np.uint8]
+
+JPEG = {".jpg", ".jpeg", ".jpe", ".jfif"}
+KEEPS_ALPHA = {".png", ".apng", ".webp", ".tif", ".tiff", ".avif", ".tga", ".jp2", ".ico", ".gif"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A still: its image, and its alpha (H, W) in [0, 1] where it has one."""
+
+    image: Tensor
+    alpha: Tensor | None = None
+
+
+def to_image(frame: Frame, device: torch.device) -> Tensor:
+    """A frame (H, W, 3), uint8 BGR, as an image (1, 3, H, W), float32 RGB in [0, 1]."""
+    pixels = torch.from_numpy(frame).to(device)
+    image = pixels.flip(-1).permute(2, 0, 1)[None].float().div_(255)
+    return image.contiguous(memory_format=torch.channels_last)
+
+
+def to_frame(image: Tensor) -> Frame:
+    """An image (1, 3, H, W) as a frame (H, W, 3), uint8 BGR, rounded to the nearest level."""
+    pixels = image[0].mul(255).round_().clamp_(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(pixels.permute(1, 2, 0).flip(-1).cpu().numpy())
+
+
+def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """`image` (1, C, H, W) at `size` (height, width); shrinking is anti-aliased."""
+    if tuple(image.shape[2:]) == size:
+        return image
+    shrinks = size[0] < image.shape[2] or size[1] < image.shape[3]
+    resized = F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=shrinks)
+    return resized.contiguous(memory_format=torch.channels_last)
+
+
+def blur(image: Tensor, sigma: float) -> Tensor:
+    """`image` (1, C, H, W) under a Gaussian of `sigma` pixels, edges reflected."""
+    radius = min(max(1, round(3 * sigma)), min(image.shape[2:]) - 1)
+    if sigma <= 0 or radius < 1:
+        return image
+    at = torch.arange(-radius, radius + 1, device=image.device, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (at / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).expand(image.shape[1], 1, -1)
+    padded = F.pad(image, (radius, radius, radius, radius), mode="reflect")
+    across = F.conv2d(padded, kernel[:, :, None, :], groups=image.shape[1])
+    return F.conv2d(across, kernel[:, :, :, None], groups=image.shape[1])
+
+
+def fitted_size(height: int, width: int, new_width: int | None) -> tuple[int, int]:
+    """(height, width) at `new_width`, keeping the shape; unchanged where none is asked for."""
+    if new_width is None:
+        return height, width
+    return max(1, round(height * new_width / width)), new_width
+
+
+def crop_to(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """`image` scaled to cover `size` (height, width), then cropped to it about the centre."""
+    height, width = size
+    scale = max(height / image.shape[2], width / image.shape[3])
+    covering = (
+        max(height, round(image.shape[2] * scale)),
+        max(width, round(image.shape[3] * scale)),
+    )
+    image = resize(image, covering)
+    top, left = (covering[0] - height) // 2, (covering[1] - width) // 2
+    return image[:, :, top : top + height, left : left + width].contiguous(
+        memory_format=torch.channels_last
+    )
+
+
+def load_picture(path: Path, device: torch.device) -> Picture:
+    """The still at `path`, upright as its EXIF orientation says, with its alpha.
+
+    Of an animation, the first picture. Raises UserError where the file is no picture.
+    """
+    try:
+        pixels = _read_pixels(path)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UserError(f"{path} is no picture that can be read ({error})") from error
+    levels = 65535 if pixels.dtype == np.uint16 else 255
+    tensor = torch.from_numpy(pixels.astype(np.float32) / levels).to(device)
+    image = tensor[:, :, :3].permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
+    alpha = tensor[:, :, 3] if bool((tensor[:, :, 3] < 1).any()) else None
+    return Picture(image, alpha)
+
+
+def _read_pixels(path: Path) -> NDArray[Any]:
+    """The pixels at `path` as RGBA (H, W, 4), uint8, or uint16 where a grey file has 16 bits."""
+    import imageio.v3 as imageio
+
+    with imageio.imopen(path, "r", plugin="pillow") as file:
+        mode = file.metadata(index=0, exclude_applied=False).get("mode", "RGB")
+        if mode.startswith("I"):
+            grey = file.read(index=0, rotate=True)
+            grey = np.clip(grey, 0, 65535).astype(np.uint16)
+            return np.dstack([grey, grey, grey, np.full_like(grey, 65535)])
+        if mode in ("RGB", "CMYK", "YCbCr", "LAB", "HSV"):
+            rgb = file.read(index=0, rotate=True, mode="RGB")
+            return np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)])
+        return np.asarray(file.read(index=0, rotate=True, mode="RGBA"))
+
+
+def save_picture(path: Path, picture: Picture) -> None:
+    """Write `picture` to `path` in the format of its ending; whole, or not at all."""
+    import imageio.v3 as imageio
+
+    pixels = picture.image[0].mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
+    if picture.alpha is not None and path.suffix.lower() in KEEPS_ALPHA:
+        alpha = picture.alpha.mul(255).round().byte().cpu().numpy()
+        pixels = np.dstack([pixels, alpha])
+    options = {"quality": 95, "subsampling": 0} if path.suffix.lower() in JPEG else {}
+    partial = partial_path(path)
+    try:
+        imageio.imwrite(partial, np.ascontiguousarray(pixels), plugin="pillow", **options)
+        partial.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} could not be written ({error})") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_picture_name(path: Path) -> None:
+    """Raise UserError unless `path` ends as a format that can be written does."""
+    from PIL import Image
+
+    Image.init()
+    writable = {ending for ending, name in Image.registered_extensions().items()
+                if name in Image.SAVE and name not in ("PDF", "MPEG", "HDF5", "GRIB", "BUFR")}
+    if path.suffix.lower() not in writable:
+        given = f"ends in {path.suffix}" if path.suffix else "has no ending"
+        raise UserError(f"{path} {given}; .png, .jpg, .webp, .tif or .avif would work")
+
+
+def partial_path(path: Path) -> Path:
+    """The hidden name beside `path` under which it is written until it is whole."""
+    import os
+
+    return path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")

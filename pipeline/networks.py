@@ -1,0 +1,430 @@
+"""Frozen networks with named layers: our own, Caffe's GoogLeNet, and torchvision's."""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from dreamreel.pipeline.architectures import BvlcGoogLeNet, DreamNet
+from dreamreel.pipeline.errors import UserError, nearest
+from dreamreel.pipeline.kernels import StridedStem, StripedMaxPool, suits_strided_stem
+from dreamreel.pipeline.layers import Anatomy, Layer, dissect
+
+BUNDLED_WEIGHTS = Path(__file__).resolve().parent / "dreamnet.safetensors"
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+MINUS_ONE_TO_ONE = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+# Families of torchvision's that see in patches, not by convolution.
+NOT_CONVOLUTIONAL = ("vit_", "swin", "maxvit")
+FAVOURITE_LAYERS = {
+    "googlenet": "inception4c",
+    "inception_v3": "Mixed_6b",
+    "vgg16": "features.22",
+    "vgg19": "features.26",
+    "squeezenet1_1": "features.7",
+}
+
+State = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How a network is built, what it expects of its input, and where its weights are.
+
+    `mean` and `std` are of its input's channels in [0, 1]; `swapped` where they are BGR.
+    `fetch` gives its own weights, or raises UserError.
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    about: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fetch: Callable[[], State]
+    swapped: bool = False
+    favourite: str | None = None  # the layer dreamed where none is asked for
+
+
+class Normalise(nn.Module):
+    """An image in [0, 1] as a network wants it; float32."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.swapped = architecture.swapped
+        self.register_buffer("scale", 1 / torch.tensor(architecture.std).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(architecture.mean).view(1, 3, 1, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """`image` (1, 3, H, W), RGB, less the mean, over the std, in the network's order."""
+        if self.swapped:
+            image = image.flip(1)
+        return (image - self.get_buffer("mean")) * self.get_buffer("scale")
+
+
+class Network:
+    """A frozen network. Dreams ask it for `activations`; it computes no deeper than it must."""
+
+    def __init__(self, architecture: Architecture, module: nn.Module, anatomy: Anatomy,
+                 device: torch.device, precision: torch.dtype, missing: frozenset[str]) -> None:  # fmt: skip
+        self.name = architecture.name
+        self.device = device
+        self.precision = precision
+        self.layers = anatomy.layers
+        self._architecture = architecture
+        self._missing = missing
+        self._normalise = Normalise(architecture).to(device)
+        self._module = module
+        self._smallest: dict[frozenset[str], int] = {}
+
+    def activations(self, image: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+        """The activations of the layers `names`, of shape (1, C, h, w), for `image`
+        (1, 3, H, W) in [0, 1]; in the network's precision."""
+        wanted = set(names)
+        found: dict[str, Tensor] = {}
+
+        def keep(name: str) -> Callable[..., Tensor]:
+            def hook(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+                found[name] = output
+                if found.keys() == wanted:
+                    raise _AllFound
+                return output.clone()  # what follows may write into it
+
+            return hook
+
+        handles = [self._module.get_submodule(name).register_forward_hook(keep(name))
+                   for name in wanted]
+        try:
+            with self._autocast():
+                self._run(self._normalise(image), wanted)
+        except _AllFound:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        return found
+
+    def check(self, names: Iterable[str]) -> None:
+        """Raise UserError unless every layer of `names` exists and has its weights."""
+        for name in names:
+            if name not in self.layers:
+                close = nearest(name, self.layers)
+                more = close or f"; dreamreel layers {self.name} lists them"
+                raise UserError(f"{self.name} has no layer {name!r}{more}")
+            bare = [part for part in self.layers[name].needs if part in self._missing]
+            if bare:
+                raise UserError(
+                    f"the weights given do not reach layer {name!r} of {self.name}: "
+                    f"nothing for {bare[0]!r}"
+                )
+
+    def default_layers(self) -> dict[str, float]:
+        """The layer that is dreamed where none is asked for, with its weight."""
+        return {_favourite(self._architecture, self.layers): 1.0}
+
+    def smallest_side(self, names: Iterable[str]) -> int:
+        """The shortest side, in pixels, of a picture worth dreaming: at least four places of
+        the coarsest layer in `names`, and enough for the network to run at all."""
+        wanted = frozenset(names)
+        if wanted not in self._smallest:
+            side = 4 * max(self.layers[name].field.stride for name in wanted)
+            while not self.runs_at((side, side), wanted):
+                side += 8
+            self._smallest[wanted] = side
+        return self._smallest[wanted]
+
+    def runs_at(self, size: tuple[int, int], names: Iterable[str]) -> bool:
+        """Whether a picture of `size` (height, width) reaches the layers `names` at all."""
+        return _runs_at(self._architecture, size, frozenset(names))
+
+    def _run(self, image: Tensor, wanted: set[str]) -> None:
+        if isinstance(self._module, DreamNet):
+            self._module(image, wanted)
+        else:
+            self._module(image)
+
+    def _autocast(self) -> Any:
+        if self.precision == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.precision)
+
+
+class _AllFound(Exception):
+    """Raised inside a forward pass when there is nothing left to compute."""
+
+
+def load_network(name: str, weights: Path | None = None, device: str = "auto",
+                 precision: str = "auto") -> Network:  # fmt: skip
+    """The network called `name` with its own weights, or those in the file `weights`.
+
+    Raises UserError for an unknown network or device, and for weights that cannot be had.
+    """
+    architecture = find_architecture(name)
+    on = find_device(device)
+    state = read_weights(weights) if weights is not None else architecture.fetch()
+    anatomy = _anatomy(name)
+    module, missing = _fill(architecture, state, weights)
+    kept = _fold_batch_norms(module, anatomy, missing)
+    _speed_up(module)
+    dtype = find_precision(precision, on)
+    kept.requires_grad_(False).to(on, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for part in kept.modules():
+        if isinstance(part, nn.Conv2d | nn.Linear | StridedStem):
+            part.to(dtype)  # once, rather than by autocast at every step
+    return Network(architecture, kept, anatomy, on, dtype, missing)
+
+
+def network_names() -> dict[str, str]:
+    """Every network's name and a line about it, ours first."""
+    ours = {name: NETWORKS[name]().about for name in NETWORKS}
+    return ours | {name: "torchvision" for name in _torchvision_names()}
+
+
+def network_layers(name: str) -> list[Layer]:
+    """The layers of the network called `name`, in the order of computing; needs no weights."""
+    return list(_anatomy(name).layers.values())
+
+
+def favourite_layer(name: str) -> str:
+    """The layer of the network called `name` that is dreamed where none is asked for."""
+    return _favourite(find_architecture(name), _anatomy(name).layers)
+
+
+def find_architecture(name: str) -> Architecture:
+    """The architecture called `name`. Raises UserError, with the nearest, for an unknown one."""
+    if name in NETWORKS:
+        return NETWORKS[name]()
+    known = _torchvision_names()
+    if name not in known:
+        if name.startswith(NOT_CONVOLUTIONAL):
+            raise UserError(f"{name} sees in patches; Dreamreel dreams with convolutional networks")
+        close = nearest(name, [*NETWORKS, *known])
+        raise UserError(f"unknown network {name!r}{close or '; dreamreel networks lists them'}")
+    return _torchvision(name)
+
+
+def find_device(name: str) -> torch.device:
+    """The device called `name`; `auto` is the first of CUDA, Apple's MPS and the CPU there is.
+
+    Raises UserError where there is no such device.
+    """
+    has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if has[kind]))
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"unknown device {name!r}; auto, cpu, cuda, cuda:1, mps work") from None
+    there = [kind for kind in has if has[kind]]
+    beyond = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
+    if not has.get(device.type) or beyond:
+        raise UserError(f"there is no device {name!r} here; there is {', '.join(there)}")
+    return device
+
+
+def find_precision(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of `name`; `auto` is bfloat16 where `device` computes in it, else float32."""
+    if name != "auto":
+        return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]
+    return torch.bfloat16 if has_bfloat16(device) else torch.float32
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether `device` multiplies bfloat16 in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu":
+        return False
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:  # neither Windows nor macOS says it in one place
+        return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+    words = set(next((line for line in flags.splitlines()
+                      if line.startswith(("flags", "Features"))), "").split())
+    return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def read_weights(path: Path) -> State:
+    """The tensors in `path` by name: safetensors, or a PyTorch file of nothing but weights.
+
+    Raises UserError where the file is missing, of another kind, or holds more than weights.
+    """
+    import pickle
+
+    if not path.is_file():
+        raise UserError(f"there is no weights file {path}")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        if path.suffix in (".pth", ".pt"):
+            return _only_tensors(torch.load(path, map_location="cpu", weights_only=True), path)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path} holds more than weights, and loading that could run code; "
+            "save its state_dict() instead"
+        ) from error
+    except Exception as error:  # what a broken file raises is not documented
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} cannot be read as weights ({reason})") from error
+    raise UserError(f"{path} is no weights file; .safetensors, .pth and .pt are read")
+
+
+def _only_tensors(loaded: Any, path: Path) -> State:
+    """A state dict out of a checkpoint, where training scripts wrap it."""
+    for key in ("state_dict", "model", "model_state_dict"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+    if not isinstance(loaded, dict) or not any(isinstance(v, Tensor) for v in loaded.values()):
+        raise UserError(f"{path} holds no weights by name")
+    return {str(k): v for k, v in loaded.items() if isinstance(v, Tensor)}
+
+
+def _fill(architecture: Architecture, state: State,
+          weights: Path | None) -> tuple[nn.Module, frozenset[str]]:  # fmt: skip
+    """The module with `state` in it, float32, and the names of its parts that got nothing."""
+    with torch.device("meta"):
+        module = architecture.build().eval()
+    wanted = module.state_dict()
+    plain = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    fitting = {name: tensor.float() for name, tensor in plain.items()
+               if name in wanted and tensor.shape == wanted[name].shape}
+    if not fitting:
+        raise UserError(f"{weights or 'the file'} holds no weights of {architecture.name}: "
+                        f"it has {next(iter(plain), 'nothing')!r}, "
+                        f"where {next(iter(wanted))!r} was expected")
+    for name in wanted:
+        if name.endswith("num_batches_tracked"):
+            fitting.setdefault(name, torch.tensor(0))
+    missing = frozenset(name.rpartition(".")[0] for name in wanted if name not in fitting)
+    # What has no weights must still be somewhere; `check` sees to it that it is never asked.
+    for name in wanted.keys() - fitting.keys():
+        fitting[name] = torch.zeros(wanted[name].shape)
+    module.load_state_dict(fitting, assign=True)
+    return module, missing
+
+
+def _fold_batch_norms(module: nn.Module, anatomy: Anatomy, missing: frozenset[str]) -> nn.Module:
+    """Each batch norm folded into the convolution before it: that layer's name then means both."""
+    for conv_name, norm_name in anatomy.foldable:
+        if missing & {conv_name, norm_name}:
+            continue
+        conv, norm = module.get_submodule(conv_name), module.get_submodule(norm_name)
+        module.set_submodule(conv_name, fuse_conv_bn_eval(conv, norm))  # type: ignore[type-var]
+        module.set_submodule(norm_name, nn.Identity())
+    return module
+
+
+def _speed_up(module: nn.Module) -> None:
+    """Swap in the layers of `kernels`, under the same names."""
+    for name, part in list(module.named_modules()):
+        # Only plain ones: a subclass may do more than its parent.
+        if type(part) is nn.Conv2d and suits_strided_stem(part):
+            module.set_submodule(name, StridedStem(part))
+        elif type(part) is nn.MaxPool2d and not part.return_indices:
+            module.set_submodule(name, StripedMaxPool(
+                part.kernel_size, part.stride, part.padding, part.dilation, False, part.ceil_mode
+            ))
+
+
+@cache
+def _anatomy(name: str) -> Anatomy:
+    with torch.device("meta"):
+        module = find_architecture(name).build().eval()
+    return dissect(module)
+
+
+@cache
+def _runs_at(architecture: Architecture, size: tuple[int, int], names: frozenset[str]) -> bool:
+    with torch.device("meta"):
+        module = architecture.build().eval()
+        network = Network(architecture, module, Anatomy({}, ()), torch.device("meta"),
+                          torch.float32, frozenset())  # fmt: skip
+        try:
+            found = network.activations(torch.empty(1, 3, *size), names)
+        except (RuntimeError, ValueError):  # "kernel size can't be greater than input size"
+            return False
+    return all(activation.numel() > 0 for activation in found.values())
+
+
+def _favourite(architecture: Architecture, layers: Mapping[str, Layer]) -> str:
+    """The architecture's own choice, or the last whole stage at stride 16 (8, 32): there a
+    network knows the parts of things."""
+    if architecture.favourite:
+        return architecture.favourite
+    for stride in (16, 8, 32):
+        deep = [name for name, layer in layers.items() if layer.field.stride == stride]
+        if deep:
+            return max(deep, key=lambda name: (-name.count("."), deep.index(name)))
+    return list(layers)[-1]
+
+
+def _dreamnet() -> Architecture:
+    return Architecture(
+        "dreamnet", DreamNet, "our own, bundled: works offline",
+        (0.45,) * 3, (0.25,) * 3, lambda: read_weights(BUNDLED_WEIGHTS), favourite="parts",
+    )  # fmt: skip
+
+
+def _bvlc_googlenet() -> Architecture:
+    def needs_file() -> State:
+        raise UserError(
+            "bvlc_googlenet has no weights of its own: give them with --weights FILE.safetensors; "
+            "dreamnet works without"
+        )
+
+    mean = (104 / 255, 117 / 255, 123 / 255)
+    return Architecture(
+        "bvlc_googlenet", BvlcGoogLeNet, "DeepDream's original; needs --weights FILE",
+        mean, (1 / 255,) * 3, needs_file, swapped=True, favourite="inception_4c",
+    )  # fmt: skip
+
+
+NETWORKS: dict[str, Callable[[], Architecture]] = {
+    "dreamnet": _dreamnet,
+    "bvlc_googlenet": _bvlc_googlenet,
+}
+
+
+@cache
+def _torchvision_names() -> tuple[str, ...]:
+    from torchvision import models
+
+    names = models.list_models(module=models)
+    return tuple(name for name in names if not name.startswith(NOT_CONVOLUTIONAL))
+
+
+def _torchvision(name: str) -> Architecture:
+    from torchvision import models
+
+    inception_like = name in ("googlenet", "inception_v3")
+    options = {"aux_logits": False, "init_weights": False} if inception_like else {}
+    mean, std = MINUS_ONE_TO_ONE if inception_like else IMAGENET
+    return Architecture(
+        name, lambda: models.get_model(name, weights=None, **options), "torchvision",
+        mean, std, lambda: _download(name), favourite=FAVOURITE_LAYERS.get(name),
+    )  # fmt: skip
+
+
+def _download(name: str) -> State:
+    """torchvision's own weights, from its cache or fetched with progress and checksum."""
+    from urllib.error import URLError
+
+    from torchvision import models
+
+    weights = models.get_model_weights(name).DEFAULT
+    try:
+        return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except (URLError, OSError, RuntimeError) as error:
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        reason = getattr(error, "reason", error)
+        raise UserError(
+            f"the weights of {name} could not be fetched ({reason}): fetch {weights.url} "
+            f"elsewhere and put it into {folder}, or name it with --weights; "
+            "the network dreamnet works offline"
+        ) from error

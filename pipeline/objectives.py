@@ -1,0 +1,18 @@
+"""What a dream climbs: a number for a layer's activation, larger where the layer is more excited."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+Objective = Callable[[Tensor], Tensor]
+
+
+def l2(activation: Tensor) -> Tensor:
+    """Half the sum of squares of `activation` (1, C, h, w): whatever is there, more of it.
+
+    The objective of the original DeepDream (Mordvintsev et al., 2015). Reduced in float32.
+    """
+    return activation.float().square().sum() / 2
+
+
+OBJECTIVES: dict[str, Objective] = {"l2": l2}

@@ -1,0 +1,292 @@
+"""One frozen, validated tree of settings, and the one grammar that fills it.
+
+Presets, `--set NAME=VALUE` and the command's own flags all become nested tables with these names;
+`build` merges them, later ones winning, and checks the whole. Each default stands here, once.
+"""
+
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from dreamreel.pipeline.errors import UserError, nearest
+
+Table = Mapping[str, Any]
+
+
+class Section(BaseModel):
+    """A frozen table of settings that refuses names it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _as_weights(value: Any) -> Any:
+    """`"parts"` and `["parts", "objects"]` mean weight 1 for each."""
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, list):
+        return {name: 1.0 for name in value}
+    return value
+
+
+FilePath = Annotated[Path, Field(strict=False)]
+LayerWeights = Annotated[dict[str, float], BeforeValidator(_as_weights)]
+
+
+class Dream(Section):
+    """How one image is dreamed, and how much of its dream the next frame keeps."""
+
+    layers: LayerWeights = Field(
+        {}, description="layers to excite, each with its weight; none: the network's own choice"
+    )
+    octaves: int = Field(4, ge=1, le=32, description="scales, from coarse to fine")
+    octave_scale: float = Field(1.4, ge=1.05, le=8, description="size of an octave over the last")
+    steps: int = Field(
+        10, ge=0, le=10_000, description="ascent steps in an octave, for a still or a shot's start"
+    )
+    step_size: float = Field(
+        1.5, ge=0, le=100, description="mean change of a step, in levels of 255"
+    )
+    normalise: Literal["mean", "std"] = Field(
+        "mean", description="what a step's gradient is divided by: its mean |g|, or its std"
+    )
+    jitter: int = Field(32, ge=0, le=4096, description="largest random shift of a step, in pixels")
+    smoothing: float = Field(
+        0.6, ge=0, le=64, description="Gaussian blur of each gradient: its sigma, in pixels"
+    )
+    carry: float = Field(
+        0.92, ge=0, le=0.99, description="share of the dream that flows on to the next frame"
+    )
+    frame_steps: int = Field(
+        2, ge=0, le=10_000, description="ascent steps in an octave, for a frame that carries on"
+    )
+    frame_step_size: float = Field(
+        1.2, ge=0, le=100, description="mean change of such a step, in levels of 255"
+    )
+    new_area_gain: float = Field(
+        3.5, ge=1, le=50, description="how many times larger a step is where nothing was carried"
+    )
+
+
+class Flow(Section):
+    """How the motion between source frames is estimated."""
+
+    method: Literal["dis", "none"] = Field(
+        "dis", description="estimator; none: every frame dreamed alone and in full"
+    )
+    height: int = Field(
+        240, ge=32, le=4320, description="working height in pixels, whatever the video's own"
+    )
+
+
+class Shots(Section):
+    """Where one shot ends and the next begins."""
+
+    threshold: float = Field(
+        27.0, gt=0, le=255, description="mean change of hue, saturation and value that is a cut"
+    )
+    min_seconds: float = Field(0.5, ge=0, le=3600, description="shortest shot, in seconds")
+    max_hidden: float = Field(
+        0.6, gt=0, le=1, description="share of a frame newly seen at once that is a cut too"
+    )
+
+
+class Camera(Section):
+    """The motion of the endless zoom."""
+
+    zoom: float = Field(1.35, ge=1, le=100, description="growth of the picture in a second")
+    rotation: float = Field(0.0, ge=-360, le=360, description="turn in degrees a second")
+    pan_x: float = Field(0.0, ge=-1, le=1, description="move right, in frame widths a second")
+    pan_y: float = Field(0.0, ge=-1, le=1, description="move down, in frame heights a second")
+    hold: float = Field(
+        0.5, ge=0, le=1, description="pull of colour and contrast to the first frame's, a second"
+    )
+
+
+class Output(Section):
+    """How the video is encoded."""
+
+    crf: int = Field(17, ge=0, le=51, description="x264's constant quality; less is better")
+    speed: Literal[
+        "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower"
+    ] = Field("veryfast", description="x264's preset: slower makes smaller files")
+
+
+class Settings(Section):
+    """Everything that shapes a render."""
+
+    network: str = Field("dreamnet", description="the network that dreams")
+    weights: FilePath | None = Field(
+        None, description="its weights: a .safetensors or .pth file; none: its own"
+    )
+    precision: Literal["auto", "bfloat16", "float32"] = Field(
+        "auto", description="of the network; auto: bfloat16 where the hardware has it"
+    )
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="of all randomness")
+    width: int | None = Field(
+        None, ge=16, le=32768, description="of the result, in pixels; none: the source's"
+    )
+    dream: Dream = Dream()
+    flow: Flow = Flow()
+    shots: Shots = Shots()
+    camera: Camera = Camera()
+    output: Output = Output()
+
+
+def build(*tables: tuple[str, Table]) -> Settings:
+    """The settings that `tables` make: pairs of (where it comes from, nested table), later wins.
+
+    Raises UserError, naming the source, for an unknown name or a value that is out of range.
+    """
+    merged: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for source, table in tables:
+        for name, value in flatten(table, source):
+            origin[name] = source
+            put(merged, name, value)
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        raise UserError(_explain(error, origin)) from error
+
+
+def parse_assignment(text: str) -> dict[str, Any]:
+    """`dream.octaves=5` as a nested table. The value is TOML; what is not TOML is a string."""
+    name, equals, value = text.partition("=")
+    name = name.strip()
+    if not equals or not name:
+        raise UserError(f"--set {text!r} is not NAME=VALUE; try --set dream.octaves=5")
+    table: dict[str, Any] = {}
+    put(table, name, parse_value(value.strip()))
+    return table
+
+
+def parse_value(text: str) -> Any:
+    """`text` as a TOML value; what is not TOML is the string itself."""
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return table["value"] if table.keys() == {"value"} else text
+
+
+def fields(section: type[Section] = Settings, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Each setting's dotted name and its field, in order; sections are walked, not named."""
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Section):
+            yield from fields(inner, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field
+
+
+def value_of(settings: Settings, name: str) -> Any:
+    """The value that `settings` has under the dotted `name`."""
+    value: Any = settings
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def flatten(table: Table, source: str) -> list[tuple[str, Any]]:
+    """`table` as (dotted name, value) pairs. Raises UserError for a name that is no setting."""
+    known = dict(fields())
+    sections = {name.rpartition(".")[0] for name in known} - {""}
+    pairs: list[tuple[str, Any]] = []
+
+    def walk(inner: Table, prefix: str) -> None:
+        for key, value in inner.items():
+            name = prefix + key
+            if name in known:
+                pairs.append((name, value))
+            elif name in sections and isinstance(value, Mapping):
+                walk(value, name + ".")
+            elif name in sections:
+                raise UserError(f"{source}: '{name}' is a section of settings, not one setting")
+            else:
+                raise UserError(f"{source}: unknown setting '{name}'{_suggest(name, known)}")
+
+    walk(table, "")
+    return pairs
+
+
+def put(table: dict[str, Any], name: str, value: Any) -> None:
+    """Put `value` under the dotted `name`; a scalar in the way is replaced."""
+    *parents, last = name.split(".")
+    for parent in parents:
+        inner = table.get(parent)
+        if not isinstance(inner, dict):
+            inner = table[parent] = {}
+        table = inner
+    table[last] = value
+
+
+def path_settings() -> set[str]:
+    """The dotted names of the settings that are paths."""
+    return {name for name, field in fields() if Path in _types_in(field.annotation)}
+
+
+def to_toml(settings: Settings, *, comments: bool = True) -> str:
+    """`settings`, whole, as TOML, each setting with its meaning beside it."""
+    lines: list[str] = []
+    section = ""
+    for name, field in fields():
+        head, _, key = name.rpartition(".")
+        if head != section:
+            section = head
+            lines += ["", f"[{section}]"]
+        value = value_of(settings, name)
+        comment = f"  # {field.description}" if comments else ""
+        if value is None:
+            lines += [f"# {key} ={comment}"] if comments else []
+        else:
+            lines.append(f"{key} = {_toml_value(value)}{comment}")
+    return "\n".join(lines) + "\n"
+
+
+def _suggest(name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    by_last_word = [full for full in known if full.rpartition(".")[2] == name.rpartition(".")[2]]
+    if by_last_word:
+        return "; did you mean " + " or ".join(repr(full) for full in by_last_word) + "?"
+    return nearest(name, known)
+
+
+def _explain(error: ValidationError, origin: Mapping[str, str]) -> str:
+    """The first of pydantic's findings, in one line."""
+    found = error.errors()[0]
+    place = [str(part) for part in found["loc"]]
+    known = dict(fields())
+    name = ".".join(place)
+    while name not in known and "." in name:
+        name = name.rpartition(".")[0]
+    inside = ".".join(place)[len(name) :].strip(".")
+    about = f"{name} ({inside})" if inside else name
+    reason = found["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    field = known.get(name)
+    meaning = f" ({field.description})" if field is not None and field.description else ""
+    source = origin.get(name)
+    return f"{source + ': ' if source else ''}{about} = {found['input']!r} {reason}{meaning}"
+
+
+def _types_in(annotation: Any) -> set[Any]:
+    if get_origin(annotation) in (Annotated, Union, UnionType):
+        return {kind for part in get_args(annotation) for kind in _types_in(part)}
+    return {annotation}
+
+
+def _toml_value(value: Any) -> str:
+    import json
+
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{_toml_value(str(k))} = {_toml_value(v)}" for k, v in value.items())
+        return "{ " + inner + " }" if inner else "{}"
+    if isinstance(value, str | Path):
+        # A JSON string is a TOML basic string, but for DEL, which TOML wants escaped.
+        return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007F")
+    return json.dumps(value)

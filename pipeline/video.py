@@ -1,0 +1,359 @@
+"""Video files: what they hold, their frames, and the encoder that writes a new one."""
+
+import os
+import queue
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TypeVar
+
+import cv2
+import numpy as np
+
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.images import Frame, fitted_size
+
+CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv")
+# ffmpeg 7 tags without converting where it is given flags alone; this is right on every version.
+TO_BT709 = (
+    "scale=in_range=pc:out_range=tv:out_color_matrix=bt709,"
+    "setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=tv"
+)
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What a video file holds, as far as its container and its first frame tell.
+
+    `height` and `width` are those of an upright frame; `frames` is the container's word, a hint
+    only; `offset` is how much later than the file its pictures begin, in seconds.
+    """
+
+    path: Path
+    height: int
+    width: int
+    rate: Fraction
+    frames: int | None
+    pixel_shape: Fraction
+    has_audio: bool
+    offset: float
+
+
+def probe(path: Path) -> Clip:
+    """What the video at `path` holds. Raises UserError where it is no video with a frame in it."""
+    import av
+
+    check_readable(path)
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise UserError(f"{path} has no pictures in it")
+            stream = container.streams.video[0]
+            average, nominal = stream.average_rate, stream.guessed_rate
+            seconds = (
+                stream.duration * stream.time_base
+                if stream.duration and stream.time_base
+                else Fraction(container.duration or 0, 1_000_000)
+            )
+            counted, shape = stream.frames, stream.sample_aspect_ratio
+            has_audio = bool(container.streams.audio)
+            begins = float((stream.start_time or 0) * (stream.time_base or 0))
+            offset = max(0.0, begins - (container.start_time or 0) / 1_000_000)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise UserError(f"{path} is no video that can be read ({_reason(error)})") from error
+    first = next(read_frames(path), None)
+    if first is None:
+        raise UserError(f"{path} has no frame that can be decoded")
+    rate = snap_rate(Fraction(average or nominal or 25))
+    shape = Fraction(shape) if shape else Fraction(1)
+    height, width = first.shape[:2]
+    frames = counted or (round(seconds * rate) if seconds > 0 else None)
+    return Clip(path, height, width, rate, frames or None, shape, has_audio, offset)
+
+
+def check_readable(path: Path) -> None:
+    """Raise UserError unless `path` is a file with something in it."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give a file in it")
+    if not path.exists():
+        raise UserError(f"there is no file {path}")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{path} may not be read by this user")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path} is empty")
+
+
+def snap_rate(rate: Fraction) -> Fraction:
+    """`rate` as the whole number or the n/1001 that it stands for, if it is within 0.02 %."""
+    for exact in (Fraction(round(rate)), Fraction(round(rate * Fraction(1001, 1000)) * 1000, 1001)):
+        if exact > 0 and abs(rate - exact) < exact / 5000:
+            return exact
+    return rate.limit_denominator(100_000)
+
+
+def read_frames(path: Path, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+    """Frames `start` to `stop` (excluded) of the video at `path`, upright, as long as they last."""
+    capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
+    try:
+        for _ in range(start):
+            if not capture.grab():
+                return
+        number = start
+        while stop is None or number < stop:
+            decoded, frame = capture.read()
+            if not decoded:
+                return
+            yield frame
+            number += 1
+    finally:
+        capture.release()
+
+
+def resized(frames: Iterable[Frame], width: int | None) -> Iterator[Frame]:
+    """`frames` at `width`, their shape kept; as they come where it is None."""
+    for frame in frames:
+        height, now = frame.shape[:2]
+        size = fitted_size(height, now, width)
+        if size != (height, now):
+            way = cv2.INTER_AREA if size[1] < now else cv2.INTER_CUBIC
+            frame = np.asarray(cv2.resize(frame, size[::-1], interpolation=way), np.uint8)
+        yield frame
+
+
+def prefetch(items: Iterable[Item], depth: int = 4) -> Iterator[Item]:
+    """`items`, made by a thread that runs at most `depth` ahead.
+
+    An error of the thread's comes out here; closing this ends the thread.
+    """
+    ahead: queue.Queue[tuple[str, Item | BaseException | None]] = queue.Queue(depth)
+    stopping = threading.Event()
+
+    def put(kind: str, value: Item | BaseException | None) -> bool:
+        while not stopping.is_set():
+            try:
+                ahead.put((kind, value), timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        iterator = iter(items)
+        try:
+            for item in iterator:
+                if not put("item", item):
+                    break
+            put("end", None)
+        except BaseException as error:  # it belongs to whoever reads
+            put("error", error)
+        finally:
+            if hasattr(iterator, "close"):
+                iterator.close()
+
+    worker = threading.Thread(target=work, name="prefetch", daemon=True)
+    worker.start()
+    try:
+        while True:
+            kind, value = ahead.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                assert isinstance(value, BaseException)
+                raise value
+            yield value  # type: ignore[misc]
+    finally:
+        stopping.set()
+        worker.join()
+
+
+class Encoder:
+    """An ffmpeg process of our own that turns frames into an H.264 file without sound.
+
+    Use it in a `with`: leaving it normally finishes the file, leaving it by an error kills ffmpeg.
+    Frames are written by a thread, so that encoding overlaps with what makes them.
+    """
+
+    def __init__(self, path: Path, size: tuple[int, int], rate: Fraction, crf: int, speed: str,
+                 pixel_shape: Fraction = Fraction(1)) -> None:  # fmt: skip
+        """Frames of `size` (height, width) go to `path`, `rate` a second."""
+        self.frames = 0
+        self._path = path
+        self._size = size
+        self._errors = tempfile.TemporaryFile()
+        height, width = even(size)
+        filters = f"{TO_BT709},setsar={pixel_shape.numerator}/{pixel_shape.denominator}"
+        self._process = subprocess.Popen(
+            [
+                ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y",
+                "-f", "rawvideo", "-pixel_format", "bgr24", "-video_size", f"{width}x{height}",
+                "-framerate", f"{rate.numerator}/{rate.denominator}", "-i", "pipe:0",
+                "-vf", filters, "-c:v", "libx264", "-preset", speed, "-crf", str(crf),
+                "-pix_fmt", "yuv420p", str(path.absolute()),
+            ],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._errors,
+            start_new_session=True,  # the terminal's Ctrl-C is ours to answer
+        )  # fmt: skip
+        self._queue: queue.Queue[Frame | None] = queue.Queue(4)
+        self._broken: OSError | None = None
+        self._writer = threading.Thread(target=self._feed, name="encoder", daemon=True)
+        self._writer.start()
+
+    def __enter__(self) -> "Encoder":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:  # fmt: skip
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            if self._process.poll() is None:
+                self._process.kill()
+            self._process.wait()
+            if self._writer.is_alive():
+                self._put(None)
+                self._writer.join()
+            self._errors.close()
+
+    def write(self, frame: Frame) -> None:
+        """Hand over `frame` (H, W, 3). Raises UserError, in ffmpeg's words, where it gave up."""
+        if frame.shape[:2] != self._size:
+            raise ValueError(f"a frame of {frame.shape[:2]} in a video of {self._size}")
+        self._put(frame)
+        self.frames += 1
+
+    def _put(self, frame: Frame | None) -> None:
+        while self._writer.is_alive():
+            try:
+                self._queue.put(frame, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+        if frame is not None:
+            self._give_up()
+
+    def _feed(self) -> None:
+        assert self._process.stdin is not None
+        try:
+            with self._process.stdin as pipe:
+                while (frame := self._queue.get()) is not None:
+                    pipe.write(np.ascontiguousarray(padded_to_even(frame)).data)
+        except OSError as error:  # ffmpeg is gone; its own words say why
+            self._broken = error
+
+    def _finish(self) -> None:
+        self._put(None)
+        self._writer.join()
+        if self._process.wait() != 0 or self._broken:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        raise UserError(f"ffmpeg could not write {self._path.parent}: {_cause(self._errors)}")
+
+
+def add_sound(video: Path, source: Clip | None, out: Path, span: tuple[Fraction, Fraction] | None,
+              on_notice: Callable[[str], None]) -> None:  # fmt: skip
+    """Write `out`: the pictures of `video` and the sound of `source`, if any, ready for streaming.
+
+    The sound is copied. Where only a span (begin, end) of the source, in seconds, was dreamed, it
+    is cut there and encoded anew, and so it is where the container does not take it as it is.
+    """
+    sound: list[str] = []
+    if source is not None and source.has_audio:
+        offset = Fraction(source.offset).limit_denominator(1_000_000)
+        if span is not None:
+            begin, end = span
+            sound = ["-ss", f"{float(begin + offset):.6f}", "-t", f"{float(end - begin):.6f}"]
+        elif offset:
+            sound = ["-itsoffset", f"{-float(offset):.6f}"]
+        sound += ["-i", str(source.path.absolute())]
+    ways = ["copy", "aac"] if span is None else ["aac"]
+    for way in ways if sound else ["copy"]:
+        maps = ["-map", "0:v", "-map", "1:a"] if sound else ["-map", "0:v"]
+        failure = run_ffmpeg(
+            ["-i", str(video.absolute()), *sound, *maps, "-c:v", "copy", "-c:a", way,
+             "-movflags", "+faststart", str(out.absolute())]
+        )  # fmt: skip
+        if failure is None:
+            if way != ways[0]:
+                on_notice(f"{out.suffix} does not take the source's sound as it is: made AAC")
+            return
+    raise UserError(f"ffmpeg could not write {out.parent}: {failure}")
+
+
+def run_ffmpeg(options: list[str]) -> str | None:
+    """Run ffmpeg to its end. None where it succeeded, else its last line."""
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *options],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            return None if process.wait() == 0 else _cause(errors)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+def count_frames(path: Path) -> int:
+    """How many pictures the file at `path` holds, counted packet by packet."""
+    import av
+
+    with av.open(str(path)) as container:
+        return sum(1 for packet in container.demux(video=0) if packet.size)
+
+
+def ffmpeg() -> str:
+    """The ffmpeg that imageio-ffmpeg brings. Raises UserError where it brings none."""
+    import imageio_ffmpeg
+
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise UserError(f"there is no ffmpeg for this machine ({error})") from error
+
+
+def even(size: tuple[int, int]) -> tuple[int, int]:
+    """`size` with odd sides one longer, as 4:2:0 demands."""
+    return size[0] + size[0] % 2, size[1] + size[1] % 2
+
+
+def padded_to_even(frame: Frame) -> Frame:
+    """`frame` with its last row or column repeated where it is odd; never scaled."""
+    height, width = even(frame.shape[:2])
+    if (height, width) == frame.shape[:2]:
+        return frame
+    missing = ((0, height - frame.shape[0]), (0, width - frame.shape[1]), (0, 0))
+    return np.pad(frame, missing, mode="edge")
+
+
+def still_at(clip: Clip, seconds: float) -> tuple[int, Frame]:
+    """The frame shown at `seconds`, and its number. Raises UserError past the end."""
+    number = int(Fraction(seconds).limit_denominator(1_000_000) * clip.rate)
+    with closing(read_frames(clip.path, number)) as frames:  # type: ignore[type-var]
+        frame = next(frames, None)
+    if frame is None:
+        raise UserError(f"{clip.path} has no frame at {seconds:g} s")
+    return number, frame
+
+
+def _cause(errors: IO[bytes]) -> str:
+    errors.seek(0)
+    lines = errors.read().decode(errors="replace").strip().splitlines()
+    # The first line names the cause; the ones after it say what broke in turn.
+    return lines[0] if lines else "it ended without a word"
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).replace("\n", " ") or type(error).__name__
