@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import cv2
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dreamreel.pipeline.camera import Camera, hold_colours, move
@@ -128,6 +130,7 @@ def infinite_zoom(image: Tensor, network: Network, settings: Settings, frames: i
     """
     camera = Camera.from_settings(settings.camera).during(1 / rate)
     hold = 1 - (1 - settings.camera.hold) ** float(1 / rate)
+    gain = settings.camera.evolve * float(USUAL_RATE / rate)
     current = dream(image, network, settings.dream,
                     Ascent(settings.dream.steps, settings.dream.step_size),
                     seed=settings.seed)  # fmt: skip
@@ -135,7 +138,7 @@ def infinite_zoom(image: Tensor, network: Network, settings: Settings, frames: i
     for number in range(frames):
         if number:
             moved = hold_colours(move(current, camera), reference, hold)
-            current = carry_on(moved, network, settings, number, float(USUAL_RATE / rate))
+            current = carry_on(moved, network, settings, number, gain)
         yield current
 
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dreamreel.pipeline import settings
+from dreamreel.pipeline.images import sample
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Camera:
 
 
 def move(image: Tensor, camera: Camera) -> Tensor:
-    """What the camera sees of `image` (1, 3, H, W) after its motion; bicubic, float32.
+    """What the camera sees of `image` (1, 3, H, W) after its motion; see `images.sample`.
 
     Where it looks past the edge, by a turn or a pan that the zoom does not cover, the picture
     goes on mirrored, so that no border shows.
@@ -51,8 +52,7 @@ def move(image: Tensor, camera: Camera) -> Tensor:
         device=image.device,
     )
     grid = F.affine_grid(transform[None], list(image.shape), align_corners=False)
-    seen = F.grid_sample(image, grid, "bicubic", "reflection", align_corners=False)
-    return seen.clamp(0, 1).contiguous(memory_format=torch.channels_last)
+    return sample(image, grid, "reflection").clamp(0, 1)
 
 
 def hold_colours(image: Tensor, reference: Tensor, share: float) -> Tensor:

@@ -44,6 +44,8 @@ def dream(
     from scale to scale. Equal arguments on one machine give equal bytes. `on_step` is called
     after each step.
     """
+    if ascent.steps == 0:
+        return image
     weights = settings.layers or network.default_layers()
     dreamed, detail = image, torch.zeros_like(image[:, :, :1, :1])
     for octave, size in enumerate(octave_sizes(image.shape[2:], network, settings)):
@@ -52,7 +54,7 @@ def dream(
         dreamed = (base + resize(detail, size)).clamp(0, 1)
         for step in range(ascent.steps):
             shift = jitter(settings.jitter, size, (seed, frame, octave, step))
-            gradient = settled_gradient(dreamed, network, weights, settings, shift)
+            gradient = ascent_direction(dreamed, network, weights, settings, shift)
             dreamed = (dreamed + ascent.step_size / 255 * gain * gradient).clamp(0, 1)
             on_step()
         detail = dreamed - base
@@ -79,7 +81,7 @@ def octave_sizes(size: Sequence[int], network: Network, settings: Dream) -> list
     return [size for size in sizes[:-1] if min(size) >= smallest] + [(height, width)]
 
 
-def settled_gradient(image: Tensor, network: Network, weights: Mapping[str, float],
+def ascent_direction(image: Tensor, network: Network, weights: Mapping[str, float],
                      settings: Dream, shift: tuple[int, int]) -> Tensor:  # fmt: skip
     """The direction in which to change `image` (1, 3, H, W): of mean size 1 (or std 1).
 
@@ -95,9 +97,12 @@ def settled_gradient(image: Tensor, network: Network, weights: Mapping[str, floa
 
 def layer_gradients(image: Tensor, network: Network, weights: Mapping[str, float],
                     objective: Objective) -> Tensor:  # fmt: skip
-    """The weighted sum of each layer's gradient with respect to `image`, each of mean size 1."""
+    """The weighted sum of each layer's gradient with respect to `image`, each of mean size 1; of
+    one layer alone, its gradient as it comes."""
     active = {name: weight for name, weight in weights.items() if weight != 0}
     activations = network.activations(image, active)
+    if list(active.values()) == [1.0]:
+        return torch.autograd.grad(objective(activations.popitem()[1]), image)[0]
     total = torch.zeros_like(image)
     for left, (name, weight) in zip(reversed(range(len(active))), active.items(), strict=True):
         (gradient,) = torch.autograd.grad(

@@ -11,11 +11,10 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dreamreel.pipeline.images import Frame
+from dreamreel.pipeline.images import Frame, sample
 
 FlowArray = NDArray[np.float32]  # (H, W, 2)
 Grey = NDArray[np.uint8]  # (H, W)
@@ -39,6 +38,8 @@ class Motion:
 
 def dis() -> FlowEstimator:
     """Dense inverse search (Kroeger et al., ECCV 2016): quick, needs no weights, repeatable."""
+    # Flow runs beside the dream, whose threads take every core: more threads here only fight them.
+    cv2.setNumThreads(1)
     estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def estimate(here: Grey, there: Grey) -> FlowArray:
@@ -103,19 +104,16 @@ def scaled_to(motion: Motion, size: tuple[int, int], device: torch.device) -> tu
 def warp(previous: Tensor, flow: Tensor) -> Tensor:
     """`previous` (1, C, H, W) pulled along `flow` (1, 2, H, W): warped(x) = previous(x + flow(x)).
 
-    Bicubic, float32, edges repeated.
+    Float32, edges repeated; see `images.sample`.
     """
     height, width = previous.shape[2:]
-    y, x = torch.meshgrid(
-        torch.arange(height, device=flow.device, dtype=torch.float32),
-        torch.arange(width, device=flow.device, dtype=torch.float32),
-        indexing="ij",
-    )
     # grid_sample counts from -1 to 1 across pixel edges when corners are not aligned.
-    at_x = (x + flow[:, 0] + 0.5) * (2 / width) - 1
-    at_y = (y + flow[:, 1] + 0.5) * (2 / height) - 1
-    grid = torch.stack([at_x, at_y], -1)
-    return F.grid_sample(previous, grid, "bicubic", "border", align_corners=False)
+    x = torch.arange(width, device=flow.device, dtype=torch.float32)
+    y = torch.arange(height, device=flow.device, dtype=torch.float32)[:, None]
+    grid = torch.stack(
+        [(flow[0, 0] + x + 0.5) * (2 / width) - 1, (flow[0, 1] + y + 0.5) * (2 / height) - 1], -1
+    )
+    return sample(previous, grid[None], "border")
 
 
 def _squared(vectors: NDArray[Any]) -> NDArray[Any]:

@@ -13,7 +13,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dreamreel.pipeline.architectures import BvlcGoogLeNet, DreamNet
 from dreamreel.pipeline.errors import UserError, nearest
-from dreamreel.pipeline.kernels import StridedStem, StripedMaxPool, suits_strided_stem
+from dreamreel.pipeline.kernels import (
+    StridedStem,
+    StripedMaxPool,
+    keep_freed_memory,
+    suits_strided_stem,
+)
 from dreamreel.pipeline.layers import Anatomy, Layer, dissect
 
 BUNDLED_WEIGHTS = Path(__file__).resolve().parent / "dreamnet.safetensors"
@@ -56,14 +61,15 @@ class Normalise(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.swapped = architecture.swapped
-        self.register_buffer("scale", 1 / torch.tensor(architecture.std).view(1, 3, 1, 1))
-        self.register_buffer("mean", torch.tensor(architecture.mean).view(1, 3, 1, 1))
+        scale = 1 / torch.tensor(architecture.std).view(1, 3, 1, 1)
+        self.register_buffer("scale", scale)
+        self.register_buffer("shift", -scale * torch.tensor(architecture.mean).view(1, 3, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
         """`image` (1, 3, H, W), RGB, less the mean, over the std, in the network's order."""
         if self.swapped:
             image = image.flip(1)
-        return (image - self.get_buffer("mean")) * self.get_buffer("scale")
+        return torch.addcmul(self.get_buffer("shift"), image, self.get_buffer("scale"))
 
 
 class Network:
@@ -166,16 +172,26 @@ def load_network(name: str, weights: Path | None = None, device: str = "auto",
     architecture = find_architecture(name)
     on = find_device(device)
     state = read_weights(weights) if weights is not None else architecture.fetch()
-    anatomy = _anatomy(name)
-    module, missing = _fill(architecture, state, weights)
-    kept = _fold_batch_norms(module, anatomy, missing)
+    given = str(weights) if weights is not None else f"the weights file of {name}"
+    return assemble(architecture, state, on, find_precision(precision, on), given)
+
+
+def assemble(architecture: Architecture, state: State, device: torch.device,
+             precision: torch.dtype, given: str = "the state") -> Network:  # fmt: skip
+    """The network of `architecture` with the weights `state`, made fast, on `device`.
+
+    Raises UserError, which calls the weights `given`, where none of them fit.
+    """
+    anatomy = _anatomy(architecture.name)
+    module, missing = _fill(architecture, state, given)
+    _fold_batch_norms(module, anatomy, missing)
+    module.requires_grad_(False)
+    module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            part.to(precision)  # once, rather than by autocast at every step
     _speed_up(module)
-    dtype = find_precision(precision, on)
-    kept.requires_grad_(False).to(on, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for part in kept.modules():
-        if isinstance(part, nn.Conv2d | nn.Linear | StridedStem):
-            part.to(dtype)  # once, rather than by autocast at every step
-    return Network(architecture, kept, anatomy, on, dtype, missing)
+    return Network(architecture, module, anatomy, device, precision, missing)
 
 
 def network_names() -> dict[str, str]:
@@ -286,7 +302,7 @@ def _only_tensors(loaded: Any, path: Path) -> State:
 
 
 def _fill(architecture: Architecture, state: State,
-          weights: Path | None) -> tuple[nn.Module, frozenset[str]]:  # fmt: skip
+          given: str) -> tuple[nn.Module, frozenset[str]]:  # fmt: skip
     """The module with `state` in it, float32, and the names of its parts that got nothing."""
     with torch.device("meta"):
         module = architecture.build().eval()
@@ -295,7 +311,7 @@ def _fill(architecture: Architecture, state: State,
     fitting = {name: tensor.float() for name, tensor in plain.items()
                if name in wanted and tensor.shape == wanted[name].shape}
     if not fitting:
-        raise UserError(f"{weights or 'the file'} holds no weights of {architecture.name}: "
+        raise UserError(f"{given} holds no weights of {architecture.name}: "
                         f"it has {next(iter(plain), 'nothing')!r}, "
                         f"where {next(iter(wanted))!r} was expected")
     for name in wanted:
@@ -309,19 +325,19 @@ def _fill(architecture: Architecture, state: State,
     return module, missing
 
 
-def _fold_batch_norms(module: nn.Module, anatomy: Anatomy, missing: frozenset[str]) -> nn.Module:
-    """Each batch norm folded into the convolution before it: that layer's name then means both."""
+def _fold_batch_norms(module: nn.Module, anatomy: Anatomy, missing: frozenset[str]) -> None:
+    """Fold each batch norm into the convolution before it: that layer's name then means both."""
     for conv_name, norm_name in anatomy.foldable:
         if missing & {conv_name, norm_name}:
             continue
         conv, norm = module.get_submodule(conv_name), module.get_submodule(norm_name)
         module.set_submodule(conv_name, fuse_conv_bn_eval(conv, norm))  # type: ignore[type-var]
         module.set_submodule(norm_name, nn.Identity())
-    return module
 
 
 def _speed_up(module: nn.Module) -> None:
     """Swap in the layers of `kernels`, under the same names."""
+    keep_freed_memory()
     for name, part in list(module.named_modules()):
         # Only plain ones: a subclass may do more than its parent.
         if type(part) is nn.Conv2d and suits_strided_stem(part):

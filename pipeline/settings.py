@@ -102,6 +102,9 @@ class Camera(Section):
     rotation: float = Field(0.0, ge=-360, le=360, description="turn in degrees a second")
     pan_x: float = Field(0.0, ge=-1, le=1, description="move right, in frame widths a second")
     pan_y: float = Field(0.0, ge=-1, le=1, description="move down, in frame heights a second")
+    evolve: float = Field(
+        0.35, ge=0, le=50, description="a frame's steps against a video frame's, at 30 a second"
+    )
     hold: float = Field(
         0.5, ge=0, le=1, description="pull of colour and contrast to the first frame's, a second"
     )

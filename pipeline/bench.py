@@ -1,0 +1,209 @@
+"""How fast Dreamreel is on this machine, and how much memory it takes."""
+
+import multiprocessing
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dreamreel.pipeline.animate import noise
+from dreamreel.pipeline.dream import ascent_direction
+from dreamreel.pipeline.images import to_frame
+from dreamreel.pipeline.networks import (
+    IMAGENET,
+    assemble,
+    find_architecture,
+    find_device,
+    find_precision,
+)
+from dreamreel.pipeline.render import Output, render_video
+from dreamreel.pipeline.settings import Settings, build
+from dreamreel.pipeline.video import Encoder
+
+LAYER = "inception4c"
+SIZE = (360, 640)
+MATRIX = 4096
+SIZES = {"640x360": (360, 640), "1280x720": (720, 1280), "1920x1080": (1080, 1920)}
+RATE = Fraction(30)
+OVERHEAD_FRAMES = 60
+
+Say = Callable[[str], None]
+Figures = dict[str, Any]
+
+
+def bench(repeats: int, say: Say = lambda line: None) -> Figures:
+    """The figures of this machine: medians of `repeats`, the rivals taking turns.
+
+    `evaluation_speedup`: one ascent evaluation of ours against the plain way.
+    `matrix_share`: its FLOP rate against that of a large matrix product.
+    `overhead_cpu_ms`: CPU time of a 640x360 frame beside its dreaming.
+    `peak_memory_mib`: of a process that dreams a video, by size.
+    """
+    device = find_device("auto")
+    precision = find_precision("auto", device)
+    say(f"evaluating GoogLeNet to {LAYER} at {SIZE[1]}x{SIZE[0]}, {repeats} times each way")
+    figures = evaluation_figures(repeats, device, precision)
+    say(f"passing {OVERHEAD_FRAMES} frames through everything but the dream")
+    figures["overhead_cpu_ms"] = round(statistics.median(
+        overhead_cpu_ms() for _ in range(max(1, repeats // 2))
+    ), 1)  # fmt: skip
+    memory = {}
+    for name, size in SIZES.items():
+        say(f"dreaming at {name} for its peak of memory")
+        memory[name] = peak_memory_mib(size)
+    figures["peak_memory_mib"] = memory
+    machine = {"device": str(device), "precision": str(precision).removeprefix("torch."),
+               "threads": torch.get_num_threads(), "torch": torch.__version__}  # fmt: skip
+    return figures | machine
+
+
+def describe(figures: Figures) -> str:
+    """`figures` for people."""
+    memory = ", ".join(f"{size} {mib} MiB" for size, mib in figures["peak_memory_mib"].items())
+    return "\n".join(
+        [
+            f"on {figures['device']}, {figures['precision']}, {figures['threads']} threads, "
+            f"torch {figures['torch']}",
+            f"one evaluation       {figures['evaluation_ms']} ms, the plain way "
+            f"{figures['plain_ms']} ms: {figures['evaluation_speedup']} times faster",
+            f"share of matrix rate {figures['matrix_share']}",
+            f"a frame's overhead   {figures['overhead_cpu_ms']} ms of CPU time at 640x360",
+            f"peak memory          {memory}",
+        ]
+    )
+
+
+def evaluation_figures(repeats: int, device: torch.device, precision: torch.dtype) -> Figures:
+    """Ours, the plain way and a matrix product, by turns."""
+    from torchvision.models import googlenet
+
+    torch.manual_seed(0)
+    plain = googlenet(weights=None, aux_logits=False, init_weights=False).eval().to(device)
+    network = assemble(find_architecture("googlenet"), plain.state_dict(), device, precision)
+    image = torch.rand(1, 3, *SIZE, device=device)
+    left, right = (torch.randn(MATRIX, MATRIX, device=device, dtype=torch.bfloat16)
+                   for _ in range(2))  # fmt: skip
+    dream = build(("bench", {"dream": {"smoothing": 0.0, "normalise": "std"}})).dream
+
+    def ours() -> Tensor:
+        direction = ascent_direction(image_last, network, {LAYER: 1.0}, dream, (7, -5))
+        return image_last + direction
+
+    image_last = image.contiguous(memory_format=torch.channels_last)
+    rivals: dict[str, Callable[[], Tensor]] = {
+        "ours": ours,
+        "plain": lambda: plain_step(plain, image, (7, -5)),
+        "matrix": lambda: left @ right,
+    }
+    times: dict[str, list[float]] = {name: [] for name in rivals}
+    for round_ in range(repeats + 1):
+        for name, run in rivals.items():
+            seconds = _timed(run, device)
+            if round_:  # the first round warms up
+                times[name].append(seconds)
+    typical = {name: statistics.median(taken) for name, taken in times.items()}
+    rate = evaluation_flops(plain, device) / typical["ours"]
+    matrix_rate = 2 * MATRIX**3 / typical["matrix"]
+    return {
+        "evaluation_speedup": round(typical["plain"] / typical["ours"], 2),
+        "matrix_share": round(rate / matrix_rate, 3),
+        "evaluation_ms": round(typical["ours"] * 1000, 1),
+        "plain_ms": round(typical["plain"] * 1000, 1),
+        "matrix_tflops": round(matrix_rate / 1e12, 3),
+    }
+
+
+def plain_step(module: nn.Module, image: Tensor, shift: tuple[int, int]) -> Tensor:
+    """One ascent step as it is usually written: a hook, the whole network, `backward`."""
+    kept: list[Tensor] = []
+    hook = module.get_submodule(LAYER).register_forward_hook(
+        lambda part, inputs, output: kept.append(output)
+    )
+    mean, std = (torch.tensor(values, device=image.device).view(1, 3, 1, 1) for values in IMAGENET)
+    leaf = image.clone().requires_grad_(True)
+    module((leaf.roll(shift, (2, 3)) - mean) / std)
+    hook.remove()
+    kept[0].square().mean().backward()
+    assert leaf.grad is not None
+    return image + leaf.grad / leaf.grad.std()
+
+
+def evaluation_flops(module: nn.Module, device: torch.device) -> int:
+    """FLOPs of `module`'s convolutions up to the layer, forward and, as many, backward."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counted = [0]
+    counter = FlopCounterMode(display=False)
+    hook = module.get_submodule(LAYER).register_forward_hook(
+        lambda part, inputs, output: counted.append(counter.get_total_flops())
+    )
+    with torch.no_grad(), counter:
+        module(torch.zeros(1, 3, *SIZE, device=device))
+    hook.remove()
+    return 2 * counted[-1]
+
+
+def overhead_cpu_ms() -> float:
+    """CPU time a 640x360 frame takes in everything but the dream's steps, ffmpeg's included."""
+    nothing = build(("bench", {"dream": {"steps": 0, "frame_steps": 0}}))
+    with tempfile.TemporaryDirectory() as folder:
+        clip = _moving_clip(Path(folder) / "clip.mp4", SIZE, OVERHEAD_FRAMES)
+        short = _moving_clip(Path(folder) / "short.mp4", SIZE, OVERHEAD_FRAMES // 4)
+        # What a render costs once, whatever its length, is taken off.
+        spent = [_cpu_seconds(source, nothing) for source in (short, clip)]
+    return (spent[1] - spent[0]) / (OVERHEAD_FRAMES - OVERHEAD_FRAMES // 4) * 1000
+
+
+def peak_memory_mib(size: tuple[int, int]) -> int:
+    """Peak resident memory, in MiB, of a fresh process that dreams three frames of `size`; on a
+    GPU, the peak of what it holds there."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_dream_and_weigh, (size,))
+
+
+def _dream_and_weigh(size: tuple[int, int]) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        clip = _moving_clip(Path(folder) / "clip.mp4", size, 3)
+        few = build(("bench", {"dream": {"steps": 1, "frame_steps": 1, "carry": 0.5}}))
+        render_video(clip, Output(Path(folder) / "dream.mp4"), few)
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() >> 20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak >> 20 if sys.platform == "darwin" else peak >> 10
+
+
+def _moving_clip(path: Path, size: tuple[int, int], frames: int) -> Path:
+    """A clip of soft noise that slides by two pixels a frame."""
+    height, width = size
+    scene = to_frame(noise((height, width + 2 * frames), 1, torch.device("cpu")))
+    with Encoder(path, size, RATE, crf=20, speed="veryfast") as encoder:
+        for number in range(frames):
+            encoder.write(scene[:, 2 * number : 2 * number + width])
+    return path
+
+
+def _cpu_seconds(source: Path, settings: Settings) -> float:
+    before = _cpu_time()
+    render_video(source, Output(source.with_name("out.mp4"), overwrite=True), settings)
+    return _cpu_time() - before
+
+
+def _cpu_time() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def _timed(run: Callable[[], Tensor], device: torch.device) -> float:
+    began = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
