@@ -3,7 +3,7 @@
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -210,9 +210,11 @@ def layers(network: Annotated[str, typer.Argument(metavar="NETWORK")]) -> None:
     for layer in network_layers(network):
         name = f"{layer.name} *" if layer.name == favourite else layer.name
         whole = layer.field.receptive is None
-        stride, sees = ("", "whole picture") if whole else (
-            str(layer.field.stride), str(layer.field.receptive)
-        )  # fmt: skip
+        stride, sees = (
+            ("", "whole picture")
+            if whole
+            else (str(layer.field.stride), str(layer.field.receptive))
+        )
         rows.append((name, str(layer.channels), stride, sees))
     _print_table(rows)
 
@@ -251,15 +253,14 @@ def bench(
 
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2."""
-    usage_error = typer.BadParameter.__base__
-    assert usage_error is not None
+    usage_error: Any = typer.BadParameter.__base__  # typer names it nowhere
     signal.signal(signal.SIGTERM, _end_like_an_interrupt)
     try:
         result = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except UserError as error:
         _fail(str(error))
     except usage_error as error:
-        _fail(" ".join(error.format_message().split()))  # type: ignore[attr-defined]
+        _fail(" ".join(error.format_message().split()))
     except ImportError as error:
         if "libGL" not in str(error) and "libgthread" not in str(error):
             raise
@@ -335,8 +336,9 @@ def terminal(unit: str, quiet: bool) -> Iterator["Report"]:
     console = Console(stderr=True, quiet=quiet)
 
     def tell(line: str) -> None:
-        console.print(f"note: {line}", style="yellow", markup=False, highlight=False,
-                      soft_wrap=True)  # fmt: skip
+        console.print(
+            f"note: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True
+        )
 
     show = _bar(console, unit) if console.is_terminal and not quiet else _lines(console, unit)
     with show as on_progress:
@@ -348,16 +350,19 @@ def _bar(console: Any, unit: str) -> Iterator[Any]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn(unit + "  {task.fields[rate]}"),
-               TimeRemainingColumn(elapsed_when_finished=True))  # fmt: skip
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit + "  {task.fields[rate]}"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
     with Bars(*columns, console=console) as bars:
         task = bars.add_task("", total=None, rate="")
         began = time.monotonic()
 
         def on_progress(progress: "Progress") -> None:
             rate = progress.done / max(1e-9, time.monotonic() - began)
-            bars.update(task, completed=progress.done, total=progress.total,
-                        rate=f"{rate:.1f}/s")  # fmt: skip
+            bars.update(task, completed=progress.done, total=progress.total, rate=f"{rate:.1f}/s")
 
         yield on_progress
 
@@ -384,15 +389,28 @@ def _lines(console: Any, unit: str, every: float = 5.0) -> Iterator[Any]:
     yield on_progress
 
 
-def _settings(presets: list[str] | None, assignments: list[str] | None, network: str | None,
-              weights: Path | None, precision: str | None, width: int | None,
-              device: str | None, seed: int | None) -> "Settings":  # fmt: skip
+def _settings(
+    presets: list[str] | None,
+    assignments: list[str] | None,
+    network: str | None,
+    weights: Path | None,
+    precision: str | None,
+    width: int | None,
+    device: str | None,
+    seed: int | None,
+) -> "Settings":
     """Defaults, then presets, then files, then `--set`, then the flags of their own."""
     from dreamreel.pipeline.presets import merge_presets
     from dreamreel.pipeline.settings import build, parse_assignment
 
-    named = {"network": network, "weights": weights, "precision": precision, "width": width,
-             "device": device, "seed": seed}  # fmt: skip
+    named = {
+        "network": network,
+        "weights": weights,
+        "precision": precision,
+        "width": width,
+        "device": device,
+        "seed": seed,
+    }
     flags = [(f"--{name}", {name: value}) for name, value in named.items() if value is not None]
     sets = [("--set", parse_assignment(text)) for text in assignments or []]
     return build(*merge_presets(presets or []), *sets, *flags)
@@ -404,7 +422,7 @@ def _output(given: Path | None, usual: Path, overwrite: bool) -> "Output":
     return Output(given if given is not None else usual, overwrite)
 
 
-def _print_table(rows: list[tuple[str, ...]]) -> None:
+def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))

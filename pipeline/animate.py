@@ -47,8 +47,9 @@ class MovingFrame:
     motion: Motion | None
 
 
-def follow_motion(frames: Iterable[Frame], rate: Fraction, settings: Settings,
-                  first: int = 0) -> Iterator[MovingFrame]:  # fmt: skip
+def follow_motion(
+    frames: Iterable[Frame], rate: Fraction, settings: Settings, first: int = 0
+) -> Iterator[MovingFrame]:
     """Each of `frames`, numbered from `first`, with its motion since the one before."""
     if settings.flow.method == "none":
         yield from (MovingFrame(first + i, frame, None) for i, frame in enumerate(frames))
@@ -69,8 +70,9 @@ def follow_motion(frames: Iterable[Frame], rate: Fraction, settings: Settings,
         previous = grey
 
 
-def dream_video(frames: Iterable[MovingFrame], network: Network,
-                settings: Settings) -> Iterator[Tensor]:  # fmt: skip
+def dream_video(
+    frames: Iterable[MovingFrame], network: Network, settings: Settings
+) -> Iterator[Tensor]:
     """The dream of each frame (1, 3, H, W), in order.
 
     At a shot's beginning the frame is dreamed until it settles; after that its detail is carried
@@ -110,8 +112,14 @@ def begin_shot(source: Tensor, network: Network, settings: Settings, number: int
     return dreamed
 
 
-def carry_on(start: Tensor, network: Network, settings: Settings, number: int,
-             gain: Tensor | float = 1.0, round_: int = 0) -> Tensor:  # fmt: skip
+def carry_on(
+    start: Tensor,
+    network: Network,
+    settings: Settings,
+    number: int,
+    gain: Tensor | float = 1.0,
+    round_: int = 0,
+) -> Tensor:
     """The few steps of a frame that carries on from `start`, made `gain` times larger."""
     few = Ascent(settings.dream.frame_steps, settings.dream.frame_step_size, gain)
     # Rounds of settling take numbers no frame has, so that each sees its own jitter.
@@ -120,8 +128,9 @@ def carry_on(start: Tensor, network: Network, settings: Settings, number: int,
     return dream(start, network, settings.dream, few, seed=settings.seed, frame=frame)
 
 
-def infinite_zoom(image: Tensor, network: Network, settings: Settings, frames: int,
-                  rate: Fraction) -> Iterator[Tensor]:  # fmt: skip
+def infinite_zoom(
+    image: Tensor, network: Network, settings: Settings, frames: int, rate: Fraction
+) -> Iterator[Tensor]:
     """`frames` images (1, 3, H, W), `rate` a second: dream, move the camera, dream again.
 
     The first is `image`, dreamed as a still. Each later one is the one before, seen by a camera
@@ -131,9 +140,13 @@ def infinite_zoom(image: Tensor, network: Network, settings: Settings, frames: i
     camera = Camera.from_settings(settings.camera).during(1 / rate)
     hold = 1 - (1 - settings.camera.hold) ** float(1 / rate)
     gain = settings.camera.evolve * float(USUAL_RATE / rate)
-    current = dream(image, network, settings.dream,
-                    Ascent(settings.dream.steps, settings.dream.step_size),
-                    seed=settings.seed)  # fmt: skip
+    current = dream(
+        image,
+        network,
+        settings.dream,
+        Ascent(settings.dream.steps, settings.dream.step_size),
+        seed=settings.seed,
+    )
     reference = current
     for number in range(frames):
         if number:

@@ -115,8 +115,9 @@ class ConvReLU(nn.Conv2d):
 class Inception(nn.Module):
     """Four branches side by side (Szegedy et al., Going deeper with convolutions, 2014)."""
 
-    def __init__(self, channels: int, one: int, three: tuple[int, int], five: tuple[int, int],
-                 pool: int) -> None:  # fmt: skip
+    def __init__(
+        self, channels: int, one: int, three: tuple[int, int], five: tuple[int, int], pool: int
+    ) -> None:
         super().__init__()
         self.b1x1 = ConvReLU(channels, one, 1)
         self.b3x3_reduce = ConvReLU(channels, three[0], 1)

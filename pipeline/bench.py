@@ -52,16 +52,20 @@ def bench(repeats: int, say: Say = lambda line: None) -> Figures:
     say(f"evaluating GoogLeNet to {LAYER} at {SIZE[1]}x{SIZE[0]}, {repeats} times each way")
     figures = evaluation_figures(repeats, device, precision)
     say(f"passing {OVERHEAD_FRAMES} frames through everything but the dream")
-    figures["overhead_cpu_ms"] = round(statistics.median(
-        overhead_cpu_ms() for _ in range(max(1, repeats // 2))
-    ), 1)  # fmt: skip
+    figures["overhead_cpu_ms"] = round(
+        statistics.median(overhead_cpu_ms() for _ in range(max(1, repeats // 2))), 1
+    )
     memory = {}
     for name, size in SIZES.items():
         say(f"dreaming at {name} for its peak of memory")
         memory[name] = peak_memory_mib(size)
     figures["peak_memory_mib"] = memory
-    machine = {"device": str(device), "precision": str(precision).removeprefix("torch."),
-               "threads": torch.get_num_threads(), "torch": torch.__version__}  # fmt: skip
+    machine = {
+        "device": str(device),
+        "precision": str(precision).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
     return figures | machine
 
 
@@ -89,8 +93,9 @@ def evaluation_figures(repeats: int, device: torch.device, precision: torch.dtyp
     plain = googlenet(weights=None, aux_logits=False, init_weights=False).eval().to(device)
     network = assemble(find_architecture("googlenet"), plain.state_dict(), device, precision)
     image = torch.rand(1, 3, *SIZE, device=device)
-    left, right = (torch.randn(MATRIX, MATRIX, device=device, dtype=torch.bfloat16)
-                   for _ in range(2))  # fmt: skip
+    left, right = (
+        torch.randn(MATRIX, MATRIX, device=device, dtype=torch.bfloat16) for _ in range(2)
+    )
     dream = build(("bench", {"dream": {"smoothing": 0.0, "normalise": "std"}})).dream
 
     def ours() -> Tensor:

@@ -81,8 +81,13 @@ def octave_sizes(size: Sequence[int], network: Network, settings: Dream) -> list
     return [size for size in sizes[:-1] if min(size) >= smallest] + [(height, width)]
 
 
-def ascent_direction(image: Tensor, network: Network, weights: Mapping[str, float],
-                     settings: Dream, shift: tuple[int, int]) -> Tensor:  # fmt: skip
+def ascent_direction(
+    image: Tensor,
+    network: Network,
+    weights: Mapping[str, float],
+    settings: Dream,
+    shift: tuple[int, int],
+) -> Tensor:
     """The direction in which to change `image` (1, 3, H, W): of mean size 1 (or std 1).
 
     The image is rolled by `shift` while the network looks. Each layer's gradient is brought to
@@ -95,8 +100,9 @@ def ascent_direction(image: Tensor, network: Network, weights: Mapping[str, floa
     return gradient / scale_of(gradient, settings.normalise)
 
 
-def layer_gradients(image: Tensor, network: Network, weights: Mapping[str, float],
-                    objective: Objective) -> Tensor:  # fmt: skip
+def layer_gradients(
+    image: Tensor, network: Network, weights: Mapping[str, float], objective: Objective
+) -> Tensor:
     """The weighted sum of each layer's gradient with respect to `image`, each of mean size 1; of
     one layer alone, its gradient as it comes."""
     active = {name: weight for name, weight in weights.items() if weight != 0}

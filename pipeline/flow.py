@@ -40,7 +40,7 @@ def dis() -> FlowEstimator:
     """Dense inverse search (Kroeger et al., ECCV 2016): quick, needs no weights, repeatable."""
     # Flow runs beside the dream, whose threads take every core: more threads here only fight them.
     cv2.setNumThreads(1)
-    estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def estimate(here: Grey, there: Grey) -> FlowArray:
         return estimator.calc(here, there, None)
@@ -94,7 +94,7 @@ def scaled_to(motion: Motion, size: tuple[int, int], device: torch.device) -> tu
     """`motion` at `size` (height, width): flow (1, 2, H, W) in pixels of that size, and visible
     (1, 1, H, W)."""
     height, width = size
-    scale = np.float32([width / motion.flow.shape[1], height / motion.flow.shape[0]])
+    scale = np.array([width / motion.flow.shape[1], height / motion.flow.shape[0]], np.float32)
     flow = cv2.resize(motion.flow, (width, height), interpolation=cv2.INTER_LINEAR) * scale
     seen = cv2.resize(motion.visible, (width, height), interpolation=cv2.INTER_LINEAR)
     flow_tensor = torch.from_numpy(flow).permute(2, 0, 1)[None]

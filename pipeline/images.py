@@ -120,6 +120,7 @@ def _read_pixels(path: Path) -> NDArray[Any]:
     """The pixels at `path` as RGBA (H, W, 4), uint8, or uint16 where a grey file has 16 bits."""
     import imageio.v3 as imageio
 
+    file: Any
     with imageio.imopen(path, "r", plugin="pillow") as file:
         mode = file.metadata(index=0, exclude_applied=False).get("mode", "RGB")
         if mode.startswith("I"):
@@ -140,7 +141,9 @@ def save_picture(path: Path, picture: Picture) -> None:
     if picture.alpha is not None and path.suffix.lower() in KEEPS_ALPHA:
         alpha = picture.alpha.mul(255).round().byte().cpu().numpy()
         pixels = np.dstack([pixels, alpha])
-    options = {"quality": 95, "subsampling": 0} if path.suffix.lower() in JPEG else {}
+    options: dict[str, Any] = (
+        {"quality": 95, "subsampling": 0} if path.suffix.lower() in JPEG else {}
+    )
     partial = partial_path(path)
     try:
         imageio.imwrite(partial, np.ascontiguousarray(pixels), plugin="pillow", **options)
@@ -156,8 +159,11 @@ def check_picture_name(path: Path) -> None:
     from PIL import Image
 
     Image.init()
-    writable = {ending for ending, name in Image.registered_extensions().items()
-                if name in Image.SAVE and name not in ("PDF", "MPEG", "HDF5", "GRIB", "BUFR")}
+    writable = {
+        ending
+        for ending, name in Image.registered_extensions().items()
+        if name in Image.SAVE and name not in ("PDF", "MPEG", "HDF5", "GRIB", "BUFR")
+    }
     if path.suffix.lower() not in writable:
         given = f"ends in {path.suffix}" if path.suffix else "has no ending"
         raise UserError(f"{path} {given}; .png, .jpg, .webp, .tif or .avif would work")

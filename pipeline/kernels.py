@@ -26,7 +26,7 @@ class StridedStem(nn.Module):
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.weight, self.bias = conv.weight, conv.bias
-        self.stride, self.padding = int(conv.stride[0]), int(conv.padding[0])  # type: ignore[arg-type]
+        self.stride, self.padding = int(conv.stride[0]), int(conv.padding[0])
         self.register_buffer("dense_weight", _space_to_depth(conv.weight.detach(), self.stride))
 
     def forward(self, image: Tensor) -> Tensor:
@@ -42,26 +42,32 @@ class StripedMaxPool(nn.MaxPool2d):
     """Max pooling whose backward pass uses every core on a single picture.
 
     PyTorch's runs one thread for each picture of a batch when channels are last. Here the places
-    are dealt out in stripes, each gathered as if it were a picture of its own. Where a pooling
-    takes strides it has too few places for that to pay.
+    are dealt out in stripes, each gathered as if it were a picture of its own. Only where the
+    pooling keeps the size: one that takes strides has too few places for that to pay.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """`input` (N, C, H, W) pooled."""
         stripes = min(4, torch.get_num_threads())
-        strides = _pair(self.stride) != [1, 1]
-        if stripes == 1 or strides or input.shape[0] != 1 or not _is_cpu_channels_last(input):
+        if stripes == 1 or input.shape[0] != 1 or not self._keeps_size():
             return super().forward(input)
-        options = (_pair(self.kernel_size), _pair(self.stride), _pair(self.padding))
-        return _PoolFunction.apply(input, *options, _pair(self.dilation), self.ceil_mode, stripes)
+        if input.device.type != "cpu" or not input.is_contiguous(memory_format=CHANNELS_LAST):
+            return super().forward(input)
+        return _PoolFunction.apply(input, _pair(self.kernel_size), _pair(self.padding), stripes)
+
+    def _keeps_size(self) -> bool:
+        kernel, padding = _pair(self.kernel_size), _pair(self.padding)
+        fits = all(k == 2 * p + 1 for k, p in zip(kernel, padding, strict=True))
+        return fits and _pair(self.stride) == [1, 1] and _pair(self.dilation) == [1, 1]
 
 
 def suits_strided_stem(module: nn.Module) -> bool:
     """Whether `module` is a convolution that `StridedStem` can stand in for."""
     if not isinstance(module, nn.Conv2d) or isinstance(module.padding, str):
         return False
-    square = all(len(set(pair)) == 1 for pair in (module.kernel_size, module.stride,
-                                                  module.padding))
+    square = all(
+        len(set(pair)) == 1 for pair in (module.kernel_size, module.stride, module.padding)
+    )
     plain = module.groups == 1 and module.dilation == (1, 1) and module.padding_mode == "zeros"
     return square and plain and module.in_channels <= 4 and module.stride[0] > 1
 
@@ -80,8 +86,15 @@ def keep_freed_memory() -> None:
 
 class _StemFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, image: Tensor, weight: Tensor, bias: Tensor | None,
-                dense_weight: Tensor, stride: int, padding: int) -> Tensor:  # fmt: skip
+    def forward(
+        ctx: Any,
+        image: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        dense_weight: Tensor,
+        stride: int,
+        padding: int,
+    ) -> Tensor:
         ctx.save_for_backward(dense_weight)
         ctx.stride, ctx.padding, ctx.size = stride, padding, image.shape[2:]
         return F.conv2d(image, weight, bias, stride, padding)
@@ -94,51 +107,54 @@ class _StemFunction(torch.autograd.Function):
         height, width = ctx.size
         top = ctx.padding
         # What the stride never reached has no gradient.
-        missing = (0, max(0, width + top - padded.shape[3]), 0, max(0, height + top - padded.shape[2]))
+        right, bottom = width + top - padded.shape[3], height + top - padded.shape[2]
+        missing = (0, max(0, right), 0, max(0, bottom))
         padded = F.pad(padded, missing) if any(missing) else padded
         return padded[:, :, top : top + height, top : top + width], None, None, None, None, None
 
 
 class _PoolFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, kernel: list[int], stride: list[int], padding: list[int],
-                dilation: list[int], ceil: bool, stripes: int) -> Tensor:  # fmt: skip
-        pooled, where = torch.ops.aten.max_pool2d_with_indices(
-            x, kernel, stride, padding, dilation, ceil
-        )
+    def forward(ctx: Any, x: Tensor, kernel: list[int], padding: list[int], stripes: int) -> Tensor:
+        pooled, where = torch.ops.aten.max_pool2d_with_indices(x, kernel, [1, 1], padding)
         ctx.save_for_backward(where)
-        reach = dilation[0] * (kernel[0] - 1) + 1
-        ctx.shape, ctx.rows, ctx.stripes = x.shape, (stride[0], padding[0], reach), stripes
+        ctx.reach, ctx.stripes = padding[0], stripes
         return pooled
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (where,) = ctx.saved_tensors
-        (_, channels, height, width), (stride, padding, reach) = ctx.shape, ctx.rows
-        out_height, out_width = where.shape[2:]
-        places = out_height * out_width
+        _, channels, height, width = where.shape
+        places = height * width
         stripes = next(n for n in range(ctx.stripes, 0, -1) if places % n == 0)
         each = places // stripes
 
-        def deal(places_last: Tensor) -> Tensor:
-            flat = places_last.contiguous(memory_format=CHANNELS_LAST).permute(0, 2, 3, 1)
+        def deal(map_: Tensor) -> Tensor:
+            flat = map_.contiguous(memory_format=CHANNELS_LAST).permute(0, 2, 3, 1)
             return flat.reshape(stripes, each, 1, channels).permute(0, 3, 1, 2)
 
         # The op goes by the saved indices alone; its own sizes need only agree with each other.
-        plane = torch.empty((stripes, channels, height * width, 1), dtype=grads[0].dtype,
-                            memory_format=CHANNELS_LAST)  # fmt: skip
+        plane = torch.empty(
+            (stripes, channels, places, 1), dtype=grads[0].dtype, memory_format=CHANNELS_LAST
+        )
         sums = torch.ops.aten.max_pool2d_with_indices_backward(
-            deal(grads[0]), plane, [height * width - each + 1, 1], [1, 1], [0, 0], [1, 1], False,
+            deal(grads[0]),
+            plane,
+            [places - each + 1, 1],
+            [1, 1],
+            [0, 0],
+            [1, 1],
+            False,
             deal(where),
-        )  # fmt: skip
+        )
         sums = sums.permute(0, 2, 3, 1).reshape(stripes, height, width, channels)
         total = sums[0]
         for stripe in range(1, stripes):
-            first = stripe * each // out_width * stride - padding
-            last = ((stripe + 1) * each - 1) // out_width * stride - padding + reach
-            rows = slice(max(0, first), min(height, last))
+            first = stripe * each // width - ctx.reach
+            last = ((stripe + 1) * each - 1) // width + ctx.reach
+            rows = slice(max(0, first), last + 1)
             total[rows] += sums[stripe, rows]
-        return total[None].permute(0, 3, 1, 2), None, None, None, None, None, None
+        return total[None].permute(0, 3, 1, 2), None, None, None
 
 
 def _space_to_depth(weight: Tensor, stride: int) -> Tensor:
@@ -151,10 +167,6 @@ def _space_to_depth(weight: Tensor, stride: int) -> Tensor:
     )
     dense = F.pixel_unshuffle(padded, stride).reshape(out, channels * stride**2, blocks, blocks)
     return dense.contiguous(memory_format=CHANNELS_LAST)
-
-
-def _is_cpu_channels_last(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.is_contiguous(memory_format=CHANNELS_LAST)
 
 
 def _pair(value: int | tuple[int, ...]) -> list[int]:

@@ -66,8 +66,9 @@ def dissect(module: nn.Module) -> Anatomy:
 
         return hook
 
-    handles = [part.register_forward_hook(watch(name))
-               for name, part in module.named_modules() if name]
+    handles = [
+        part.register_forward_hook(watch(name)) for name, part in module.named_modules() if name
+    ]
     try:
         with torch.no_grad(), trace:
             module(torch.empty(1, 3, PROBE_SIZE, PROBE_SIZE, device="meta"))
@@ -75,8 +76,11 @@ def dissect(module: nn.Module) -> Anatomy:
         for handle in handles:
             handle.remove()
     once = {name for name in ran if ran.count(name) == 1}
-    foldable = tuple((conv, norm) for conv, norm, between in folds
-                     if trace.readers(between) == 1 and {conv, norm} <= once)
+    foldable = tuple(
+        (conv, norm)
+        for conv, norm, between in folds
+        if trace.readers(between) == 1 and {conv, norm} <= once
+    )
     return Anatomy(layers, foldable)
 
 
@@ -100,8 +104,13 @@ class _FieldTrace(TorchDispatchMode):
     def readers(self, tensor: Tensor) -> int:
         return self._readers.get(id(tensor), 0)
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (),
-                           kwargs: dict[str, Any] | None = None) -> Any:  # fmt: skip
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
         out = func(*args, **(kwargs or {}))
         inputs = list(_tensors(args))
         for tensor in inputs:

@@ -75,8 +75,15 @@ class Normalise(nn.Module):
 class Network:
     """A frozen network. Dreams ask it for `activations`; it computes no deeper than it must."""
 
-    def __init__(self, architecture: Architecture, module: nn.Module, anatomy: Anatomy,
-                 device: torch.device, precision: torch.dtype, missing: frozenset[str]) -> None:  # fmt: skip
+    def __init__(
+        self,
+        architecture: Architecture,
+        module: nn.Module,
+        anatomy: Anatomy,
+        device: torch.device,
+        precision: torch.dtype,
+        missing: frozenset[str],
+    ) -> None:
         self.name = architecture.name
         self.device = device
         self.precision = precision
@@ -102,8 +109,9 @@ class Network:
 
             return hook
 
-        handles = [self._module.get_submodule(name).register_forward_hook(keep(name))
-                   for name in wanted]
+        handles = [
+            self._module.get_submodule(name).register_forward_hook(keep(name)) for name in wanted
+        ]
         try:
             with self._autocast():
                 self._run(self._normalise(image), wanted)
@@ -163,8 +171,9 @@ class _AllFound(Exception):
     """Raised inside a forward pass when there is nothing left to compute."""
 
 
-def load_network(name: str, weights: Path | None = None, device: str = "auto",
-                 precision: str = "auto") -> Network:  # fmt: skip
+def load_network(
+    name: str, weights: Path | None = None, device: str = "auto", precision: str = "auto"
+) -> Network:
     """The network called `name` with its own weights, or those in the file `weights`.
 
     Raises UserError for an unknown network or device, and for weights that cannot be had.
@@ -176,8 +185,13 @@ def load_network(name: str, weights: Path | None = None, device: str = "auto",
     return assemble(architecture, state, on, find_precision(precision, on), given)
 
 
-def assemble(architecture: Architecture, state: State, device: torch.device,
-             precision: torch.dtype, given: str = "the state") -> Network:  # fmt: skip
+def assemble(
+    architecture: Architecture,
+    state: State,
+    device: torch.device,
+    precision: torch.dtype,
+    given: str = "the state",
+) -> Network:
     """The network of `architecture` with the weights `state`, made fast, on `device`.
 
     Raises UserError, which calls the weights `given`, where none of them fit.
@@ -259,8 +273,11 @@ def has_bfloat16(device: torch.device) -> bool:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:  # neither Windows nor macOS says it in one place
         return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
-    words = set(next((line for line in flags.splitlines()
-                      if line.startswith(("flags", "Features"))), "").split())
+    words = set(
+        next(
+            (line for line in flags.splitlines() if line.startswith(("flags", "Features"))), ""
+        ).split()
+    )
     return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
@@ -301,19 +318,23 @@ def _only_tensors(loaded: Any, path: Path) -> State:
     return {str(k): v for k, v in loaded.items() if isinstance(v, Tensor)}
 
 
-def _fill(architecture: Architecture, state: State,
-          given: str) -> tuple[nn.Module, frozenset[str]]:  # fmt: skip
+def _fill(architecture: Architecture, state: State, given: str) -> tuple[nn.Module, frozenset[str]]:
     """The module with `state` in it, float32, and the names of its parts that got nothing."""
     with torch.device("meta"):
         module = architecture.build().eval()
     wanted = module.state_dict()
     plain = {name.removeprefix("module."): tensor for name, tensor in state.items()}
-    fitting = {name: tensor.float() for name, tensor in plain.items()
-               if name in wanted and tensor.shape == wanted[name].shape}
+    fitting = {
+        name: tensor.float()
+        for name, tensor in plain.items()
+        if name in wanted and tensor.shape == wanted[name].shape
+    }
     if not fitting:
-        raise UserError(f"{given} holds no weights of {architecture.name}: "
-                        f"it has {next(iter(plain), 'nothing')!r}, "
-                        f"where {next(iter(wanted))!r} was expected")
+        raise UserError(
+            f"{given} holds no weights of {architecture.name}: "
+            f"it has {next(iter(plain), 'nothing')!r}, "
+            f"where {next(iter(wanted))!r} was expected"
+        )
     for name in wanted:
         if name.endswith("num_batches_tracked"):
             fitting.setdefault(name, torch.tensor(0))
@@ -331,7 +352,9 @@ def _fold_batch_norms(module: nn.Module, anatomy: Anatomy, missing: frozenset[st
         if missing & {conv_name, norm_name}:
             continue
         conv, norm = module.get_submodule(conv_name), module.get_submodule(norm_name)
-        module.set_submodule(conv_name, fuse_conv_bn_eval(conv, norm))  # type: ignore[type-var]
+        assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+        fused = fuse_conv_bn_eval(conv, norm)
+        module.set_submodule(conv_name, fused)
         module.set_submodule(norm_name, nn.Identity())
 
 
@@ -343,9 +366,17 @@ def _speed_up(module: nn.Module) -> None:
         if type(part) is nn.Conv2d and suits_strided_stem(part):
             module.set_submodule(name, StridedStem(part))
         elif type(part) is nn.MaxPool2d and not part.return_indices:
-            module.set_submodule(name, StripedMaxPool(
-                part.kernel_size, part.stride, part.padding, part.dilation, False, part.ceil_mode
-            ))
+            module.set_submodule(
+                name,
+                StripedMaxPool(
+                    part.kernel_size,
+                    part.stride,
+                    part.padding,
+                    part.dilation,
+                    False,
+                    part.ceil_mode,
+                ),
+            )
 
 
 @cache
@@ -359,8 +390,9 @@ def _anatomy(name: str) -> Anatomy:
 def _runs_at(architecture: Architecture, size: tuple[int, int], names: frozenset[str]) -> bool:
     with torch.device("meta"):
         module = architecture.build().eval()
-        network = Network(architecture, module, Anatomy({}, ()), torch.device("meta"),
-                          torch.float32, frozenset())  # fmt: skip
+        network = Network(
+            architecture, module, Anatomy({}, ()), torch.device("meta"), torch.float32, frozenset()
+        )
         try:
             found = network.activations(torch.empty(1, 3, *size), names)
         except (RuntimeError, ValueError):  # "kernel size can't be greater than input size"
@@ -382,9 +414,14 @@ def _favourite(architecture: Architecture, layers: Mapping[str, Layer]) -> str:
 
 def _dreamnet() -> Architecture:
     return Architecture(
-        "dreamnet", DreamNet, "our own, bundled: works offline",
-        (0.45,) * 3, (0.25,) * 3, lambda: read_weights(BUNDLED_WEIGHTS), favourite="parts",
-    )  # fmt: skip
+        "dreamnet",
+        DreamNet,
+        "our own, bundled: works offline",
+        (0.45,) * 3,
+        (0.25,) * 3,
+        lambda: read_weights(BUNDLED_WEIGHTS),
+        favourite="parts",
+    )
 
 
 def _bvlc_googlenet() -> Architecture:
@@ -396,9 +433,15 @@ def _bvlc_googlenet() -> Architecture:
 
     mean = (104 / 255, 117 / 255, 123 / 255)
     return Architecture(
-        "bvlc_googlenet", BvlcGoogLeNet, "DeepDream's original; needs --weights FILE",
-        mean, (1 / 255,) * 3, needs_file, swapped=True, favourite="inception_4c",
-    )  # fmt: skip
+        "bvlc_googlenet",
+        BvlcGoogLeNet,
+        "DeepDream's original; needs --weights FILE",
+        mean,
+        (1 / 255,) * 3,
+        needs_file,
+        swapped=True,
+        favourite="inception_4c",
+    )
 
 
 NETWORKS: dict[str, Callable[[], Architecture]] = {
@@ -422,9 +465,14 @@ def _torchvision(name: str) -> Architecture:
     options = {"aux_logits": False, "init_weights": False} if inception_like else {}
     mean, std = MINUS_ONE_TO_ONE if inception_like else IMAGENET
     return Architecture(
-        name, lambda: models.get_model(name, weights=None, **options), "torchvision",
-        mean, std, lambda: _download(name), favourite=FAVOURITE_LAYERS.get(name),
-    )  # fmt: skip
+        name,
+        lambda: models.get_model(name, weights=None, **options),
+        "torchvision",
+        mean,
+        std,
+        lambda: _download(name),
+        favourite=FAVOURITE_LAYERS.get(name),
+    )
 
 
 def _download(name: str) -> State:

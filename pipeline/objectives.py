@@ -1,4 +1,4 @@
-"""What a dream climbs: a number for a layer's activation, larger where the layer is more excited."""
+"""What a dream climbs: a number for a layer's activation, larger the more excited it is."""
 
 from collections.abc import Callable
 

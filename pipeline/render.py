@@ -78,8 +78,13 @@ class Output:
 QUIET = Report()
 
 
-def render_video(source: Path, out: Output, settings: Settings,
-                 span: tuple[int, int | None] = (0, None), report: Report = QUIET) -> Path:  # fmt: skip
+def render_video(
+    source: Path,
+    out: Output,
+    settings: Settings,
+    span: tuple[int, int | None] = (0, None),
+    report: Report = QUIET,
+) -> Path:
     """Dream the frames `span` (first, one past the last) of the video `source` into `out.path`.
 
     Rate, size and sound are the source's. Raises UserError before anything is written where
@@ -106,9 +111,15 @@ def render_video(source: Path, out: Output, settings: Settings,
         )
 
 
-def render_zoom(photo: Path | None, out: Output, settings: Settings, seconds: float,
-                rate: Fraction, size: tuple[int, int] | None = None,
-                report: Report = QUIET) -> Path:  # fmt: skip
+def render_zoom(
+    photo: Path | None,
+    out: Output,
+    settings: Settings,
+    seconds: float,
+    rate: Fraction,
+    size: tuple[int, int] | None = None,
+    report: Report = QUIET,
+) -> Path:
     """Zoom into `photo`, or into noise, for `seconds` at `rate`, dreaming, into `out.path`.
 
     `size` (height, width) is the canvas, to which a photo is cropped; without it the photo's own.
@@ -149,9 +160,13 @@ def render_image(source: Path, out: Output, settings: Settings, report: Report =
     total = ascent.steps * len(octave_sizes((height, width), network, settings.dream))
     done = itertools.count(1)
     dreamed = dream(
-        image, network, settings.dream, ascent, seed=settings.seed,
+        image,
+        network,
+        settings.dream,
+        ascent,
+        seed=settings.seed,
         on_step=lambda: report.on_progress(Progress(next(done), total)),
-    )  # fmt: skip
+    )
     save_picture(out.path, Picture(dreamed, alpha))
     return out.path
 
@@ -175,9 +190,7 @@ def ready_network(settings: Settings, size: tuple[int, int]) -> Network:
     layers = settings.dream.layers
     if layers and not any(layers.values()):
         raise UserError("dream.layers gives every layer weight 0; one must have another")
-    network = load_network(
-        settings.network, settings.weights, settings.device, settings.precision
-    )
+    network = load_network(settings.network, settings.weights, settings.device, settings.precision)
     network.check(layers or network.default_layers())
     octave_sizes(size, network, settings.dream)
     return network
@@ -214,9 +227,16 @@ def check_output(out: Output) -> None:
         raise UserError(f"{path.parent} cannot be written to ({error.strerror})") from error
 
 
-def _write_video(images: Iterator[Tensor], path: Path, settings: Settings, rate: Fraction,
-                 total: int | None, report: Report, clip: Clip | None = None,
-                 span: tuple[int, int | None] = (0, None)) -> Path:  # fmt: skip
+def _write_video(
+    images: Iterator[Tensor],
+    path: Path,
+    settings: Settings,
+    rate: Fraction,
+    total: int | None,
+    report: Report,
+    clip: Clip | None = None,
+    span: tuple[int, int | None] = (0, None),
+) -> Path:
     """Encode `images` under a partial name, add the sound, count, and rename."""
     pictures = partial_path(path.with_stem(f"{path.stem}-pictures"))
     whole = partial_path(path)
@@ -252,8 +272,9 @@ def _expected(clip: Clip, span: tuple[int, int | None]) -> int | None:
     return max(1, min(ends) - start) if ends else None
 
 
-def _seconds(clip: Clip, span: tuple[int, int | None],
-             frames: int) -> tuple[Fraction, Fraction] | None:  # fmt: skip
+def _seconds(
+    clip: Clip, span: tuple[int, int | None], frames: int
+) -> tuple[Fraction, Fraction] | None:
     """Where in the source, in seconds, the dreamed frames lie; None for all of it."""
     if span == (0, None):
         return None

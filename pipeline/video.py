@@ -1,5 +1,6 @@
 """Video files: what they hold, their frames, and the encoder that writes a new one."""
 
+import itertools
 import os
 import queue
 import subprocess
@@ -22,9 +23,14 @@ from dreamreel.pipeline.images import Frame, fitted_size
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv")
 # ffmpeg 7 tags without converting where it is given flags alone; this is right on every version.
 TO_BT709 = (
-    "scale=in_range=pc:out_range=tv:out_color_matrix=bt709,"
+    "scale=flags=accurate_rnd:in_range=pc:out_range=tv:out_color_matrix=bt709,"
     "setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=tv"
 )
+SOUND = {
+    "copy": ["-c:a", "copy"],
+    # Six channels of no named layout, as some files have, are taken for 5.1.
+    "aac": ["-c:a", "aac", "-af", "aformat=channel_layouts=mono|stereo|5.1|7.1"],
+}
 Item = TypeVar("Item")
 
 
@@ -99,21 +105,42 @@ def snap_rate(rate: Fraction) -> Fraction:
 
 
 def read_frames(path: Path, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
-    """Frames `start` to `stop` (excluded) of the video at `path`, upright, as long as they last."""
+    """Frames `start` to `stop` (excluded) of the video at `path`, upright, as long as they last.
+
+    OpenCV decodes them; PyAV where OpenCV was built without the codec, as for AV1.
+    """
+    if stop is not None and stop <= start:
+        return
     capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
     try:
+        decodes = capture.grab()
         for _ in range(start):
-            if not capture.grab():
+            if decodes and not capture.grab():
                 return
         number = start
-        while stop is None or number < stop:
-            decoded, frame = capture.read()
-            if not decoded:
+        while decodes and (stop is None or number < stop):
+            whole, frame = capture.retrieve()
+            if not whole:
                 return
             yield frame
             number += 1
+            if number == stop or not capture.grab():
+                return
     finally:
         capture.release()
+    yield from itertools.islice(_read_with_pyav(path), start, stop)
+
+
+def _read_with_pyav(path: Path) -> Iterator[Frame]:
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            for frame in container.decode(video=0):
+                turns = round(getattr(frame, "rotation", 0) / 90) % 4
+                yield np.ascontiguousarray(np.rot90(frame.to_ndarray(format="bgr24"), turns))
+    except (av.FFmpegError, OSError, ValueError):
+        return  # as OpenCV does: what cannot be decoded is the end
 
 
 def resized(frames: Iterable[Frame], width: int | None) -> Iterator[Frame]:
@@ -180,26 +207,57 @@ class Encoder:
     Frames are written by a thread, so that encoding overlaps with what makes them.
     """
 
-    def __init__(self, path: Path, size: tuple[int, int], rate: Fraction, crf: int, speed: str,
-                 pixel_shape: Fraction = Fraction(1)) -> None:  # fmt: skip
+    def __init__(
+        self,
+        path: Path,
+        size: tuple[int, int],
+        rate: Fraction,
+        crf: int,
+        speed: str,
+        pixel_shape: Fraction = Fraction(1),
+    ) -> None:
         """Frames of `size` (height, width) go to `path`, `rate` a second."""
         self.frames = 0
         self._path = path
         self._size = size
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         height, width = even(size)
         filters = f"{TO_BT709},setsar={pixel_shape.numerator}/{pixel_shape.denominator}"
         self._process = subprocess.Popen(
             [
-                ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y",
-                "-f", "rawvideo", "-pixel_format", "bgr24", "-video_size", f"{width}x{height}",
-                "-framerate", f"{rate.numerator}/{rate.denominator}", "-i", "pipe:0",
-                "-vf", filters, "-c:v", "libx264", "-preset", speed, "-crf", str(crf),
-                "-pix_fmt", "yuv420p", str(path.absolute()),
+                ffmpeg(),
+                "-hide_banner",
+                "-loglevel",
+                "error",
+                "-nostdin",
+                "-y",
+                "-f",
+                "rawvideo",
+                "-pixel_format",
+                "bgr24",
+                "-video_size",
+                f"{width}x{height}",
+                "-framerate",
+                f"{rate.numerator}/{rate.denominator}",
+                "-i",
+                "pipe:0",
+                "-vf",
+                filters,
+                "-c:v",
+                "libx264",
+                "-preset",
+                speed,
+                "-crf",
+                str(crf),
+                "-pix_fmt",
+                "yuv420p",
+                str(path.absolute()),
             ],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._errors,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=self._errors,
             start_new_session=True,  # the terminal's Ctrl-C is ours to answer
-        )  # fmt: skip
+        )
         self._queue: queue.Queue[Frame | None] = queue.Queue(4)
         self._broken: OSError | None = None
         self._writer = threading.Thread(target=self._feed, name="encoder", daemon=True)
@@ -208,8 +266,12 @@ class Encoder:
     def __enter__(self) -> "Encoder":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:  # fmt: skip
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         try:
             if kind is None:
                 self._finish()
@@ -260,8 +322,13 @@ class Encoder:
         raise UserError(f"ffmpeg could not write {self._path.parent}: {_cause(self._errors)}")
 
 
-def add_sound(video: Path, source: Clip | None, out: Path, span: tuple[Fraction, Fraction] | None,
-              on_notice: Callable[[str], None]) -> None:  # fmt: skip
+def add_sound(
+    video: Path,
+    source: Clip | None,
+    out: Path,
+    span: tuple[Fraction, Fraction] | None,
+    on_notice: Callable[[str], None],
+) -> None:
     """Write `out`: the pictures of `video` and the sound of `source`, if any, ready for streaming.
 
     The sound is copied. Where only a span (begin, end) of the source, in seconds, was dreamed, it
@@ -280,9 +347,19 @@ def add_sound(video: Path, source: Clip | None, out: Path, span: tuple[Fraction,
     for way in ways if sound else ["copy"]:
         maps = ["-map", "0:v", "-map", "1:a"] if sound else ["-map", "0:v"]
         failure = run_ffmpeg(
-            ["-i", str(video.absolute()), *sound, *maps, "-c:v", "copy", "-c:a", way,
-             "-movflags", "+faststart", str(out.absolute())]
-        )  # fmt: skip
+            [
+                "-i",
+                str(video.absolute()),
+                *sound,
+                *maps,
+                "-c:v",
+                "copy",
+                *SOUND[way],
+                "-movflags",
+                "+faststart",
+                str(out.absolute()),
+            ]
+        )
         if failure is None:
             if way != ways[0]:
                 on_notice(f"{out.suffix} does not take the source's sound as it is: made AAC")
@@ -295,9 +372,11 @@ def run_ffmpeg(options: list[str]) -> str | None:
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             [ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *options],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
             start_new_session=True,
-        )  # fmt: skip
+        )
         try:
             return None if process.wait() == 0 else _cause(errors)
         finally:

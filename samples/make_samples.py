@@ -99,8 +99,7 @@ def view(width: int, height: int, pan: float, zoom: float) -> View:
 
 
 BIG, FINE, WARP_X, WARP_Y = (
-    tileable_noise(seed, slope=slope)
-    for seed, slope in ((1, 2.0), (2, 1.5), (3, 2.2), (4, 2.2))
+    tileable_noise(seed, slope=slope) for seed, slope in ((1, 2.0), (2, 1.5), (3, 2.2), (4, 2.2))
 )
 ROCK, GRASS = tileable_noise(5, slope=1.3), tileable_noise(6, slope=0.8)
 PEAKS, HILLS, MEADOW, SHORE = (
@@ -130,7 +129,9 @@ def clouds(at: View, time: float, cover: float) -> tuple[Field, Field]:
     return thick, lit
 
 
-def ridge(at: View, line: Field, base: float, height: float, scale: float, parallax: float) -> Field:
+def ridge(
+    at: View, line: Field, base: float, height: float, scale: float, parallax: float
+) -> Field:
     """How far below the skyline `line` each pixel lies, in frame heights."""
     places = np.mod(at.x * scale * parallax + 40, line.size)
     skyline = base - height * np.interp(places, np.arange(line.size + 1), np.append(line, line[0]))
@@ -164,7 +165,9 @@ def lake(width: int, height: int, time: float) -> Field:
     at = view(width, height, pan=3 - 0.03 * time, zoom=1.06 - 0.008 * time)
     shore = 0.56
     ripple = look_up(GRASS, at.x * 90, at.y * 900 - time * 30) * np.clip(at.y - shore, 0, 1) * 0.05
-    mirrored = View(at.x + ripple, np.where(at.y > shore, 2 * shore - at.y + ripple, at.y), at.centre)
+    mirrored = View(
+        at.x + ripple, np.where(at.y > shore, 2 * shore - at.y + ripple, at.y), at.centre
+    )
     sky = mix(colour(70, 62, 110), colour(255, 190, 120), smoothstep(-0.05, 0.56, mirrored.y))
     thick, lit = clouds(mirrored, time + 20, cover=0.1)
     picture = mix(sky, mix(colour(92, 66, 96), colour(255, 214, 170), lit), thick * 0.9)
@@ -201,8 +204,12 @@ def sound(seconds: float) -> NDArray[np.int16]:
     wind -= np.apply_along_axis(lambda w: np.convolve(w, np.ones(2400) / 2400, "same"), 0, wind)
     wind *= (0.05 + 0.03 * np.sin(2 * np.pi * 0.21 * time))[:, None] / wind.std()
     notes = np.zeros((samples, 2))
-    for start, pitch, side in ((0.2, 220.0, 0.3), (1.6, 329.63, 0.7), (CUT, 196.0, 0.5),
-                               (4.7, 293.66, 0.35)):  # fmt: skip
+    for start, pitch, side in (
+        (0.2, 220.0, 0.3),
+        (1.6, 329.63, 0.7),
+        (CUT, 196.0, 0.5),
+        (4.7, 293.66, 0.35),
+    ):
         since = np.clip(time - start, 0, None)
         envelope = np.where(time > start, (1 - np.exp(-since * 12)) * np.exp(-since * 1.1), 0)
         tone = sum(np.sin(2 * np.pi * pitch * k * since) / k**2 for k in (1, 2, 3))
@@ -223,17 +230,51 @@ def write_clip(path: Path, size: tuple[int, int], frames: int, crf: int) -> None
             file.setframerate(SOUND_RATE)
             file.writeframes(sound(seconds).tobytes())
         command = [
-            imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-y",
-            "-f", "rawvideo", "-pixel_format", "bgr24", "-video_size", f"{width}x{height}",
-            "-framerate", f"{RATE.numerator}/{RATE.denominator}", "-i", "pipe:0",
-            "-i", f"{folder}/sound.wav",
-            "-vf", "scale=in_range=pc:out_range=tv:out_color_matrix=bt709,setparams="
+            imageio_ffmpeg.get_ffmpeg_exe(),
+            "-v",
+            "error",
+            "-nostdin",
+            "-y",
+            "-f",
+            "rawvideo",
+            "-pixel_format",
+            "bgr24",
+            "-video_size",
+            f"{width}x{height}",
+            "-framerate",
+            f"{RATE.numerator}/{RATE.denominator}",
+            "-i",
+            "pipe:0",
+            "-i",
+            f"{folder}/sound.wav",
+            "-vf",
+            "scale=in_range=pc:out_range=tv:out_color_matrix=bt709,setparams="
             "color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=tv",
-            "-c:v", "libx264", "-preset", "slow", "-crf", str(crf), "-threads", "1",
-            "-pix_fmt", "yuv444p" if odd else "yuv420p",
-            "-c:a", "aac", "-b:a", "96k", "-fflags", "+bitexact", "-flags:v", "+bitexact",
-            "-flags:a", "+bitexact", "-movflags", "+faststart", "-shortest", str(path),
-        ]  # fmt: skip
+            "-c:v",
+            "libx264",
+            "-preset",
+            "slow",
+            "-crf",
+            str(crf),
+            "-threads",
+            "1",
+            "-pix_fmt",
+            "yuv444p" if odd else "yuv420p",
+            "-c:a",
+            "aac",
+            "-b:a",
+            "96k",
+            "-fflags",
+            "+bitexact",
+            "-flags:v",
+            "+bitexact",
+            "-flags:a",
+            "+bitexact",
+            "-movflags",
+            "+faststart",
+            "-shortest",
+            str(path),
+        ]
         process = subprocess.Popen(command, stdin=subprocess.PIPE)
         assert process.stdin is not None
         with process.stdin as pipe:
@@ -247,9 +288,7 @@ def main() -> None:
     """Draw everything."""
     write_clip(HERE / "clouds.mp4", (640, 360), round(SECONDS * RATE), crf=22)
     write_clip(HERE / "small.mp4", (161, 91), 24, crf=22)
-    cv2.imwrite(
-        str(HERE / "clouds.jpg"), frame_at(960, 540, 1.0), [cv2.IMWRITE_JPEG_QUALITY, 90]
-    )
+    cv2.imwrite(str(HERE / "clouds.jpg"), frame_at(960, 540, 1.0), [cv2.IMWRITE_JPEG_QUALITY, 90])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,68 @@
+"""Clips made and read by tests, and where things are."""
+
+import subprocess
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dreamreel.pipeline.video import Encoder, ffmpeg
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
+def write_clip(
+    path: Path,
+    frames: list[np.ndarray],
+    rate: Fraction = Fraction(30000, 1001),
+    sound: bool = False,
+) -> Path:
+    silent = path.with_name(f"silent-{path.name}") if sound else path
+    with Encoder(silent, frames[0].shape[:2], rate, 12, "veryfast") as encoder:
+        for frame in frames:
+            encoder.write(frame)
+    if sound:
+        seconds = float(len(frames) / rate)
+        run_ffmpeg(
+            "-i",
+            str(silent),
+            "-f",
+            "lavfi",
+            "-i",
+            f"sine=440:duration={seconds}",
+            "-map",
+            "0:v",
+            "-map",
+            "1:a",
+            "-c:v",
+            "copy",
+            "-c:a",
+            "aac",
+            str(path),
+        )
+    return path
+
+
+def run_ffmpeg(*options: str, stdin: bytes | None = None) -> None:
+    subprocess.run([ffmpeg(), "-v", "error", "-y", *options], input=stdin, check=True)
+
+
+def read_clip(path: Path) -> list[np.ndarray]:
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while (read := capture.read())[0]:
+        frames.append(read[1])
+    capture.release()
+    return frames

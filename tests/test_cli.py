@@ -1,0 +1,408 @@
+"""The command line, as a user meets it: what works, and one clear line for what cannot."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dreamreel.pipeline.presets import preset_names
+from dreamreel.pipeline.video import probe
+from making import ROOT, Run, read_clip, run_ffmpeg, write_clip
+
+Call = Callable[..., Run]
+QUICK = (
+    "--set",
+    "dream.octaves=1",
+    "--set",
+    "dream.steps=2",
+    "--set",
+    "dream.layers=textures",
+    "--set",
+    "dream.carry=0.5",
+)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if "partial" in path.name]
+
+
+def test_a_video_keeps_its_frames_rate_and_sound(
+    dreamreel: Call, moving_clip: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "dream.mp4"
+    run = dreamreel("video", moving_clip, "-o", out, *QUICK)
+    assert run.code == 0, run.err
+    assert run.out.splitlines()[-1] == str(out)
+    assert "12/12 frames" in run.err
+    source, dream = probe(moving_clip), probe(out)
+    assert (dream.width, dream.height, dream.frames) == (160, 96, 12)
+    assert dream.rate == source.rate == Fraction(30000, 1001)
+    assert dream.has_audio
+    assert len(read_clip(out)) == 12
+    changed = np.abs(read_clip(out)[5].astype(int) - read_clip(moving_clip)[5]).mean()
+    assert changed > 3
+    assert not leftovers(tmp_path)
+
+
+def test_a_video_without_a_name_goes_beside_its_source(
+    dreamreel: Call, moving_clip: Path, tmp_path: Path
+) -> None:
+    shutil.copy(moving_clip, tmp_path / "clip.mp4")
+    run = dreamreel("video", tmp_path / "clip.mp4", *QUICK, "--quiet")
+    assert (run.code, run.err) == (0, "")
+    assert run.out == f"{tmp_path / 'clip-dream.mp4'}\n"
+
+
+def test_an_odd_size_is_padded_not_scaled(dreamreel: Call, odd_clip: Path, tmp_path: Path) -> None:
+    run = dreamreel("video", odd_clip, "-o", tmp_path / "o.mp4", *QUICK)
+    assert run.code == 0, run.err
+    frames = read_clip(tmp_path / "o.mp4")
+    assert len(frames) == 5 and frames[0].shape == (78, 132, 3)
+    assert np.abs(frames[2][-1].astype(int) - frames[2][-2]).mean() < 3
+
+
+def test_a_span_is_half_open_and_clipped_with_a_notice(
+    dreamreel: Call, moving_clip: Path, tmp_path: Path
+) -> None:
+    run = dreamreel("video", moving_clip, "-o", tmp_path / "a.mp4", "--frames", "3:7", *QUICK)
+    assert run.code == 0 and "note" not in run.err
+    assert len(read_clip(tmp_path / "a.mp4")) == 4
+    run = dreamreel("video", moving_clip, "-o", tmp_path / "b.mp4", "--frames", "9:99", *QUICK)
+    assert run.code == 0
+    assert "has 12 frames: dreamed 9:12" in run.err
+    assert len(read_clip(tmp_path / "b.mp4")) == 3
+
+
+def test_a_width_keeps_the_shape(dreamreel: Call, moving_clip: Path, tmp_path: Path) -> None:
+    run = dreamreel(
+        "video", moving_clip, "-o", tmp_path / "a.mp4", "--width", 120, "--frames", ":2", *QUICK
+    )
+    assert run.code == 0, run.err
+    assert read_clip(tmp_path / "a.mp4")[0].shape == (72, 120, 3)
+
+
+def test_the_same_command_gives_the_same_pictures(
+    dreamreel: Call, moving_clip: Path, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        dreamreel("video", moving_clip, "-o", tmp_path / f"{name}.mp4", "--frames", ":3", *QUICK)
+    one, other = (read_clip(tmp_path / f"{name}.mp4") for name in "ab")
+    assert all(np.array_equal(x, y) for x, y in zip(one, other, strict=True))
+
+
+def test_a_still_shows_a_settled_frame(dreamreel: Call, moving_clip: Path, tmp_path: Path) -> None:
+    run = dreamreel("video", moving_clip, "--still", "0.2", "-o", tmp_path / "a.png", *QUICK)
+    assert run.code == 0, run.err
+    assert run.out.splitlines()[-1] == str(tmp_path / "a.png")
+    assert Image.open(tmp_path / "a.png").size == (160, 96)
+
+
+def test_a_zoom_from_noise(dreamreel: Call, tmp_path: Path) -> None:
+    run = dreamreel(
+        "zoom", "-o", tmp_path / "z.mp4", "--seconds", 0.5, "--fps", 12, "--size", "128x80", *QUICK
+    )
+    assert run.code == 0, run.err
+    clip = probe(tmp_path / "z.mp4")
+    assert (clip.width, clip.height, clip.frames, clip.rate) == (128, 80, 6, 12)
+
+
+def test_a_zoom_into_a_photo_cropped_to_the_canvas(
+    dreamreel: Call, tmp_path: Path, scene: np.ndarray
+) -> None:
+    Image.fromarray(scene).save(tmp_path / "photo.png")
+    run = dreamreel(
+        "zoom",
+        tmp_path / "photo.png",
+        "--seconds",
+        0.1,
+        "--fps",
+        "30000/1001",
+        "--size",
+        "100x100",
+        *QUICK,
+    )
+    assert run.code == 0, run.err
+    clip = probe(tmp_path / "photo-zoom.mp4")
+    assert (clip.width, clip.height, clip.rate) == (100, 100, Fraction(30000, 1001))
+
+
+def test_a_picture_keeps_its_alpha_and_stands_upright(
+    dreamreel: Call, tmp_path: Path, scene: np.ndarray
+) -> None:
+    alpha = np.tile(np.arange(0, 200, dtype=np.uint8), (120, 1))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    stored = Image.fromarray(np.dstack([scene[:120, :200], alpha]))
+    stored.save(tmp_path / "a.png", exif=exif)
+    run = dreamreel("image", tmp_path / "a.png", *QUICK)
+    assert run.code == 0, run.err
+    result = Image.open(tmp_path / "a-dream.png")
+    assert (result.size, result.mode) == ((120, 200), "RGBA")
+    kept = np.asarray(result)[..., 3]
+    assert np.array_equal(kept, np.asarray(stored.transpose(Image.Transpose.ROTATE_270))[..., 3])
+
+
+def test_alpha_that_cannot_be_kept_is_said(
+    dreamreel: Call, tmp_path: Path, scene: np.ndarray
+) -> None:
+    Image.fromarray(np.dstack([scene[:96, :160], scene[:96, :160, 0]])).save(tmp_path / "a.png")
+    run = dreamreel("image", tmp_path / "a.png", "-o", tmp_path / "b.jpg", "--width", 100, *QUICK)
+    assert run.code == 0 and "transparency" in run.err
+    assert Image.open(tmp_path / "b.jpg").size == (100, 60)
+
+
+@pytest.fixture
+def bad_files(tmp_path: Path, moving_clip: Path, scene: np.ndarray) -> Path:
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("these are words\n" * 50)
+    (tmp_path / "folder.mp4").mkdir()
+    shutil.copy(moving_clip, tmp_path / "clip.mp4")
+    (tmp_path / "there.mp4").write_text("precious")
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "clip.mp4")
+    Image.fromarray(scene[:96, :160]).save(tmp_path / "photo.png")
+    Image.fromarray(scene[:3, :3]).save(tmp_path / "tiny.png")
+    run_ffmpeg("-f", "lavfi", "-i", "sine=duration=0.2", str(tmp_path / "sound.m4a"))
+    return tmp_path
+
+
+BAD = {
+    "missing file": ("video nothing.mp4 -o o.mp4", "there is no file nothing.mp4"),
+    "empty file": ("video empty.mp4 -o o.mp4", "empty.mp4 is empty"),
+    "text": ("video text.mp4 -o o.mp4", "text.mp4 is no video"),
+    "folder": ("video folder.mp4 -o o.mp4", "folder.mp4 is a folder"),
+    "only sound": ("video sound.m4a -o o.mp4", "sound.m4a has no pictures"),
+    "no output folder": ("video clip.mp4 -o no/o.mp4", "there is no folder no"),
+    "read-only folder": ("video clip.mp4 -o /proc/o.mp4", "/proc cannot be written to"),
+    "output is a folder": ("video clip.mp4 -o folder.mp4", "folder.mp4 is a folder"),
+    "output exists": ("video clip.mp4 -o there.mp4", "there.mp4 exists; --overwrite"),
+    "output is input": ("video clip.mp4 -o clip.mp4 --overwrite", "clip.mp4 is the source itself"),
+    "output links to input": ("video clip.mp4 -o link.mp4 --overwrite", "is the source itself"),
+    "container": ("video clip.mp4 -o o.xyz", "o.xyz ends in .xyz; .mp4"),
+    "no container": ("video clip.mp4 -o o", "o has no ending; .mp4"),
+    "unknown setting": ("video clip.mp4 -o o.mp4 --set dream.octavs=3", "'dream.octaves'"),
+    "unknown option": ("video clip.mp4 --outptu o.mp4", "--outptu"),
+    "unknown command": ("vide clip.mp4", "vide"),
+    "no argument": ("video", "IN"),
+    "out of range": ("video clip.mp4 -o o.mp4 --set dream.octaves=0", "greater than or equal to 1"),
+    "not a number": ("video clip.mp4 -o o.mp4 --seed one", "integer"),
+    "width": ("video clip.mp4 -o o.mp4 --width 3", "--width: width = 3"),
+    "no such device": ("video clip.mp4 -o o.mp4 --device gpu", "unknown device 'gpu'"),
+    "unknown preset": ("video clip.mp4 -o o.mp4 --preset creature", "'creatures'"),
+    "unknown network": ("video clip.mp4 -o o.mp4 --network dreamnt", "'dreamnet'"),
+    "unknown layer": ("video clip.mp4 -o o.mp4 --set dream.layers=part", "'parts'"),
+    "no layer left": ("video clip.mp4 -o o.mp4 --set dream.layers={parts=0}", "weight 0"),
+    "no weights": ("video clip.mp4 -o o.mp4 --weights no.pth", "there is no weights file no.pth"),
+    "precision": ("video clip.mp4 -o o.mp4 --precision half", "'auto', 'bfloat16' or 'float32'"),
+    "span": ("video clip.mp4 -o o.mp4 --frames 5", "--frames '5' is no span"),
+    "span backwards": ("video clip.mp4 -o o.mp4 --frames 5:5", "is no span"),
+    "span past the end": ("video clip.mp4 -o o.mp4 --frames 50:60", "ends before frame 50"),
+    "still past the end": ("video clip.mp4 -o o.png --still 99", "no frame at 99 s"),
+    "still time": ("video clip.mp4 -o o.png --still soon", "'soon' is no time"),
+    "still as video": ("video clip.mp4 -o o.mp4 --still 0", "o.mp4 ends in .mp4; .png"),
+    "seconds": ("zoom -o o.mp4 --seconds 0", "--seconds 0"),
+    "fps": ("zoom -o o.mp4 --fps fast", "'fast' is no rate"),
+    "fps of nothing": ("zoom -o o.mp4 --fps 1/0", "'1/0' is no rate"),
+    "size": ("zoom -o o.mp4 --size big", "'big' is no size"),
+    "photo is a video": ("zoom clip.mp4 -o o.mp4", "clip.mp4 is no picture"),
+    "tiny picture": ("image tiny.png -o o.png", "3x3 is too small"),
+    "picture name": ("image photo.png -o o.mp4", "o.mp4 ends in .mp4; .png"),
+    "layers of nothing": ("layers zzz", "unknown network 'zzz'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_mistake_is_one_line_and_writes_nothing(
+    dreamreel: Call, bad_files: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    monkeypatch.chdir(bad_files)
+    before = {path: path.stat().st_mtime_ns for path in bad_files.iterdir()}
+    command, words = BAD[case]
+    run = dreamreel(*command.split())
+    assert run.code == 2
+    assert run.out == ""
+    assert run.err.startswith("dreamreel: ") and run.err.count("\n") == 1
+    assert words in run.err, run.err
+    assert {path: path.stat().st_mtime_ns for path in bad_files.iterdir()} == before
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_cuda_where_there_is_none(dreamreel: Call, moving_clip: Path, tmp_path: Path) -> None:
+    run = dreamreel("video", moving_clip, "-o", tmp_path / "o.mp4", "--device", "cuda")
+    assert run.code == 2 and "no device 'cuda' here; there is cpu" in run.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_overwriting_replaces(dreamreel: Call, moving_clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "o.mp4").write_text("old")
+    run = dreamreel(
+        "video", moving_clip, "-o", tmp_path / "o.mp4", "--overwrite", "--frames", ":2", *QUICK
+    )
+    assert run.code == 0 and probe(tmp_path / "o.mp4").frames == 2
+
+
+def test_a_preset_a_file_and_a_flag_in_their_order(
+    dreamreel: Call, tmp_path: Path, scene: np.ndarray
+) -> None:
+    Image.fromarray(scene[:96, :160]).save(tmp_path / "a.png")
+    (tmp_path / "mine.toml").write_text("[dream]\nsteps = 1\noctaves = 1\n")
+    run = dreamreel(
+        "image",
+        tmp_path / "a.png",
+        "--preset",
+        tmp_path / "mine.toml",
+        "--preset",
+        "eyes",
+        "--set",
+        "dream.steps=3",
+    )
+    assert run.code == 0, run.err
+    assert "3/3 steps" in run.err
+
+
+def test_presets_are_listed_and_printed_whole(dreamreel: Call) -> None:
+    listed = dreamreel("presets").out.splitlines()
+    assert [line.split()[0] for line in listed] == preset_names()
+    printed = dreamreel("presets", "eyes").out
+    assert 'layers = { "textures" = 1.0 }' in printed and "octave_scale = 1.3" in printed
+
+
+def test_layers_are_listed_with_their_fields(dreamreel: Call) -> None:
+    lines = dreamreel("layers", "dreamnet").out.splitlines()
+    rows = {line.split()[0]: line.split()[1:] for line in lines}
+    assert rows["parts"] == ["*", "512", "16", "193"] or rows["parts"][:3] == ["*", "512", "16"]
+    assert rows["textures"][:2] == ["480", "8"]
+
+
+def test_networks_are_listed(dreamreel: Call) -> None:
+    names = [line.split()[0] for line in dreamreel("networks").out.splitlines()]
+    assert names[:2] == ["dreamnet", "bvlc_googlenet"] and "resnet50" in names
+
+
+def start(*arguments: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "dreamreel.cli", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_leaves_nothing_half_made(
+    tmp_path: Path, scene: np.ndarray, number: int, code: int
+) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", [scene[:96, i : 160 + i] for i in range(200)])
+    process = start("video", clip, "-o", tmp_path / "o.mp4")
+    deadline = time.monotonic() + 60
+    while not leftovers(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert out == "" and "Traceback" not in err
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk takes root")
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, scene: np.ndarray) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk])
+    if mounted.returncode != 0:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        clip = write_clip(tmp_path / "clip.mp4", [scene[:, i : 300 + i] for i in range(60)])
+        process = start("video", clip, "-o", disk / "o.mp4", *QUICK, "--quiet")
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 2, err
+        assert err.startswith("dreamreel: ") and err.count("\n") == 1
+        assert "No space left" in err
+        assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_help_brings_no_torch() -> None:
+    code = "import sys; from dreamreel import cli; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "dreamreel.cli", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not {"torch", "cv2", "numpy", "pydantic"} & {
+        line.rpartition("|")[2].strip() for line in done.stderr.splitlines()
+    }
+
+
+def test_opencv_without_libgl_is_one_line_with_the_cure(tmp_path: Path, moving_clip: Path) -> None:
+    (tmp_path / "cv2").mkdir()
+    (tmp_path / "cv2" / "__init__.py").write_text(
+        "raise ImportError('libGL.so.1: cannot open shared object file: No such file or directory')"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "dreamreel.cli",
+            "video",
+            str(moving_clip),
+            "-o",
+            str(tmp_path / "o.mp4"),
+        ],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "libGL.so.1" in done.stderr and "apt install libgl1" in done.stderr
+
+
+def test_the_bench_reports_its_figures(dreamreel: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dreamreel.pipeline import bench
+
+    # The figures' shape, on small pictures; their values are for `dreamreel bench` alone.
+    monkeypatch.setattr(bench, "SIZE", (96, 160))
+    monkeypatch.setattr(bench, "MATRIX", 256)
+    monkeypatch.setattr(bench, "OVERHEAD_FRAMES", 8)
+    monkeypatch.setattr(bench, "SIZES", {"160x96": (96, 160)})
+    run = dreamreel("bench", "--json", "--repeats", 1)
+    assert run.code == 0, run.err
+    figures = json.loads(run.out)
+    assert {"evaluation_speedup", "matrix_share", "overhead_cpu_ms", "peak_memory_mib"} <= set(
+        figures
+    )
+    assert figures["peak_memory_mib"]["160x96"] > 100
+
+
+def test_the_samples_are_what_readme_says() -> None:
+    clip = probe(ROOT / "samples" / "clouds.mp4")
+    assert (clip.width, clip.height, clip.rate, clip.has_audio) == (
+        640,
+        360,
+        Fraction(30000, 1001),
+        True,
+    )
+    assert clip.frames == round(6 * clip.rate)
+    with av.open(str(ROOT / "samples" / "clouds.mp4")) as container:
+        audio = container.streams.audio[0].codec_context
+        assert (audio.name, audio.channels) == ("aac", 2)
+    small = probe(ROOT / "samples" / "small.mp4")
+    assert small.width % 2 == small.height % 2 == 1

@@ -1,0 +1,130 @@
+"""DeepDream on one image."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from dreamreel.pipeline.dream import (
+    Ascent,
+    ascent_direction,
+    dream,
+    jitter,
+    layer_gradients,
+    octave_sizes,
+)
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.networks import Network
+from dreamreel.pipeline.objectives import l2
+from dreamreel.pipeline.settings import Dream
+
+QUICK = Dream(octaves=2, layers={"textures": 1.0})
+FIVE = Ascent(5, 1.5)
+
+
+def strength(network: Network, image: Tensor, layer: str) -> float:
+    with torch.no_grad():
+        return float(network.activations(image, [layer])[layer].float().square().mean())
+
+
+@pytest.mark.parametrize("layer", ["fire2b", "textures", "parts"])
+def test_a_dream_excites_its_layer(dreamnet: Network, picture: Tensor, layer: str) -> None:
+    dreamed = dream(picture, dreamnet, Dream(octaves=2, layers={layer: 1.0}), FIVE)
+    assert strength(dreamnet, dreamed, layer) > 1.5 * strength(dreamnet, picture, layer)
+
+
+def test_a_negative_weight_calms_its_layer(dreamnet: Network, picture: Tensor) -> None:
+    calm = Dream(octaves=1, layers={"textures": -1.0})
+    dreamed = dream(picture, dreamnet, calm, FIVE)
+    assert strength(dreamnet, dreamed, "textures") < strength(dreamnet, picture, "textures")
+
+
+def test_a_dream_is_an_image_again(dreamnet: Network, picture: Tensor) -> None:
+    dreamed = dream(picture, dreamnet, QUICK, FIVE)
+    assert dreamed.shape == picture.shape and dreamed.dtype == torch.float32
+    assert dreamed.min() >= 0 and dreamed.max() <= 1
+
+
+def test_the_same_arguments_give_the_same_bytes(dreamnet: Network, picture: Tensor) -> None:
+    first = dream(picture, dreamnet, QUICK, FIVE, seed=4, frame=9)
+    torch.rand(3)  # the global generator has no say
+    assert torch.equal(first, dream(picture, dreamnet, QUICK, FIVE, seed=4, frame=9))
+    assert not torch.equal(first, dream(picture, dreamnet, QUICK, FIVE, seed=5, frame=9))
+    assert not torch.equal(first, dream(picture, dreamnet, QUICK, FIVE, seed=4, frame=8))
+
+
+def test_no_steps_change_nothing(dreamnet: Network, picture: Tensor) -> None:
+    assert torch.equal(dream(picture, dreamnet, QUICK, Ascent(0, 1.5)), picture)
+
+
+def test_where_the_gain_is_nothing_nothing_changes(dreamnet: Network, picture: Tensor) -> None:
+    gain = torch.ones(1, 1, 96, 160)
+    gain[..., :80] = 0
+    dreamed = dream(picture, dreamnet, Dream(octaves=1), Ascent(3, 1.5, gain))
+    assert torch.equal(dreamed[..., :80], picture[..., :80])
+    assert (dreamed[..., 80:] - picture[..., 80:]).abs().mean() > 1 / 255
+
+
+def test_octaves_grow_to_the_image_by_the_scale(dreamnet: Network) -> None:
+    sizes = octave_sizes((360, 640), dreamnet, Dream(octaves=3, octave_scale=2))
+    assert sizes == [(90, 160), (180, 320), (360, 640)]
+
+
+def test_octaves_too_small_for_the_network_are_left_out(dreamnet: Network) -> None:
+    assert octave_sizes((90, 160), dreamnet, Dream(octaves=8)) == [(64, 114), (90, 160)]
+    assert octave_sizes((40, 40), dreamnet, Dream(octaves=8)) == [(40, 40)]
+
+
+def test_an_image_no_network_can_see_is_explained(dreamnet: Network) -> None:
+    with pytest.raises(UserError, match="3x3 is too small for dreamnet at parts: 64x64 works"):
+        octave_sizes((3, 3), dreamnet, Dream())
+
+
+@pytest.mark.parametrize("by", ["mean", "std"])
+def test_a_step_has_the_size_that_is_set(dreamnet: Network, picture: Tensor, by: str) -> None:
+    chosen = Dream(normalise=by, smoothing=1.0)
+    direction = ascent_direction(picture, dreamnet, {"textures": 1.0}, chosen, (5, -3))
+    size = direction.std() if by == "std" else direction.abs().mean()
+    assert size.item() == pytest.approx(1, rel=1e-4)
+
+
+def test_weights_mean_what_they_say_whatever_a_layers_scale(
+    dreamnet: Network, picture: Tensor
+) -> None:
+    # objects' activations are a thousand times weaker than those of textures.
+    alone = [
+        layer_gradients(picture.clone().requires_grad_(True), dreamnet, {name: 2.0}, l2)
+        for name in ("textures", "objects")
+    ]
+    assert alone[0].abs().mean().item() == pytest.approx(2, rel=1e-3)
+    assert alone[1].abs().mean().item() == pytest.approx(2, rel=1e-3)
+    both = layer_gradients(
+        picture.clone().requires_grad_(True), dreamnet, {"textures": 2.0, "objects": 2.0}, l2
+    )
+    assert torch.allclose(both, alone[0] + alone[1], atol=0.1)
+
+
+def test_smoothing_takes_the_finest_detail_out_of_a_step(
+    dreamnet: Network, picture: Tensor
+) -> None:
+    def roughness(smoothing: float) -> float:
+        chosen = Dream(smoothing=smoothing)
+        direction = ascent_direction(picture, dreamnet, {"parts": 1.0}, chosen, (0, 0))
+        return float((direction[..., 1:] - direction[..., :-1]).abs().mean())
+
+    assert roughness(2.0) < 0.5 * roughness(0.0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    largest=st.integers(0, 64),
+    size=st.tuples(st.integers(1, 500), st.integers(1, 500)),
+    key=st.tuples(*[st.integers(0, 2**62)] * 4),
+)
+def test_jitter_stays_within_its_reach(
+    largest: int, size: tuple[int, int], key: tuple[int, int, int, int]
+) -> None:
+    shift = jitter(largest, size, key)
+    assert shift == jitter(largest, size, key)
+    assert all(abs(s) <= min(largest, side // 2) for s, side in zip(shift, size, strict=True))

@@ -1,0 +1,89 @@
+"""Real clips and real networks, where they lie beside the checkout."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from dreamreel.pipeline.networks import load_network
+from dreamreel.pipeline.video import probe, read_frames
+from making import SHARED, Run, read_clip
+
+pytestmark = pytest.mark.shared
+
+CLIPS = sorted(
+    path.name
+    for path in (SHARED / "clips").glob("*")
+    if path.suffix in (".mp4", ".mov", ".mkv", ".webm")
+)
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_a_real_clip_is_dreamed(dreamreel: Callable[..., Run], tmp_path: Path, name: str) -> None:
+    source = SHARED / "clips" / name
+    run = dreamreel(
+        "video",
+        source,
+        "-o",
+        tmp_path / "o.mp4",
+        "--frames",
+        "0:3",
+        "--width",
+        160,
+        "--set",
+        "dream.octaves=1",
+        "--set",
+        "dream.steps=2",
+        "--quiet",
+    )
+    assert run.code == 0, run.err
+    before, after = probe(source), probe(tmp_path / "o.mp4")
+    frames = read_clip(tmp_path / "o.mp4")
+    assert len(frames) == 3
+    assert after.has_audio == before.has_audio
+    assert after.rate == before.rate
+    assert frames[0].shape[1] == 160
+    upright = next(read_frames(source)).shape
+    assert frames[0].shape[0] == pytest.approx(160 * upright[0] / upright[1], abs=2)
+
+
+@pytest.mark.parametrize(
+    ("network", "file", "layer"),
+    [
+        ("bvlc_googlenet", "bvlc_googlenet", "inception_4c"),
+        ("inception_v3", "inception_v3_2015", "Mixed_6b"),
+        ("squeezenet1_1", "squeezenet1_1", "features.7"),
+    ],
+)
+def test_a_real_network_dreams(
+    dreamreel: Callable[..., Run], tmp_path: Path, network: str, file: str, layer: str
+) -> None:
+    weights = SHARED / "networks" / f"{file}.safetensors"
+    run = dreamreel(
+        "image",
+        SHARED / "photos" / "flowers.jpg",
+        "-o",
+        tmp_path / "o.png",
+        "--width",
+        160,
+        "--network",
+        network,
+        "--weights",
+        weights,
+        "--set",
+        f"dream.layers={layer}",
+        "--quiet",
+    )
+    assert run.code == 0, run.err
+
+
+def test_bvlc_googlenet_knows_a_cat() -> None:
+    from dreamreel.pipeline.images import crop_to, load_picture
+
+    cpu = torch.device("cpu")
+    weights = SHARED / "networks" / "bvlc_googlenet.safetensors"
+    network = load_network("bvlc_googlenet", weights, "cpu", "float32")
+    image = crop_to(load_picture(SHARED / "photos" / "Egyptian_cat.jpg", cpu).image, (224, 224))
+    first = network.activations(image, ["fc"])["fc"].argmax().item()
+    assert 281 <= first <= 285  # ImageNet's domestic cats; 285 is the Egyptian

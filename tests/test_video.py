@@ -1,0 +1,248 @@
+"""Video files in and out."""
+
+import subprocess
+import threading
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.video import (
+    Encoder,
+    add_sound,
+    count_frames,
+    padded_to_even,
+    prefetch,
+    probe,
+    read_frames,
+    resized,
+    snap_rate,
+    still_at,
+)
+from making import read_clip, run_ffmpeg, write_clip
+
+
+@pytest.mark.parametrize(
+    ("given_rate", "exact"),
+    [
+        (Fraction(30000, 1001), Fraction(30000, 1001)),
+        (Fraction(23.976).limit_denominator(1000), Fraction(24000, 1001)),
+        (Fraction("29.97"), Fraction(30000, 1001)),
+        (Fraction("59.94"), Fraction(60000, 1001)),
+        (Fraction(25), Fraction(25)),
+        (Fraction("24.0001"), Fraction(24)),
+        (Fraction("12.5"), Fraction("12.5")),
+        (Fraction(750000, 71393), Fraction(750000, 71393)),
+    ],
+)
+def test_rates_are_the_fractions_they_stand_for(given_rate: Fraction, exact: Fraction) -> None:
+    assert snap_rate(given_rate) == exact
+
+
+@given(st.integers(1, 240))
+def test_whole_rates_and_their_1001ths_are_themselves(number: int) -> None:
+    assert snap_rate(Fraction(number)) == number
+    assert snap_rate(Fraction(number * 1000, 1001)) == Fraction(number * 1000, 1001)
+
+
+def test_a_clip_is_what_it_says(moving_clip: Path, odd_clip: Path) -> None:
+    clip = probe(moving_clip)
+    assert (clip.width, clip.height, clip.frames) == (160, 96, 12)
+    assert clip.rate == Fraction(30000, 1001)
+    assert clip.has_audio and clip.offset == 0
+    odd = probe(odd_clip)
+    assert (odd.width, odd.height, odd.rate, odd.has_audio) == (131, 77, 25, False)
+
+
+def test_frames_come_out_in_order_to_the_last(tmp_path: Path) -> None:
+    frames = [np.full((32, 48, 3), 20 * i, np.uint8) for i in range(12)]
+    clip = write_clip(tmp_path / "grey.mp4", frames)
+    found = [round(float(frame.mean()) / 20) for frame in read_frames(clip)]
+    assert found == list(range(12))
+    assert [round(float(f.mean()) / 20) for f in read_frames(clip, 3, 6)] == [3, 4, 5]
+    assert [round(float(f.mean()) / 20) for f in read_frames(clip, 10, 99)] == [10, 11]
+    assert list(read_frames(clip, 12)) == []
+
+
+def test_colours_survive(tmp_path: Path) -> None:
+    colours = [(0, 255, 0), (255, 0, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (40, 120, 200)]
+    frame = np.repeat(np.repeat(np.uint8([colours]), 120, 0), 40, 1)
+    clip = write_clip(tmp_path / "bars.mp4", [frame] * 3)
+    seen = read_clip(clip)[1]
+    for bar, colour in enumerate(colours):
+        inside = seen[20:100, 40 * bar + 8 : 40 * bar + 32].reshape(-1, 3)
+        assert np.median(inside, 0) == pytest.approx(colour, abs=2)
+
+
+def test_players_are_told_of_bt709(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "tagged.mp4", [np.zeros((32, 48, 3), np.uint8)] * 2)
+    with av.open(str(clip)) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.colorspace, context.color_primaries, context.color_trc) == (1, 1, 1)
+        assert context.color_range == 1  # limited
+        assert context.pix_fmt == "yuv420p"
+
+
+@given(height=st.integers(1, 7), width=st.integers(1, 7))
+def test_odd_frames_get_their_last_row_and_column_again(height: int, width: int) -> None:
+    frame = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+    padded = padded_to_even(frame)
+    assert padded.shape[0] % 2 == padded.shape[1] % 2 == 0
+    assert np.array_equal(padded[:height, :width], frame)
+    assert np.array_equal(padded[-1], padded[height - 1])
+    assert np.array_equal(padded[:, -1], padded[:, width - 1])
+
+
+def test_resizing_keeps_the_shape(scene: np.ndarray) -> None:
+    (small,) = resized([scene], 100)
+    assert small.shape == (60, 100, 3)
+    assert next(resized([scene], None)) is scene
+
+
+def test_an_encoder_that_fails_says_why_in_ffmpegs_words(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UserError, match="ffmpeg could not write .*: .+"),
+        Encoder(tmp_path / "no" / "such.mp4", (32, 48), Fraction(25), 20, "veryfast") as encoder,
+    ):
+        for _ in range(50):
+            encoder.write(np.zeros((32, 48, 3), np.uint8))
+
+
+def test_no_ffmpeg_outlives_an_error(tmp_path: Path) -> None:
+    encoder = Encoder(tmp_path / "a.mp4", (32, 48), Fraction(25), 20, "veryfast")
+    with pytest.raises(KeyError), encoder:
+        encoder.write(np.zeros((32, 48, 3), np.uint8))
+        raise KeyError
+    assert encoder._process.poll() is not None
+    assert not encoder._writer.is_alive()
+
+
+def test_a_frame_of_another_size_is_our_own_mistake(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ValueError, match="in a video of"),
+        Encoder(tmp_path / "a.mp4", (32, 48), Fraction(25), 20, "veryfast") as encoder,
+    ):
+        encoder.write(np.zeros((48, 32, 3), np.uint8))
+
+
+def packets(path: Path, kind: str) -> list[bytes]:
+    with av.open(str(path)) as container:
+        streams = [stream for stream in container.streams if stream.type == kind]
+        return [bytes(packet) for packet in container.demux(streams[0]) if packet.size]
+
+
+def test_sound_is_copied_bit_by_bit(moving_clip: Path, tmp_path: Path) -> None:
+    notices: list[str] = []
+    out = tmp_path / "out.mp4"
+    add_sound(moving_clip, probe(moving_clip), out, None, notices.append)
+    assert packets(out, "audio") == packets(moving_clip, "audio")
+    assert packets(out, "video") == packets(moving_clip, "video")
+    assert not notices
+
+
+def test_sound_that_the_container_refuses_becomes_aac(tmp_path: Path, scene: np.ndarray) -> None:
+    silent = write_clip(tmp_path / "silent.mp4", [scene[:96, :160]] * 10)
+    source = tmp_path / "source.mkv"
+    run_ffmpeg(
+        "-i",
+        str(silent),
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=duration=0.3",
+        "-c:v",
+        "copy",
+        "-c:a",
+        "wmav2",
+        str(source),
+    )
+    notices: list[str] = []
+    add_sound(silent, probe(source), tmp_path / "out.mp4", None, notices.append)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.streams.audio[0].codec_context.name == "aac"
+    assert len(notices) == 1 and "AAC" in notices[0]
+
+
+def test_sound_is_cut_where_the_pictures_are(tmp_path: Path, scene: np.ndarray) -> None:
+    source = write_clip(tmp_path / "long.mp4", [scene[:96, :160]] * 60, Fraction(30), sound=True)
+    part = write_clip(tmp_path / "part.mp4", [scene[:96, :160]] * 15, Fraction(30))
+    out = tmp_path / "out.mp4"
+    add_sound(part, probe(source), out, (Fraction(1, 2), Fraction(1)), lambda line: None)
+    with av.open(str(out)) as container:
+        audio = container.streams.audio[0]
+        assert float(audio.duration * audio.time_base) == pytest.approx(0.5, abs=0.05)
+
+
+def test_frames_are_counted(moving_clip: Path) -> None:
+    assert count_frames(moving_clip) == 12
+
+
+def test_a_still_is_the_frame_shown_then(tmp_path: Path) -> None:
+    frames = [np.full((32, 48, 3), 20 * i, np.uint8) for i in range(12)]
+    clip = probe(write_clip(tmp_path / "grey.mp4", frames, Fraction(4)))
+    for seconds, expected in ((0, 0), (0.24, 0), (0.25, 1), (2.8, 11)):
+        number, frame = still_at(clip, seconds)
+        assert (number, round(float(frame.mean()) / 20)) == (expected, expected)
+    with pytest.raises(UserError, match="no frame at 3 s"):
+        still_at(clip, 3)
+
+
+def test_prefetching_changes_nothing_and_ends() -> None:
+    before = threading.active_count()
+    assert list(prefetch(range(100), 3)) == list(range(100))
+    assert threading.active_count() == before
+
+
+def test_prefetching_runs_only_so_far_ahead() -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            made.append(number)
+            yield number
+
+    ahead = prefetch(items(), 3)
+    next(ahead)
+    threading.Event().wait(0.3)
+    assert len(made) <= 6
+    ahead.close()  # type: ignore[attr-defined]
+    assert len(made) <= 6
+
+
+def test_an_error_in_the_thread_comes_out() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise KeyError("here")
+
+    ahead = prefetch(items())
+    assert next(ahead) == 1
+    with pytest.raises(KeyError, match="here"):
+        next(ahead)
+
+
+def test_pixels_that_are_not_square_stay_so(tmp_path: Path, scene: np.ndarray) -> None:
+    with Encoder(tmp_path / "a.mp4", (96, 160), Fraction(25), 20, "veryfast", Fraction(8, 9)) as e:
+        e.write(scene[:96, :160])
+    assert probe(tmp_path / "a.mp4").pixel_shape == Fraction(8, 9)
+
+
+def test_a_name_that_begins_with_a_dash_is_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scene: np.ndarray
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_clip(Path("-a b%d.mp4"), [scene[:96, :160]] * 2)
+    assert probe(Path("-a b%d.mp4")).frames == 2
+
+
+def test_no_ffmpeg_is_left_running() -> None:
+    listed = subprocess.run(["ps", "-eo", "ppid,comm"], capture_output=True, text=True).stdout
+    import os
+
+    ours = [line for line in listed.splitlines() if line.split()[0] == str(os.getpid())]
+    assert not [line for line in ours if "ffmpeg" in line and "defunct" not in line]
