@@ -18,7 +18,6 @@ from dreamreel.pipeline.animate import noise
 from dreamreel.pipeline.dream import ascent_direction
 from dreamreel.pipeline.images import to_frame
 from dreamreel.pipeline.networks import (
-    IMAGENET,
     assemble,
     find_architecture,
     find_device,
@@ -29,6 +28,7 @@ from dreamreel.pipeline.settings import Settings, build
 from dreamreel.pipeline.video import Encoder
 
 LAYER = "inception4c"
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std of its pictures
 SIZE = (360, 640)
 MATRIX = 4096
 SIZES = {"640x360": (360, 640), "1280x720": (720, 1280), "1920x1080": (1080, 1920)}

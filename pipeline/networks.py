@@ -22,7 +22,6 @@ from dreamreel.pipeline.kernels import (
 from dreamreel.pipeline.layers import Anatomy, Layer, dissect
 
 BUNDLED_WEIGHTS = Path(__file__).resolve().parent / "dreamnet.safetensors"
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 MINUS_ONE_TO_ONE = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 # Families of torchvision's that see in patches, not by convolution.
 NOT_CONVOLUTIONAL = ("vit_", "swin", "maxvit")
@@ -463,7 +462,11 @@ def _torchvision(name: str) -> Architecture:
 
     inception_like = name in ("googlenet", "inception_v3")
     options = {"aux_logits": False, "init_weights": False} if inception_like else {}
-    mean, std = MINUS_ONE_TO_ONE if inception_like else IMAGENET
+    if inception_like:  # what torchvision's own weights of these two expect
+        mean, std = MINUS_ONE_TO_ONE
+    else:
+        expected = models.get_model_weights(name).DEFAULT.transforms()
+        mean, std = tuple(expected.mean), tuple(expected.std)
     return Architecture(
         name,
         lambda: models.get_model(name, weights=None, **options),

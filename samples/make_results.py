@@ -1,0 +1,111 @@
+"""Make again what README shows, from the samples alone, with dreamnet.
+
+    python samples/make_results.py [video] [zoom] [image] [presets]
+
+writes, beside itself: `video.gif` (a piece of the clip and of its dream, side by side),
+`zoom.gif`, `image.jpg` and `presets.jpg` (every look on one sheet).
+"""
+
+import subprocess
+import sys
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import imageio_ffmpeg
+import numpy as np
+
+from dreamreel.pipeline.images import Frame
+from dreamreel.pipeline.presets import preset_names
+from dreamreel.pipeline.video import read_frames
+
+HERE = Path(__file__).resolve().parent
+CELL = (180, 320)  # height, width of a preset on the sheet
+
+
+def dreamreel(*arguments: object) -> None:
+    """Run the command line as a user does."""
+    command = [sys.executable, "-m", "dreamreel.cli", *map(str, arguments), "--overwrite"]
+    subprocess.run(command, check=True)
+
+
+def write_gif(path: Path, frames: list[Frame], rate: float) -> None:
+    """`frames` as a GIF with a palette of its own, changes alone stored."""
+    height, width = frames[0].shape[:2]
+    filters = (
+        "split[a][b];[a]palettegen=max_colors=96:stats_mode=diff[p];"
+        "[b][p]paletteuse=dither=bayer:bayer_scale=4:diff_mode=rectangle"
+    )
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-y", "-f", "rawvideo",
+        "-pixel_format", "bgr24", "-video_size", f"{width}x{height}", "-framerate", str(rate),
+        "-i", "pipe:0", "-filter_complex", filters, "-loop", "0", str(path),
+    ]  # fmt: skip
+    data = b"".join(np.ascontiguousarray(frame).tobytes() for frame in frames)
+    subprocess.run(command, input=data, check=True)
+
+
+def label(frame: Frame, text: str) -> Frame:
+    """`frame` with `text` in its corner."""
+    frame = frame.copy()
+    for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(
+            frame, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, width, cv2.LINE_AA
+        )
+    return frame
+
+
+def video(folder: Path) -> None:
+    """The cut in the clip, and what the dream makes of both sides of it."""
+    dreamreel("video", HERE / "clouds.mp4", "-o", folder / "v.mp4", "--width", 320,
+              "--frames", "72:144")  # fmt: skip
+    source = [cv2.resize(frame, (320, 180), interpolation=cv2.INTER_AREA)
+              for frame in read_frames(HERE / "clouds.mp4", 72, 144)]  # fmt: skip
+    dream = list(read_frames(folder / "v.mp4"))
+    pairs = [np.hstack(pair) for pair in zip(source, dream, strict=True)]
+    write_gif(HERE / "video.gif", pairs[::3], 10)
+
+
+def zoom(folder: Path) -> None:
+    """Four seconds into the clouds."""
+    dreamreel("zoom", HERE / "clouds.jpg", "-o", folder / "z.mp4", "--size", "320x180",
+              "--seconds", 4, "--fps", 12)  # fmt: skip
+    write_gif(HERE / "zoom.gif", list(read_frames(folder / "z.mp4")), 12)
+
+
+def image(folder: Path) -> None:
+    """The picture, and its dream below it."""
+    dreamreel("image", HERE / "clouds.jpg", "-o", folder / "i.png", "--width", 640)
+    source = cv2.resize(cv2.imread(str(HERE / "clouds.jpg")), (640, 360),
+                        interpolation=cv2.INTER_AREA)  # fmt: skip
+    both = np.hstack([source, cv2.imread(str(folder / "i.png"))])
+    cv2.imwrite(str(HERE / "image.jpg"), both, [cv2.IMWRITE_JPEG_QUALITY, 88])
+
+
+def presets(folder: Path) -> None:
+    """Every look on one sheet."""
+    cells = []
+    for name in preset_names():
+        out = folder / f"{name}.png"
+        dreamreel("image", HERE / "clouds.jpg", "-o", out, "--preset", name, "--width", 480)
+        cell = cv2.resize(cv2.imread(str(out)), CELL[::-1], interpolation=cv2.INTER_AREA)
+        cells.append(label(cell, name))
+    while len(cells) % 3:
+        cells.append(np.zeros((*CELL, 3), np.uint8))
+    rows = [np.hstack(cells[i:j]) for i, j in pairwise(range(0, len(cells) + 1, 3))]
+    cv2.imwrite(str(HERE / "presets.jpg"), np.vstack(rows), [cv2.IMWRITE_JPEG_QUALITY, 88])
+
+
+RESULTS = {"video": video, "zoom": zoom, "image": image, "presets": presets}
+
+
+def main() -> None:
+    """Make those that are named, or all."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in sys.argv[1:] or RESULTS:
+            RESULTS[name](Path(folder))
+
+
+if __name__ == "__main__":
+    main()
