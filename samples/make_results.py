@@ -18,10 +18,11 @@ import numpy as np
 
 from dreamreel.pipeline.images import Frame
 from dreamreel.pipeline.presets import preset_names
-from dreamreel.pipeline.video import read_frames
+from dreamreel.pipeline.video import read_frames, resized
 
 HERE = Path(__file__).resolve().parent
 CELL = (180, 320)  # height, width of a preset on the sheet
+GIF_WIDTH = 280
 
 
 def dreamreel(*arguments: object) -> None:
@@ -34,7 +35,7 @@ def write_gif(path: Path, frames: list[Frame], rate: float) -> None:
     """`frames` as a GIF with a palette of its own, changes alone stored."""
     height, width = frames[0].shape[:2]
     filters = (
-        "split[a][b];[a]palettegen=max_colors=96:stats_mode=diff[p];"
+        "split[a][b];[a]palettegen=max_colors=80:stats_mode=diff[p];"
         "[b][p]paletteuse=dither=bayer:bayer_scale=4:diff_mode=rectangle"
     )
     command = [
@@ -50,28 +51,27 @@ def label(frame: Frame, text: str) -> Frame:
     """`frame` with `text` in its corner."""
     frame = frame.copy()
     for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(
-            frame, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, width, cv2.LINE_AA
-        )
+        cv2.putText(frame, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, width, cv2.LINE_AA)
     return frame
+
+
+def small(path: Path, start: int = 0, stop: int | None = None) -> list[Frame]:
+    """Frames of the video at `path`, at the width of a GIF."""
+    return list(resized(read_frames(path, start, stop), GIF_WIDTH))
 
 
 def video(folder: Path) -> None:
     """The cut in the clip, and what the dream makes of both sides of it."""
-    dreamreel("video", HERE / "clouds.mp4", "-o", folder / "v.mp4", "--width", 320,
-              "--frames", "72:144")  # fmt: skip
-    source = [cv2.resize(frame, (320, 180), interpolation=cv2.INTER_AREA)
-              for frame in read_frames(HERE / "clouds.mp4", 72, 144)]  # fmt: skip
-    dream = list(read_frames(folder / "v.mp4"))
-    pairs = [np.hstack(pair) for pair in zip(source, dream, strict=True)]
-    write_gif(HERE / "video.gif", pairs[::3], 10)
+    dreamreel("video", HERE / "clouds.mp4", "-o", folder / "v.mp4", "--frames", "72:144")
+    pairs = zip(small(HERE / "clouds.mp4", 72, 144), small(folder / "v.mp4"), strict=True)
+    write_gif(HERE / "video.gif", [np.hstack(pair) for pair in pairs][::3], 10)
 
 
 def zoom(folder: Path) -> None:
     """Four seconds into the clouds."""
-    dreamreel("zoom", HERE / "clouds.jpg", "-o", folder / "z.mp4", "--size", "320x180",
-              "--seconds", 4, "--fps", 12)  # fmt: skip
-    write_gif(HERE / "zoom.gif", list(read_frames(folder / "z.mp4")), 12)
+    out = folder / "z.mp4"
+    dreamreel("zoom", HERE / "clouds.jpg", "-o", out, "--size", "640x360", "--seconds", 4)
+    write_gif(HERE / "zoom.gif", small(out)[::3], 10)
 
 
 def image(folder: Path) -> None:
