@@ -319,8 +319,7 @@ def _only_tensors(loaded: Any, path: Path) -> State:
 
 def _fill(architecture: Architecture, state: State, given: str) -> tuple[nn.Module, frozenset[str]]:
     """The module with `state` in it, float32, and the names of its parts that got nothing."""
-    with torch.device("meta"):
-        module = architecture.build().eval()
+    module = _hollow(architecture)
     wanted = module.state_dict()
     plain = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     fitting = {
@@ -378,17 +377,24 @@ def _speed_up(module: nn.Module) -> None:
             )
 
 
+def _hollow(architecture: Architecture) -> nn.Module:
+    """The module without data, in eval mode: no memory, no time for random weights."""
+    try:
+        with torch.device("meta"):
+            return architecture.build().eval()
+    except NotImplementedError:  # a few compute their widths with tensors
+        return architecture.build().eval().to("meta")
+
+
 @cache
 def _anatomy(name: str) -> Anatomy:
-    with torch.device("meta"):
-        module = find_architecture(name).build().eval()
-    return dissect(module)
+    return dissect(_hollow(find_architecture(name)))
 
 
 @cache
 def _runs_at(architecture: Architecture, size: tuple[int, int], names: frozenset[str]) -> bool:
+    module = _hollow(architecture)
     with torch.device("meta"):
-        module = architecture.build().eval()
         network = Network(
             architecture, module, Anatomy({}, ()), torch.device("meta"), torch.float32, frozenset()
         )

@@ -292,7 +292,6 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [n for n in network_names() if n != "bvlc_googlenet"])
-@pytest.mark.slow
 def test_every_network_listed_can_be_built(name: str) -> None:
     architecture = find_architecture(name)
     assert len(architecture.mean) == len(architecture.std) == 3
