@@ -486,18 +486,22 @@ def _torchvision(name: str) -> Architecture:
 
 def _download(name: str) -> State:
     """torchvision's own weights, from its cache or fetched with progress and checksum."""
-    from urllib.error import URLError
-
     from torchvision import models
 
-    weights = models.get_model_weights(name).DEFAULT
-    try:
-        return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
-    except (URLError, OSError, RuntimeError) as error:
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
-        reason = getattr(error, "reason", error)
-        raise UserError(
-            f"the weights of {name} could not be fetched ({reason}): fetch {weights.url} "
-            f"elsewhere and put it into {folder}, or name it with --weights; "
-            "the network dreamnet works offline"
-        ) from error
+    url: str = models.get_model_weights(name).DEFAULT.url
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    file = folder / url.rpartition("/")[2]
+    if not file.exists():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # Their file names end in the beginning of their SHA-256: resnet18-f37072fd.pth
+            checksum = file.stem.rpartition("-")[2]
+            torch.hub.download_url_to_file(url, str(file), checksum, progress=True)
+        except (OSError, RuntimeError) as error:  # no connection, a full disk; a wrong checksum
+            reason = getattr(error, "reason", error)
+            raise UserError(
+                f"the weights of {name} could not be fetched ({reason}): fetch {url} elsewhere "
+                f"and put it into {folder}, or name it with --weights; "
+                "the network dreamnet works offline"
+            ) from error
+    return read_weights(file)

@@ -1,6 +1,7 @@
 """Networks: frozen, folded, fast, and the same numbers as where they came from."""
 
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -329,6 +330,23 @@ def test_without_a_connection_the_file_to_fetch_is_named(
         load_network("resnet18", device="cpu")
     message = str(error.value)
     assert "resnet18-" in message and str(tmp_path) in message and "dreamnet" in message
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_every_download_names_its_checksum() -> None:
+    for name in network_names():
+        if name not in ("dreamnet", "bvlc_googlenet"):
+            url = models.get_model_weights(name).DEFAULT.url
+            assert re.fullmatch(r".*-[0-9a-f]{8,64}\.pth", url), url
+
+
+def test_weights_in_the_cache_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    url = models.get_model_weights("squeezenet1_1").DEFAULT.url
+    torch.save(models.squeezenet1_1(weights=None).state_dict(), folder / url.rpartition("/")[2])
+    load_network("squeezenet1_1", device="cpu").check(["features.12"])
 
 
 def test_a_device_that_is_not_there_is_one_line() -> None:
