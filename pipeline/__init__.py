@@ -1,6 +1,6 @@
 """Dreamreel's rooms. A module imports only from the floors below its own:
 
-0 errors, images, flow, shots, layers, kernels, architectures, networks, video
+0 errors, images, flow, shots, devices, weights, layers, kernels, architectures, networks, video
 1 settings, objectives
 2 presets, camera, dream
 3 animate

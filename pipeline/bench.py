@@ -15,13 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from dreamreel.pipeline.animate import noise
+from dreamreel.pipeline.devices import find_device, find_precision
 from dreamreel.pipeline.dream import ascent_direction
 from dreamreel.pipeline.images import to_frame
 from dreamreel.pipeline.networks import (
     assemble,
     find_architecture,
-    find_device,
-    find_precision,
 )
 from dreamreel.pipeline.render import Output, render_video
 from dreamreel.pipeline.settings import Settings, build

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dreamreel.pipeline.architectures import BvlcGoogLeNet, DreamNet
+from dreamreel.pipeline.devices import find_device, find_precision
 from dreamreel.pipeline.errors import UserError, nearest
 from dreamreel.pipeline.kernels import (
     StridedStem,
@@ -20,6 +21,7 @@ from dreamreel.pipeline.kernels import (
     suits_strided_stem,
 )
 from dreamreel.pipeline.layers import Anatomy, Layer, dissect
+from dreamreel.pipeline.weights import State, fetch_weights, read_weights
 
 BUNDLED_WEIGHTS = Path(__file__).resolve().parent / "dreamnet.safetensors"
 MINUS_ONE_TO_ONE = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -32,8 +34,6 @@ FAVOURITE_LAYERS = {
     "vgg19": "features.26",
     "squeezenet1_1": "features.7",
 }
-
-State = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -236,87 +236,6 @@ def find_architecture(name: str) -> Architecture:
     return _torchvision(name)
 
 
-def find_device(name: str) -> torch.device:
-    """The device called `name`; `auto` is the first of CUDA, Apple's MPS and the CPU there is.
-
-    Raises UserError where there is no such device.
-    """
-    has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if has[kind]))
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"unknown device {name!r}; auto, cpu, cuda, cuda:1, mps work") from None
-    there = [kind for kind in has if has[kind]]
-    beyond = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
-    if not has.get(device.type) or beyond:
-        raise UserError(f"there is no device {name!r} here; there is {', '.join(there)}")
-    return device
-
-
-def find_precision(name: str, device: torch.device) -> torch.dtype:
-    """The dtype of `name`; `auto` is bfloat16 where `device` computes in it, else float32."""
-    if name != "auto":
-        return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]
-    return torch.bfloat16 if has_bfloat16(device) else torch.float32
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether `device` multiplies bfloat16 in hardware."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type != "cpu":
-        return False
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:  # neither Windows nor macOS says it in one place
-        return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
-    words = set(
-        next(
-            (line for line in flags.splitlines() if line.startswith(("flags", "Features"))), ""
-        ).split()
-    )
-    return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
-
-
-def read_weights(path: Path) -> State:
-    """The tensors in `path` by name: safetensors, or a PyTorch file of nothing but weights.
-
-    Raises UserError where the file is missing, of another kind, or holds more than weights.
-    """
-    import pickle
-
-    if not path.is_file():
-        raise UserError(f"there is no weights file {path}")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        if path.suffix in (".pth", ".pt"):
-            return _only_tensors(torch.load(path, map_location="cpu", weights_only=True), path)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path} holds more than weights, and loading that could run code; "
-            "save its state_dict() instead"
-        ) from error
-    except Exception as error:  # what a broken file raises is not documented
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} cannot be read as weights ({reason})") from error
-    raise UserError(f"{path} is no weights file; .safetensors, .pth and .pt are read")
-
-
-def _only_tensors(loaded: Any, path: Path) -> State:
-    """A state dict out of a checkpoint, where training scripts wrap it."""
-    for key in ("state_dict", "model", "model_state_dict"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-    if not isinstance(loaded, dict) or not any(isinstance(v, Tensor) for v in loaded.values()):
-        raise UserError(f"{path} holds no weights by name")
-    return {str(k): v for k, v in loaded.items() if isinstance(v, Tensor)}
-
-
 def _fill(architecture: Architecture, state: State, given: str) -> tuple[nn.Module, frozenset[str]]:
     """The module with `state` in it, float32, and the names of its parts that got nothing."""
     module = _hollow(architecture)
@@ -468,10 +387,11 @@ def _torchvision(name: str) -> Architecture:
 
     inception_like = name in ("googlenet", "inception_v3")
     options = {"aux_logits": False, "init_weights": False} if inception_like else {}
+    weights = models.get_model_weights(name).DEFAULT
     if inception_like:  # what torchvision's own weights of these two expect
         mean, std = MINUS_ONE_TO_ONE
     else:
-        expected = models.get_model_weights(name).DEFAULT.transforms()
+        expected = weights.transforms()
         mean, std = tuple(expected.mean), tuple(expected.std)
     return Architecture(
         name,
@@ -479,29 +399,6 @@ def _torchvision(name: str) -> Architecture:
         "torchvision",
         mean,
         std,
-        lambda: _download(name),
+        lambda: fetch_weights(weights.url, name),
         favourite=FAVOURITE_LAYERS.get(name),
     )
-
-
-def _download(name: str) -> State:
-    """torchvision's own weights, from its cache or fetched with progress and checksum."""
-    from torchvision import models
-
-    url: str = models.get_model_weights(name).DEFAULT.url
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    file = folder / url.rpartition("/")[2]
-    if not file.exists():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            # Their file names end in the beginning of their SHA-256: resnet18-f37072fd.pth
-            checksum = file.stem.rpartition("-")[2]
-            torch.hub.download_url_to_file(url, str(file), checksum, progress=True)
-        except (OSError, RuntimeError) as error:  # no connection, a full disk; a wrong checksum
-            reason = getattr(error, "reason", error)
-            raise UserError(
-                f"the weights of {name} could not be fetched ({reason}): fetch {url} elsewhere "
-                f"and put it into {folder}, or name it with --weights; "
-                "the network dreamnet works offline"
-            ) from error
-    return read_weights(file)

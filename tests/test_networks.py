@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from dreamreel.pipeline.architectures import BvlcGoogLeNet, LocalResponseNorm
+from dreamreel.pipeline.devices import find_device
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.kernels import StridedStem, StripedMaxPool, suits_strided_stem
 from dreamreel.pipeline.networks import (
@@ -21,7 +22,6 @@ from dreamreel.pipeline.networks import (
     assemble,
     favourite_layer,
     find_architecture,
-    find_device,
     load_network,
     network_layers,
     network_names,
@@ -74,9 +74,11 @@ def test_folding_and_fast_layers_change_no_number(picture: Tensor) -> None:
     found = network.activations(image, ["inception4c"])["inception4c"]
     (gradient,) = torch.autograd.grad(found.square().sum(), image)
     assert torch.allclose(found, kept[0], rtol=1e-3, atol=1e-3 * kept[0].std().item())
-    # A pooling may choose another of two places that differ by a rounding.
-    off = (gradient - expected).abs() > 1e-2 * expected.std()
-    assert off.float().mean() < 0.01
+    # A pooling may choose another of two places that differ by a rounding: not every pixel is
+    # the same, the direction is.
+    scale = expected.abs().max()
+    along = F.cosine_similarity((gradient / scale).flatten(), (expected / scale).flatten(), 0)
+    assert along > 0.999
     assert not any(isinstance(part, nn.BatchNorm2d) for part in network._module.modules())
 
 

@@ -1,0 +1,69 @@
+"""Weights from files and from the net: tensors by name, and nothing that could run."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dreamreel.pipeline.errors import UserError
+
+State = Mapping[str, Tensor]
+
+
+def read_weights(path: Path) -> State:
+    """The tensors in `path` by name: safetensors, or a PyTorch file of nothing but weights.
+
+    Raises UserError where the file is missing, of another kind, or holds more than weights.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no weights file {path}")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        if path.suffix in (".pth", ".pt"):
+            return _only_tensors(torch.load(path, map_location="cpu", weights_only=True), path)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path} holds more than weights, and loading that could run code; "
+            "save its state_dict() instead"
+        ) from error
+    except Exception as error:  # what a broken file raises is not documented
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} cannot be read as weights ({reason})") from error
+    raise UserError(f"{path} is no weights file; .safetensors, .pth and .pt are read")
+
+
+def fetch_weights(url: str, name: str) -> State:
+    """The weights of the network `name` at `url`, from torch's cache, or fetched into it with
+    progress, their checksum verified. Raises UserError where they cannot be fetched."""
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    file = folder / url.rpartition("/")[2]
+    if not file.exists():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # Their file names end in the beginning of their SHA-256: resnet18-f37072fd.pth
+            checksum = file.stem.rpartition("-")[2]
+            torch.hub.download_url_to_file(url, str(file), checksum, progress=True)
+        except (OSError, RuntimeError) as error:  # no connection, a full disk; a wrong checksum
+            reason = getattr(error, "reason", error)
+            raise UserError(
+                f"the weights of {name} could not be fetched ({reason}): fetch {url} elsewhere "
+                f"and put it into {folder}, or name it with --weights; "
+                "the network dreamnet works offline"
+            ) from error
+    return read_weights(file)
+
+
+def _only_tensors(loaded: Any, path: Path) -> State:
+    """A state dict out of a checkpoint, where training scripts wrap it."""
+    for key in ("state_dict", "model", "model_state_dict"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+    if not isinstance(loaded, dict) or not any(isinstance(v, Tensor) for v in loaded.values()):
+        raise UserError(f"{path} holds no weights by name")
+    return {str(k): v for k, v in loaded.items() if isinstance(v, Tensor)}
