@@ -1,5 +1,6 @@
 """The command line: parse, call, report."""
 
+import re
 import signal
 import sys
 import time
@@ -105,13 +106,17 @@ def video(
     settings = _settings(preset, set_, network, weights, precision, width, device, seed)
     span = parse_span(frames)
     if still is not None:
+        if frames is not None:
+            raise UserError("--still is one frame and --frames a span: give one of them")
         seconds = parse_time(still)
-        out = _output(output, source.with_name(f"{source.stem}-dream.png"), overwrite)
+        out = _output(output, source.parent / f"{source.stem}-dream.png", overwrite)
         from dreamreel.pipeline.render import render_still
 
-        print(render_still(source, out, settings, seconds))
+        with terminal("steps", quiet) as report:
+            path = render_still(source, out, settings, seconds, report)
+        print(path)
         return
-    out = _output(output, source.with_name(f"{source.stem}-dream.mp4"), overwrite)
+    out = _output(output, source.parent / f"{source.stem}-dream.mp4", overwrite)
     from dreamreel.pipeline.render import render_video
 
     with terminal("frames", quiet) as report:
@@ -152,7 +157,7 @@ def zoom(
     rate, canvas = parse_rate(fps), parse_size(size)
     if not 0 < seconds <= 86_400:
         raise UserError(f"--seconds {seconds:g} is no length; more than 0, at most 86400")
-    usual = photo.with_name(f"{photo.stem}-zoom.mp4") if photo else Path("zoom.mp4")
+    usual = photo.parent / f"{photo.stem}-zoom.mp4" if photo else Path("zoom.mp4")
     out = _output(output, usual, overwrite)
     from dreamreel.pipeline.render import render_zoom
 
@@ -181,7 +186,7 @@ def image(
     Without -o the result is IN-dream, beside IN, in the same format.
     """
     settings = _settings(preset, set_, network, weights, precision, width, device, seed)
-    out = _output(output, source.with_stem(f"{source.stem}-dream"), overwrite)
+    out = _output(output, source.parent / f"{source.stem}-dream{source.suffix}", overwrite)
     from dreamreel.pipeline.render import render_image
 
     with terminal("steps", quiet) as report:
@@ -268,7 +273,11 @@ def main() -> None:
             f"OpenCV cannot be loaded ({error}); install the library (Debian, Ubuntu: "
             "apt install libgl1 libglib2.0-0), or pip install opencv-python-headless instead"
         )
-    except (KeyboardInterrupt, typer.Abort):
+    except typer.Abort as error:
+        if isinstance(error.__cause__, EOFError):  # typer takes it for the end of a prompt
+            raise error.__cause__ from None
+        result = 130
+    except KeyboardInterrupt:
         result = 130
     sys.exit(result if isinstance(result, int) else 0)
 
@@ -283,7 +292,7 @@ def parse_span(text: str | None) -> tuple[int, int | None]:
     except ValueError:
         colon = ""
         start, stop = 0, None
-    if not colon or start < 0 or (stop is not None and stop <= start):
+    if not colon or not 0 <= start < 2**40 or (stop is not None and not start < stop < 2**40):
         raise UserError(f"--frames {text!r} is no span; 0:48 is the first 48 frames")
     return start, stop
 
@@ -305,10 +314,8 @@ def parse_rate(text: str) -> "Fraction":
 
     from dreamreel.pipeline.video import snap_rate
 
-    try:
-        rate = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
+    plain = re.fullmatch(r"\d{1,7}(\.\d{1,7})?|\d{1,7}/[1-9]\d{0,6}", text)
+    rate = Fraction(text) if plain else Fraction(0)
     if not 1 <= rate <= 1000:
         raise UserError(f"--fps {text!r} is no rate; 30, 23.976 and 30000/1001 are")
     return snap_rate(rate)
@@ -321,8 +328,8 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     width, x, height = text.lower().partition("x")
     if not (x and width.isdecimal() and height.isdecimal()):
         raise UserError(f"--size {text!r} is no size; 640x360 is")
-    if not all(16 <= int(side) <= 32768 for side in (width, height)):
-        raise UserError(f"--size {text!r}: each side is 16 to 32768 pixels")
+    if not all(16 <= int(side) <= 16384 for side in (width[:9], height[:9])):
+        raise UserError(f"--size {text!r}: each side is 16 to 16384 pixels")
     return int(height), int(width)
 
 
@@ -370,23 +377,31 @@ def _bar(console: Any, unit: str) -> Iterator[Any]:
 @contextmanager
 def _lines(console: Any, unit: str, every: float = 5.0) -> Iterator[Any]:
     began = last = time.monotonic()
+    told: Progress | None = None
+    newest: Progress | None = None
 
     def on_progress(progress: "Progress") -> None:
-        nonlocal last
+        nonlocal last, newest
+        newest = progress
         now = time.monotonic()
-        finished = progress.done == progress.total
-        if now - last < every and not finished:
-            return
-        last = now
+        if now - last >= every or progress.done == progress.total:
+            last = now
+            tell(progress)
+
+    def tell(progress: "Progress") -> None:
+        nonlocal told
+        told, now = progress, time.monotonic()
         rate = progress.done / max(1e-9, now - began)
         left = ""
-        if progress.total is not None and not finished:
+        if progress.total is not None and progress.done < progress.total:
             minutes, seconds = divmod(round((progress.total - progress.done) / rate), 60)
             left = f", {minutes}:{seconds:02} left"
         total = "" if progress.total is None else f"/{progress.total}"
         console.print(f"{progress.done}{total} {unit}, {rate:.1f}/s{left}", highlight=False)
 
     yield on_progress
+    if newest is not None and newest != told:
+        tell(newest)
 
 
 def _settings(

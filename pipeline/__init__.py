@@ -1,11 +1,12 @@
 """Dreamreel's rooms. A module imports only from the floors below its own:
 
-0 errors, images, flow, shots, devices, weights, layers, kernels, architectures, networks, video
-1 settings, objectives
-2 presets, camera, dream
-3 animate
-4 render
-5 bench
+0 errors, kernels, layers, architectures, objectives
+1 images, devices, weights, settings
+2 flow, shots, video, networks, presets, camera
+3 dream
+4 animate
+5 render
+6 bench, and above all of them cli.py
 """
 
 import os

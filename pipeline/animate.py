@@ -5,7 +5,8 @@ source) from a coarse image to a finer one by resizing it, this carries it from 
 next by warping it.
 """
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -30,8 +31,9 @@ from dreamreel.pipeline.networks import Network
 from dreamreel.pipeline.settings import Settings
 from dreamreel.pipeline.shots import CutDetector
 
-SETTLED = 0.03  # a shot's first frame is done when a round changes its detail by less
-MOST_ROUNDS = 12
+FRAMES_AT_ONCE = 4  # that a round stands for while a shot's first frame settles
+SETTLED = 0.04  # how far from its level, as a share of it, that frame may be left
+CALM_ROUNDS = 3
 USUAL_RATE = 30  # frames a second, at which a zoom's steps have just the size that is set
 
 
@@ -92,23 +94,43 @@ def dream_video(
         yield dreamed
 
 
-def begin_shot(source: Tensor, network: Network, settings: Settings, number: int) -> Tensor:
+def begin_shot(
+    source: Tensor,
+    network: Network,
+    settings: Settings,
+    number: int,
+    on_step: Callable[[], None] = lambda: None,
+) -> Tensor:
     """The dream of a shot's first frame, at the strength that the frames after it keep up.
 
-    With flow, the frame is first dreamed as a still, and then carried on with itself for as long
-    as that still changes it.
+    With flow, the frame is first dreamed as a still, and then carried on with itself, several
+    frames at once, for as long as that still changes it; a few rounds frame by frame calm it.
+    `on_step` is called after each step.
     """
     still = Ascent(settings.dream.steps, settings.dream.step_size)
-    dreamed = dream(source, network, settings.dream, still, seed=settings.seed, frame=number)
+    dreamed = dream(
+        source, network, settings.dream, still, seed=settings.seed, frame=number, on_step=on_step
+    )
+
+    def again(carry: float, gain: float, round_: int) -> Tensor:
+        start = source + carry * (dreamed - source)
+        return carry_on(start, network, settings, number, gain, round_, on_step)
+
     if settings.flow.method == "none" or settings.dream.carry == 0:
         return dreamed
-    strength = _strength(dreamed - source)
-    for round_ in range(1, MOST_ROUNDS + 1):
-        start = source + settings.dream.carry * (dreamed - source)
-        dreamed = carry_on(start, network, settings, number, 1.0, round_)
-        before, strength = strength, _strength(dreamed - source)
-        if abs(strength - before) <= SETTLED * before:
+    carry, at_once = settings.dream.carry, FRAMES_AT_ONCE
+    # A round for several frames: what they would carry, and steps that lead to the same level.
+    fast, gain = carry**at_once, (1 - carry**at_once) / (1 - carry)
+    strength = 0.0
+    rounds = math.ceil(3 / (1 - fast))
+    for round_ in range(1, rounds + 1):
+        dreamed = again(fast, gain, round_)
+        before, strength = strength, float((dreamed - source).abs().mean())
+        # The gap to where this leads shrinks by `fast` a round: so much of it is still to come.
+        if abs(strength - before) <= SETTLED * (1 - fast) * strength:
             break
+    for round_ in range(rounds + 1, rounds + 1 + CALM_ROUNDS):
+        dreamed = again(carry, 1.0, round_)
     return dreamed
 
 
@@ -119,13 +141,16 @@ def carry_on(
     number: int,
     gain: Tensor | float = 1.0,
     round_: int = 0,
+    on_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """The few steps of a frame that carries on from `start`, made `gain` times larger."""
     few = Ascent(settings.dream.frame_steps, settings.dream.frame_step_size, gain)
     # Rounds of settling take numbers no frame has, so that each sees its own jitter.
     frame = number + (round_ << 40)
     start = start.clamp(0, 1)
-    return dream(start, network, settings.dream, few, seed=settings.seed, frame=frame)
+    return dream(
+        start, network, settings.dream, few, seed=settings.seed, frame=frame, on_step=on_step
+    )
 
 
 def infinite_zoom(
@@ -169,7 +194,3 @@ def noise(size: tuple[int, int], seed: int, device: torch.device) -> Tensor:
         total += 0.07 * F.interpolate(values, size, mode="bicubic", align_corners=False)
         cell //= 2
     return total.clamp(0, 1).contiguous(memory_format=torch.channels_last).to(device)
-
-
-def _strength(detail: Tensor) -> float:
-    return float(detail.abs().mean())

@@ -1,7 +1,6 @@
 """How fast Dreamreel is on this machine, and how much memory it takes."""
 
 import multiprocessing
-import resource
 import statistics
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from dreamreel.pipeline.animate import noise
 from dreamreel.pipeline.devices import find_device, find_precision
 from dreamreel.pipeline.dream import ascent_direction
+from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.images import to_frame
 from dreamreel.pipeline.networks import (
     assemble,
@@ -46,6 +46,8 @@ def bench(repeats: int, say: Say = lambda line: None) -> Figures:
     `overhead_cpu_ms`: CPU time of a 640x360 frame beside its dreaming.
     `peak_memory_mib`: of a process that dreams a video, by size.
     """
+    if sys.platform == "win32":
+        raise UserError("dreamreel bench reads CPU time and memory as only Linux and macOS tell")
     device = find_device("auto")
     precision = find_precision("auto", device)
     say(f"evaluating GoogLeNet to {LAYER} at {SIZE[1]}x{SIZE[0]}, {repeats} times each way")
@@ -180,6 +182,8 @@ def _dream_and_weigh(size: tuple[int, int]) -> int:
         render_video(clip, Output(Path(folder) / "dream.mp4"), few)
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() >> 20
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak >> 20 if sys.platform == "darwin" else peak >> 10
 
@@ -201,6 +205,8 @@ def _cpu_seconds(source: Path, settings: Settings) -> float:
 
 
 def _cpu_time() -> float:
+    import resource
+
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
 

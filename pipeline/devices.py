@@ -20,7 +20,8 @@ def find_device(name: str) -> torch.device:
     except RuntimeError:
         raise UserError(f"unknown device {name!r}; auto, cpu, cuda, cuda:1, mps work") from None
     there = [kind for kind in has if has[kind]]
-    beyond = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
+    count = torch.cuda.device_count() if device.type == "cuda" else 1
+    beyond = (device.index or 0) >= count
     if not has.get(device.type) or beyond:
         raise UserError(f"there is no device {name!r} here; there is {', '.join(there)}")
     return device

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -20,3 +21,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     if not close:
         return ""
     return "; did you mean " + " or ".join(repr(by_lowercase[name]) for name in close) + "?"
+
+
+def expanded(name: str | Path) -> Path:
+    """The path `name` with its `~` replaced. Raises UserError where there is no such home."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{name}: {error}") from error

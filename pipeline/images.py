@@ -4,6 +4,7 @@ An image is a float32 RGB tensor of shape (1, 3, H, W), in [0, 1], channels last
 A frame is OpenCV's: a uint8 BGR array of shape (H, W, 3).
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from dreamreel.pipeline.errors import UserError
 Frame = NDArray[np.uint8]
 
 JPEG = {".jpg", ".jpeg", ".jpe", ".jfif"}
-KEEPS_ALPHA = {".png", ".apng", ".webp", ".tif", ".tiff", ".avif", ".tga", ".jp2", ".ico", ".gif"}
+KEEPS_ALPHA = {".png", ".apng", ".webp", ".tif", ".tiff", ".avif", ".tga", ".jp2", ".gif"}
 
 
 @dataclass(frozen=True)
@@ -119,18 +120,30 @@ def load_picture(path: Path, device: torch.device) -> Picture:
 def _read_pixels(path: Path) -> NDArray[Any]:
     """The pixels at `path` as RGBA (H, W, 4), uint8, or uint16 where a grey file has 16 bits."""
     import imageio.v3 as imageio
+    from PIL import Image
 
+    Image.MAX_IMAGE_PIXELS = None  # a user's own picture is no decompression bomb
     file: Any
     with imageio.imopen(path, "r", plugin="pillow") as file:
-        mode = file.metadata(index=0, exclude_applied=False).get("mode", "RGB")
-        if mode.startswith("I"):
-            grey = file.read(index=0, rotate=True)
-            grey = np.clip(grey, 0, 65535).astype(np.uint16)
-            return np.dstack([grey, grey, grey, np.full_like(grey, 65535)])
-        if mode in ("RGB", "CMYK", "YCbCr", "LAB", "HSV"):
+        about = file.metadata(index=0, exclude_applied=False)
+        mode = about.get("mode", "RGB")
+        if mode.startswith(("I", "F")):
+            return _grey_to_rgba(np.asarray(file.read(index=0, rotate=True)))
+        if "transparency" not in about and mode in ("RGB", "CMYK", "YCbCr", "LAB", "HSV"):
             rgb = file.read(index=0, rotate=True, mode="RGB")
             return np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)])
         return np.asarray(file.read(index=0, rotate=True, mode="RGBA"))
+
+
+def _grey_to_rgba(grey: NDArray[Any]) -> NDArray[Any]:
+    """Grey of many levels (H, W) as RGBA of 65535: floats from 0 to 1, integers of 8 or 16 bits."""
+    top = 1.0 if grey.dtype.kind == "f" else (255.0 if grey.max() <= 255 else 65535.0)
+    if grey.dtype == np.uint16:
+        top = 65535.0
+    if not (np.isfinite(grey).all() and grey.min() >= 0 and grey.max() <= top):
+        raise ValueError(f"its values run from {grey.min():g} to {grey.max():g}, not to {top:g}")
+    levels = np.round(grey / top * 65535).astype(np.uint16)
+    return np.dstack([levels, levels, levels, np.full_like(levels, 65535)])
 
 
 def save_picture(path: Path, picture: Picture) -> None:
@@ -148,7 +161,7 @@ def save_picture(path: Path, picture: Picture) -> None:
     try:
         imageio.imwrite(partial, np.ascontiguousarray(pixels), plugin="pillow", **options)
         partial.replace(path)
-    except OSError as error:
+    except (OSError, ValueError, RuntimeError, OverflowError) as error:  # too large, say
         raise UserError(f"{path} could not be written ({error})") from error
     finally:
         partial.unlink(missing_ok=True)
@@ -158,19 +171,13 @@ def check_picture_name(path: Path) -> None:
     """Raise UserError unless `path` ends as a format that can be written does."""
     from PIL import Image
 
-    Image.init()
-    writable = {
-        ending
-        for ending, name in Image.registered_extensions().items()
-        if name in Image.SAVE and name not in ("PDF", "MPEG", "HDF5", "GRIB", "BUFR")
-    }
-    if path.suffix.lower() not in writable:
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if path.suffix.lower() not in JPEG | KEEPS_ALPHA | {".bmp", ".ppm"} or kind not in Image.SAVE:
         given = f"ends in {path.suffix}" if path.suffix else "has no ending"
         raise UserError(f"{path} {given}; .png, .jpg, .webp, .tif or .avif would work")
 
 
-def partial_path(path: Path) -> Path:
-    """The hidden name beside `path` under which it is written until it is whole."""
-    import os
-
-    return path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+def partial_path(path: Path, part: str = "whole") -> Path:
+    """The hidden name beside `path` under which it, or a `part` of it, is written until whole."""
+    # Not the whole stem: the longest name allowed would become too long.
+    return path.parent / f".{path.stem[:32]}.{os.getpid()}.{part}.partial{path.suffix}"

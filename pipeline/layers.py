@@ -26,12 +26,14 @@ class Field:
 class Layer:
     """One named layer: its channels, and the stride and receptive field of its places.
 
-    `needs` are the modules that run before it is known, itself included.
+    `coarsest` is the largest stride on the way to it, `needs` the modules that run before it is
+    known, itself included.
     """
 
     name: str
     channels: int
     field: Field
+    coarsest: int
     needs: tuple[str, ...]
 
 
@@ -49,6 +51,7 @@ def dissect(module: nn.Module) -> Anatomy:
     trace = _FieldTrace()
     layers: dict[str, Layer] = {}
     ran: list[str] = []
+    strides = [1]
     made_by: dict[int, str] = {}
     folds: list[tuple[str, str, Tensor]] = []
 
@@ -62,7 +65,9 @@ def dissect(module: nn.Module) -> Anatomy:
                 folds.append((made_by[id(inputs[0])], name, inputs[0]))
             if isinstance(output, Tensor) and output.ndim in (2, 4) and output.shape[1] > 0:
                 layers.pop(name, None)
-                layers[name] = Layer(name, output.shape[1], trace.of(output), tuple(ran))
+                field = trace.of(output)
+                strides.append(field.stride)
+                layers[name] = Layer(name, output.shape[1], field, max(strides), tuple(ran))
 
         return hook
 

@@ -1,5 +1,7 @@
 """Frozen networks with named layers: our own, Caffe's GoogLeNet, and torchvision's."""
 
+import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -144,7 +146,7 @@ class Network:
         the coarsest layer in `names`, and enough for the network to run at all."""
         wanted = frozenset(names)
         if wanted not in self._smallest:
-            side = 4 * max(self.layers[name].field.stride for name in wanted)
+            side = 4 * max(self.layers[name].coarsest for name in wanted)
             while not self.runs_at((side, side), wanted):
                 side += 8
             self._smallest[wanted] = side
@@ -240,12 +242,12 @@ def _fill(architecture: Architecture, state: State, given: str) -> tuple[nn.Modu
     """The module with `state` in it, float32, and the names of its parts that got nothing."""
     module = _hollow(architecture)
     wanted = module.state_dict()
-    plain = {name.removeprefix("module."): tensor for name, tensor in state.items()}
-    fitting = {
-        name: tensor.float()
+    plain = {_plain_name(name): tensor for name, tensor in state.items()}
+    fitting = OrderedDict(
+        (name, tensor.float())
         for name, tensor in plain.items()
         if name in wanted and tensor.shape == wanted[name].shape
-    }
+    )
     if not fitting:
         raise UserError(
             f"{given} holds no weights of {architecture.name}: "
@@ -259,8 +261,14 @@ def _fill(architecture: Architecture, state: State, given: str) -> tuple[nn.Modu
     # What has no weights must still be somewhere; `check` sees to it that it is never asked.
     for name in wanted.keys() - fitting.keys():
         fitting[name] = torch.zeros(wanted[name].shape)
+    fitting._metadata = getattr(state, "_metadata", None) or wanted._metadata  # type: ignore[attr-defined]
     module.load_state_dict(fitting, assign=True)
     return module, missing
+
+
+def _plain_name(name: str) -> str:
+    """A weight's name without what a data-parallel wrapper or an old densenet put into it."""
+    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d\.)", r"\1\2", name.removeprefix("module."))
 
 
 def _fold_batch_norms(module: nn.Module, anatomy: Anatomy, missing: frozenset[str]) -> None:

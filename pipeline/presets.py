@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dreamreel.pipeline.errors import UserError, nearest
+from dreamreel.pipeline.errors import UserError, expanded, nearest
 from dreamreel.pipeline.settings import Settings, Table, build, flatten, path_settings, put
 
 FOLDER = Path(__file__).resolve().parent.parent / "presets"
@@ -67,7 +67,7 @@ def _load(name: str, folder: Path, above: tuple[Path, ...]) -> Preset:
 
 def _find(name: str, folder: Path) -> Path:
     if is_file_name(name):
-        path = (folder / name).expanduser().resolve()
+        path = (folder / expanded(name)).resolve()
         if not path.is_file():
             raise UserError(f"there is no preset file {path}")
         return path
@@ -82,10 +82,10 @@ def _find(name: str, folder: Path) -> Path:
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path} is not TOML: {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UserError(f"{path} cannot be read: {error}") from error
+    except ValueError as error:  # not TOML, not UTF-8, or a number too long to be one
+        raise UserError(f"{path} is not TOML: {error}") from error
 
 
 def _with_paths_from(folder: Path, table: Table, source: str) -> dict[str, Any]:
@@ -94,6 +94,6 @@ def _with_paths_from(folder: Path, table: Table, source: str) -> dict[str, Any]:
     paths = path_settings()
     for name, value in flatten(table, source):
         if name in paths and isinstance(value, str):
-            value = str((folder / Path(value).expanduser()).resolve())
+            value = str((folder / expanded(value)).resolve())
         put(resolved, name, value)
     return resolved

@@ -1,6 +1,7 @@
 """One job from its source to one whole, verified file."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ from dreamreel.pipeline.video import (
     read_frames,
     resized,
     still_at,
+    usable,
 )
 
 DEFAULT_CANVAS = (360, 640)  # height, width of a zoom that starts from noise
@@ -100,10 +102,13 @@ def render_video(
     first = next(frames, None)
     if first is None:
         raise UserError(f"{source} ends before frame {start}")
-    moving = prefetch(
-        follow_motion(prefetch(itertools.chain([first], frames)), clip.rate, settings, start)
-    )
-    with closing(moving):  # type: ignore[type-var]
+    if clip.irregular:
+        report.on_notice(
+            f"{source} has a variable frame rate: made constant, {float(clip.rate):.3f}"
+        )
+    sources = prefetch(itertools.chain([first], frames))
+    moving = prefetch(follow_motion(sources, clip.rate, settings, start))
+    with closing(sources), closing(moving):
         images = dream_video(moving, network, settings)
         total = _expected(clip, span)
         return _write_video(
@@ -130,14 +135,16 @@ def render_zoom(
     check_output(out)
     frames = max(1, round(seconds * rate))
     device = torch.device("cpu")
-    picture = load_picture(photo, device).image if photo is not None else None
-    canvas = size or (tuple(picture.shape[2:]) if picture is not None else DEFAULT_CANVAS)
+    picture = load_picture(photo, device) if photo is not None else None
+    if picture is not None and picture.alpha is not None:
+        report.on_notice(f"{photo} has transparent parts: a video keeps none")
+    canvas = size or (tuple(picture.image.shape[2:]) if picture is not None else DEFAULT_CANVAS)
     canvas = fitted_size(canvas[0], canvas[1], settings.width)
     network = ready_network(settings, canvas)
     if picture is None:
         image = noise(canvas, settings.seed, network.device)
     else:
-        image = crop_to(picture, canvas).to(network.device)
+        image = crop_to(picture.image, canvas).to(network.device)
     images = infinite_zoom(image, network, settings, frames, rate)
     return _write_video(images, out.path, settings, rate, frames, report)
 
@@ -171,7 +178,9 @@ def render_image(source: Path, out: Output, settings: Settings, report: Report =
     return out.path
 
 
-def render_still(source: Path, out: Output, settings: Settings, seconds: float) -> Path:
+def render_still(
+    source: Path, out: Output, settings: Settings, seconds: float, report: Report = QUIET
+) -> Path:
     """Dream the frame of the video `source` shown at `seconds`, settled as it will be in motion,
     into the picture `out.path`."""
     check_source(source, out)
@@ -181,7 +190,11 @@ def render_still(source: Path, out: Output, settings: Settings, seconds: float) 
     network = ready_network(settings, fitted_size(clip.height, clip.width, settings.width))
     number, frame = still_at(clip, seconds)
     image = to_image(next(resized([frame], settings.width)), network.device)
-    save_picture(out.path, Picture(begin_shot(image, network, settings, number)))
+    done = itertools.count(1)
+    dreamed = begin_shot(
+        image, network, settings, number, lambda: report.on_progress(Progress(next(done), None))
+    )
+    save_picture(out.path, Picture(dreamed))
     return out.path
 
 
@@ -199,8 +212,9 @@ def ready_network(settings: Settings, size: tuple[int, int]) -> Network:
 def check_source(source: Path, out: Output) -> None:
     """Raise UserError where `source` cannot be read, or is what would be written."""
     check_readable(source)
-    if out.path.exists() and out.path.samefile(source):
-        raise UserError(f"{out.path} is the source itself; give another name with -o")
+    with usable(out.path):
+        if out.path.exists() and out.path.samefile(source):
+            raise UserError(f"{out.path} is the source itself; give another name with -o")
 
 
 def check_video_name(path: Path) -> None:
@@ -213,12 +227,13 @@ def check_video_name(path: Path) -> None:
 def check_output(out: Output) -> None:
     """Raise UserError unless `out.path` can be written."""
     path = out.path
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; name a file in it")
-    if not path.parent.is_dir():
-        raise UserError(f"there is no folder {path.parent} to write {path.name} into")
-    if path.exists() and not out.overwrite:
-        raise UserError(f"{path} exists; --overwrite replaces it")
+    with usable(path):
+        if path.is_dir():
+            raise UserError(f"{path} is a folder; name a file in it")
+        if not path.parent.is_dir():
+            raise UserError(f"there is no folder {path.parent} to write {path.name} into")
+        if os.path.lexists(path) and not out.overwrite:
+            raise UserError(f"{path} exists; --overwrite replaces it")
     probe_file = partial_path(path)
     try:
         probe_file.touch()
@@ -238,7 +253,7 @@ def _write_video(
     span: tuple[int, int | None] = (0, None),
 ) -> Path:
     """Encode `images` under a partial name, add the sound, count, and rename."""
-    pictures = partial_path(path.with_stem(f"{path.stem}-pictures"))
+    pictures = partial_path(path, "pictures")
     whole = partial_path(path)
     try:
         first = next(images)
@@ -276,7 +291,8 @@ def _seconds(
     clip: Clip, span: tuple[int, int | None], frames: int
 ) -> tuple[Fraction, Fraction] | None:
     """Where in the source, in seconds, the dreamed frames lie; None for all of it."""
-    if span == (0, None):
+    start, stop = span
+    if start == 0 and (stop is None or frames < stop or frames == clip.frames):
         return None
     return span[0] / clip.rate, (span[0] + frames) / clip.rate
 

@@ -28,7 +28,7 @@ def _as_weights(value: Any) -> Any:
     """`"parts"` and `["parts", "objects"]` mean weight 1 for each."""
     if isinstance(value, str):
         value = [value]
-    if isinstance(value, list):
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
         return {name: 1.0 for name in value}
     return value
 
@@ -132,7 +132,7 @@ class Settings(Section):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
     seed: int = Field(0, ge=0, le=2**63 - 1, description="of all randomness")
     width: int | None = Field(
-        None, ge=16, le=32768, description="of the result, in pixels; none: the source's"
+        None, ge=16, le=16384, description="of the result, in pixels; none: the source's"
     )
     dream: Dream = Dream()
     flow: Flow = Flow()
@@ -173,7 +173,7 @@ def parse_value(text: str) -> Any:
     """`text` as a TOML value; what is not TOML is the string itself."""
     try:
         table = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except ValueError:  # not TOML, or a number too long to be one
         return text
     return table["value"] if table.keys() == {"value"} else text
 

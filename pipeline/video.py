@@ -6,8 +6,9 @@ import queue
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from bisect import bisect_right
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -31,6 +32,8 @@ SOUND = {
     # Six channels of no named layout, as some files have, are taken for 5.1.
     "aac": ["-c:a", "aac", "-af", "aformat=channel_layouts=mono|stereo|5.1|7.1"],
 }
+TRACKS = {"all": ["-map", "1:a"], "first": ["-map", "1:a:0"], "none": []}
+TOLD = {"all": "made AAC", "first": "only its first track is kept", "none": "left out"}
 Item = TypeVar("Item")
 
 
@@ -38,8 +41,10 @@ Item = TypeVar("Item")
 class Clip:
     """What a video file holds, as far as its container and its first frame tell.
 
-    `height` and `width` are those of an upright frame; `frames` is the container's word, a hint
-    only; `offset` is how much later than the file its pictures begin, in seconds.
+    `height` and `width` are those of an upright frame, `pixel_shape` its pixels' width over their
+    height; `frames` counts what the container holds, a hint only, for not all may be decoded;
+    `offset` is how much later than the file its pictures begin, in seconds; `irregular` where
+    frames come at a variable rate, of which `rate` is the mean.
     """
 
     path: Path
@@ -50,6 +55,7 @@ class Clip:
     pixel_shape: Fraction
     has_audio: bool
     offset: float
+    irregular: bool = False
 
 
 def probe(path: Path) -> Clip:
@@ -62,38 +68,76 @@ def probe(path: Path) -> Clip:
             if not container.streams.video:
                 raise UserError(f"{path} has no pictures in it")
             stream = container.streams.video[0]
-            average, nominal = stream.average_rate, stream.guessed_rate
-            seconds = (
-                stream.duration * stream.time_base
-                if stream.duration and stream.time_base
-                else Fraction(container.duration or 0, 1_000_000)
-            )
-            counted, shape = stream.frames, stream.sample_aspect_ratio
+            nominal = Fraction(stream.average_rate or stream.guessed_rate or 25)
+            coded = (stream.codec_context.height, stream.codec_context.width)
+            shape = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
             has_audio = bool(container.streams.audio)
             begins = float((stream.start_time or 0) * (stream.time_base or 0))
             offset = max(0.0, begins - (container.start_time or 0) / 1_000_000)
+        times = frame_times(path)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UserError(f"{path} is no video that can be read ({_reason(error)})") from error
     first = next(read_frames(path), None)
     if first is None:
         raise UserError(f"{path} has no frame that can be decoded")
-    rate = snap_rate(Fraction(average or nominal or 25))
-    shape = Fraction(shape) if shape else Fraction(1)
     height, width = first.shape[:2]
-    frames = counted or (round(seconds * rate) if seconds > 0 else None)
-    return Clip(path, height, width, rate, frames or None, shape, has_audio, offset)
+    if coded == (width, height) != (height, width):  # turned upright, and its pixels with it
+        shape = 1 / shape
+    rate, irregular = mean_rate(times, snap_rate(nominal))
+    return Clip(path, height, width, rate, len(times) or None, shape, has_audio, offset, irregular)
+
+
+def frame_times(path: Path) -> list[Fraction]:
+    """When each picture of the file at `path` is shown, in seconds, in order; undecoded."""
+    import av
+
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return sorted(
+            packet.pts * packet.time_base
+            for packet in container.demux(stream)
+            if packet.pts is not None and packet.size and not packet.is_discard
+        )
+
+
+def mean_rate(times: list[Fraction], nominal: Fraction) -> tuple[Fraction, bool]:
+    """The rate of pictures shown at `times`, and whether it varies.
+
+    It is `nominal` where that leads from the first to the last within a frame; else their mean.
+    """
+    if len(times) < 3:
+        return nominal, False
+    span = times[-1] - times[0]
+    if abs((len(times) - 1) / nominal - span) <= 1 / nominal or span <= 0:
+        return nominal, False
+    # The last picture is shown for as long as the others typically are.
+    gaps = sorted(after - before for before, after in itertools.pairwise(times))
+    return snap_rate(len(times) / (span + gaps[len(gaps) // 2])), True
 
 
 def check_readable(path: Path) -> None:
     """Raise UserError unless `path` is a file with something in it."""
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; give a file in it")
-    if not path.exists():
-        raise UserError(f"there is no file {path}")
-    if not os.access(path, os.R_OK):
-        raise UserError(f"{path} may not be read by this user")
-    if path.stat().st_size == 0:
-        raise UserError(f"{path} is empty")
+    with usable(path):
+        if path.is_dir():
+            raise UserError(f"{path} is a folder; give a file in it")
+        if not path.exists():
+            raise UserError(f"there is no file {path}")
+        if not os.access(path, os.R_OK):
+            raise UserError(f"{path} may not be read by this user")
+        if path.stat().st_size == 0:
+            raise UserError(f"{path} is empty")
+
+
+@contextmanager
+def usable(path: Path) -> Iterator[None]:
+    """Raise UserError where the system refuses even to look at `path`, or nobody could name it."""
+    try:
+        str(path).encode()  # OpenCV and PyAV take names as UTF-8
+        yield
+    except UnicodeEncodeError as error:
+        raise UserError(f"the name {str(path)!r} is not UTF-8; rename the file") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be used ({error.strerror})") from error
 
 
 def snap_rate(rate: Fraction) -> Fraction:
@@ -104,7 +148,9 @@ def snap_rate(rate: Fraction) -> Fraction:
     return rate.limit_denominator(100_000)
 
 
-def read_frames(path: Path, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+def read_frames(
+    path: Path, start: int = 0, stop: int | None = None
+) -> Generator[Frame, None, None]:
     """Frames `start` to `stop` (excluded) of the video at `path`, upright, as long as they last.
 
     OpenCV decodes them; PyAV where OpenCV was built without the codec, as for AV1.
@@ -114,21 +160,27 @@ def read_frames(path: Path, start: int = 0, stop: int | None = None) -> Iterator
     capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
     try:
         decodes = capture.grab()
-        for _ in range(start):
-            if decodes and not capture.grab():
-                return
-        number = start
-        while decodes and (stop is None or number < stop):
-            whole, frame = capture.retrieve()
-            if not whole:
-                return
-            yield frame
-            number += 1
-            if number == stop or not capture.grab():
-                return
+        if decodes:
+            for _ in range(start):  # grabbing alone: what is skipped is not converted
+                if not capture.grab():
+                    return
+            count = None if stop is None else stop - start
+            yield from itertools.islice(_rest_of(capture), count)
     finally:
         capture.release()
-    yield from itertools.islice(_read_with_pyav(path), start, stop)
+    if not decodes:
+        yield from itertools.islice(_read_with_pyav(path), start, stop)
+
+
+def _rest_of(capture: cv2.VideoCapture) -> Iterator[Frame]:
+    """The frames from the one last grabbed on."""
+    while True:
+        whole, frame = capture.retrieve()
+        if not whole:
+            return
+        yield frame
+        if not capture.grab():
+            return
 
 
 def _read_with_pyav(path: Path) -> Iterator[Frame]:
@@ -154,7 +206,7 @@ def resized(frames: Iterable[Frame], width: int | None) -> Iterator[Frame]:
         yield frame
 
 
-def prefetch(items: Iterable[Item], depth: int = 4) -> Iterator[Item]:
+def prefetch(items: Iterable[Item], depth: int = 4) -> Generator[Item, None, None]:
     """`items`, made by a thread that runs at most `depth` ahead.
 
     An error of the thread's comes out here; closing this ends the thread.
@@ -343,27 +395,24 @@ def add_sound(
         elif offset:
             sound = ["-itsoffset", f"{-float(offset):.6f}"]
         sound += ["-i", str(source.path.absolute())]
-    ways = ["copy", "aac"] if span is None else ["aac"]
-    for way in ways if sound else ["copy"]:
-        maps = ["-map", "0:v", "-map", "1:a"] if sound else ["-map", "0:v"]
+    ways = [("all", "copy"), ("all", "aac"), ("first", "copy"), ("first", "aac"), ("none", "copy")]
+    if not sound:
+        ways = ways[-1:]
+    elif span is not None:
+        ways = [way for way in ways if way != ("all", "copy") and way != ("first", "copy")]
+    failure: str | None = None
+    for which, how in ways:
         failure = run_ffmpeg(
-            [
-                "-i",
-                str(video.absolute()),
-                *sound,
-                *maps,
-                "-c:v",
-                "copy",
-                *SOUND[way],
-                "-movflags",
-                "+faststart",
-                str(out.absolute()),
-            ]
-        )
+            ["-i", str(video.absolute()), *(sound if which != "none" else []), "-map", "0:v",
+             *TRACKS[which], "-c:v", "copy", *SOUND[how], "-movflags", "+faststart",
+             str(out.absolute())]
+        )  # fmt: skip
         if failure is None:
-            if way != ways[0]:
-                on_notice(f"{out.suffix} does not take the source's sound as it is: made AAC")
+            if (which, how) != ways[0]:
+                on_notice(f"{out.suffix} did not take the source's sound as it is: {TOLD[which]}")
             return
+        if "No space" in failure:
+            break
     raise UserError(f"ffmpeg could not write {out.parent}: {failure}")
 
 
@@ -419,8 +468,12 @@ def padded_to_even(frame: Frame) -> Frame:
 
 def still_at(clip: Clip, seconds: float) -> tuple[int, Frame]:
     """The frame shown at `seconds`, and its number. Raises UserError past the end."""
-    number = int(Fraction(seconds).limit_denominator(1_000_000) * clip.rate)
-    with closing(read_frames(clip.path, number)) as frames:  # type: ignore[type-var]
+    times = frame_times(clip.path)
+    since = Fraction(seconds).limit_denominator(1_000_000)
+    number = bisect_right([time - times[0] for time in times], since) - 1
+    if times and since >= times[-1] - times[0] + 1 / clip.rate:
+        number = len(times)
+    with closing(read_frames(clip.path, number)) as frames:
         frame = next(frames, None)
     if frame is None:
         raise UserError(f"{clip.path} has no frame at {seconds:g} s")

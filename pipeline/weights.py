@@ -1,6 +1,7 @@
 """Weights from files and from the net: tensors by name, and nothing that could run."""
 
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.errors import UserError, expanded
 
 State = Mapping[str, Tensor]
 
@@ -18,6 +19,7 @@ def read_weights(path: Path) -> State:
 
     Raises UserError where the file is missing, of another kind, or holds more than weights.
     """
+    path = expanded(path)
     if not path.is_file():
         raise UserError(f"there is no weights file {path}")
     try:
@@ -27,12 +29,12 @@ def read_weights(path: Path) -> State:
             return load_file(path)
         if path.suffix in (".pth", ".pt"):
             return _only_tensors(torch.load(path, map_location="cpu", weights_only=True), path)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path} holds more than weights, and loading that could run code; "
-            "save its state_dict() instead"
-        ) from error
     except Exception as error:  # what a broken file raises is not documented
+        if isinstance(error, pickle.UnpicklingError) and _is_pickle(path):
+            raise UserError(
+                f"{path} holds more than weights, and loading that could run code; "
+                "save its state_dict() instead"
+            ) from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} cannot be read as weights ({reason})") from error
     raise UserError(f"{path} is no weights file; .safetensors, .pth and .pt are read")
@@ -57,6 +59,12 @@ def fetch_weights(url: str, name: str) -> State:
                 "the network dreamnet works offline"
             ) from error
     return read_weights(file)
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether the file at `path` begins as a pickle does, or as the archive torch puts one into."""
+    with path.open("rb") as file:
+        return file.read(2)[:1] == b"\x80" or zipfile.is_zipfile(path)
 
 
 def _only_tensors(loaded: Any, path: Path) -> State:

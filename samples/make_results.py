@@ -75,7 +75,7 @@ def zoom(folder: Path) -> None:
 
 
 def image(folder: Path) -> None:
-    """The picture, and its dream below it."""
+    """The picture, and its dream beside it."""
     dreamreel("image", HERE / "clouds.jpg", "-o", folder / "i.png", "--width", 640)
     source = cv2.resize(cv2.imread(str(HERE / "clouds.jpg")), (640, 360),
                         interpolation=cv2.INTER_AREA)  # fmt: skip

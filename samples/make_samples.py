@@ -3,8 +3,8 @@
     python samples/make_samples.py
 
 writes, beside itself, `clouds.mp4` (6 s of drifting clouds over a ridge, a cut, and a lake at
-evening, with a stereo sound track), `clouds.jpg` (its first frame's view, larger) and
-`small.mp4` (an odd-sized second of it, for tests). The same numbers give the same pictures.
+evening, with a stereo sound track), `clouds.jpg` (a frame of it, larger) and
+`small.mp4` (24 odd-sized frames of it, for tests). The same numbers give the same pictures.
 """
 
 import subprocess

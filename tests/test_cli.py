@@ -106,7 +106,12 @@ def test_a_still_shows_a_settled_frame(dreamreel: Call, moving_clip: Path, tmp_p
     run = dreamreel("video", moving_clip, "--still", "0.2", "-o", tmp_path / "a.png", *QUICK)
     assert run.code == 0, run.err
     assert run.out.splitlines()[-1] == str(tmp_path / "a.png")
-    assert Image.open(tmp_path / "a.png").size == (160, 96)
+    still = np.asarray(Image.open(tmp_path / "a.png").convert("RGB"))[..., ::-1].astype(int)
+    assert still.shape == (96, 160, 3)
+    sixth = read_clip(moving_clip)[5].astype(int)
+    dreamreel("video", moving_clip, "-o", tmp_path / "a.mp4", *QUICK)
+    moving = read_clip(tmp_path / "a.mp4")[5]
+    assert 0.7 < np.abs(still - sixth).mean() / np.abs(moving - sixth).mean() < 1.4
 
 
 def test_a_zoom_from_noise(dreamreel: Call, tmp_path: Path) -> None:
@@ -171,6 +176,7 @@ def bad_files(tmp_path: Path, moving_clip: Path, scene: np.ndarray) -> Path:
     shutil.copy(moving_clip, tmp_path / "clip.mp4")
     (tmp_path / "there.mp4").write_text("precious")
     (tmp_path / "link.mp4").symlink_to(tmp_path / "clip.mp4")
+    (tmp_path / "dangling.mp4").symlink_to(tmp_path / "nowhere.mp4")
     Image.fromarray(scene[:96, :160]).save(tmp_path / "photo.png")
     Image.fromarray(scene[:3, :3]).save(tmp_path / "tiny.png")
     run_ffmpeg("-f", "lavfi", "-i", "sine=duration=0.2", str(tmp_path / "sound.m4a"))
@@ -207,7 +213,22 @@ BAD = {
     "precision": ("video clip.mp4 -o o.mp4 --precision half", "'auto', 'bfloat16' or 'float32'"),
     "span": ("video clip.mp4 -o o.mp4 --frames 5", "--frames '5' is no span"),
     "span backwards": ("video clip.mp4 -o o.mp4 --frames 5:5", "is no span"),
+    "span beyond reason": ("video clip.mp4 -o o.mp4 --frames 99999999999999999999:", "is no span"),
     "span past the end": ("video clip.mp4 -o o.mp4 --frames 50:60", "ends before frame 50"),
+    "still and span": ("video clip.mp4 --still 0 --frames 0:3", "give one of them"),
+    "here": ("video .", ". is a folder"),
+    "root": ("image / -o o.png", "/ is a folder"),
+    "long name": ("video clip.mp4 -o " + "n" * 300 + ".mp4", "cannot be"),
+    "long source": ("video " + "n" * 300 + ".mp4 -o o.mp4", "cannot be used"),
+    "name of bytes": ("video n\udcff.mp4 -o o.mp4", "is not UTF-8"),
+    "layers of lists": ('video clip.mp4 -o o.mp4 --set dream.layers=[["a"]]', "dream.layers"),
+    "no such home": ("video clip.mp4 -o o.mp4 --preset ~nosuch/x.toml", "~nosuch"),
+    "no such home for weights": ("video clip.mp4 -o o.mp4 --weights ~nosuch/x.pth", "~nosuch"),
+    "endless number": ("video clip.mp4 -o o.mp4 --set seed=" + "9" * 5000, "seed"),
+    "fps beyond reason": ("zoom -o o.mp4 --fps 1e99999999", "is no rate"),
+    "too wide": ("zoom -o o.mp4 --size 20000x100", "16 to 16384"),
+    "dangling link": ("video clip.mp4 -o dangling.mp4", "dangling.mp4 exists"),
+    "icon": ("image photo.png -o o.ico", "o.ico ends in .ico"),
     "still past the end": ("video clip.mp4 -o o.png --still 99", "no frame at 99 s"),
     "still time": ("video clip.mp4 -o o.png --still soon", "'soon' is no time"),
     "still as video": ("video clip.mp4 -o o.mp4 --still 0", "o.mp4 ends in .mp4; .png"),
@@ -227,14 +248,14 @@ def test_a_mistake_is_one_line_and_writes_nothing(
     dreamreel: Call, bad_files: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     monkeypatch.chdir(bad_files)
-    before = {path: path.stat().st_mtime_ns for path in bad_files.iterdir()}
+    before = {path: path.lstat().st_mtime_ns for path in bad_files.iterdir()}
     command, words = BAD[case]
     run = dreamreel(*command.split())
     assert run.code == 2
     assert run.out == ""
     assert run.err.startswith("dreamreel: ") and run.err.count("\n") == 1
     assert words in run.err, run.err
-    assert {path: path.stat().st_mtime_ns for path in bad_files.iterdir()} == before
+    assert {path: path.lstat().st_mtime_ns for path in bad_files.iterdir()} == before
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
@@ -281,8 +302,10 @@ def test_presets_are_listed_and_printed_whole(dreamreel: Call) -> None:
 def test_layers_are_listed_with_their_fields(dreamreel: Call) -> None:
     lines = dreamreel("layers", "dreamnet").out.splitlines()
     rows = {line.split()[0]: line.split()[1:] for line in lines}
-    assert rows["parts"] == ["*", "512", "16", "193"] or rows["parts"][:3] == ["*", "512", "16"]
-    assert rows["textures"][:2] == ["480", "8"]
+    assert rows["stem"] == ["48", "2", "5"]
+    assert rows["fire2a"] == ["160", "4", "17"]
+    assert rows["parts"][:3] == ["*", "512", "16"]
+    assert rows["classes"] == ["1000", "whole", "picture"]
 
 
 def test_networks_are_listed(dreamreel: Call) -> None:

@@ -124,6 +124,25 @@ def test_every_kind_of_pixel_becomes_rgb(tmp_path: Path, mode: str) -> None:
         assert torch.allclose(image[0, :, 3, :], expected, atol=0.02)
 
 
+def test_a_colour_that_is_transparent_is_alpha(tmp_path: Path) -> None:
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    pixels[:, 15:] = (200, 30, 60)
+    Image.fromarray(pixels).save(tmp_path / "a.png", transparency=(200, 30, 60))
+    alpha = load_picture(tmp_path / "a.png", CPU).alpha
+    assert alpha is not None
+    assert alpha[:, :15].min() == 1 and alpha[:, 15:].max() == 0
+
+
+def test_grey_of_floats_is_read_or_refused(tmp_path: Path) -> None:
+    ramp = np.tile(np.linspace(0, 1, 30, dtype=np.float32), (20, 1))
+    Image.fromarray(ramp).save(tmp_path / "a.tif")
+    image = load_picture(tmp_path / "a.tif", CPU).image
+    assert torch.allclose(image[0, 1], torch.from_numpy(ramp), atol=1e-4)
+    Image.fromarray(ramp * 300).save(tmp_path / "b.tif")
+    with pytest.raises(UserError, match="values run from 0 to 300"):
+        load_picture(tmp_path / "b.tif", CPU)
+
+
 def test_what_is_no_picture_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("no picture at all")
     with pytest.raises(UserError, match="no picture that can be read"):

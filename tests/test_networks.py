@@ -138,6 +138,26 @@ def test_a_strided_stem_is_its_convolution(
 
 @settings(max_examples=25, deadline=None)
 @given(
+    reach=st.integers(1, 2),
+    threads=st.integers(1, 4),
+    height=st.integers(5, 13),
+    width=st.integers(5, 13),
+)
+def test_a_pool_that_keeps_the_size_is_gathered_in_stripes(
+    reach: int, threads: int, height: int, width: int
+) -> None:
+    options = (2 * reach + 1, 1, reach)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        x = torch.randn(1, 5, height, width)
+        assert_same_function(nn.MaxPool2d(*options), StripedMaxPool(*options), x)
+    finally:
+        torch.set_num_threads(before)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
     kernel=st.integers(2, 3),
     stride=st.integers(1, 2),
     padding=st.integers(0, 1),
@@ -279,6 +299,7 @@ def test_a_pickle_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     [
         ("w.safetensors", b"nothing like it", "cannot be read as weights"),
         ("w.pth", b"", "cannot be read as weights"),
+        ("w.pth", b"\xff\xd8\xff\xe0 a JPEG", "cannot be read as weights"),
         ("w.bin", b"x", "no weights file; .safetensors"),
     ],
 )
@@ -292,6 +313,42 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_file({"something.weight": torch.zeros(3)}, tmp_path / "w.safetensors")
     with pytest.raises(UserError, match="no weights of resnet18.*something.weight.*conv1.weight"):
         load_network("resnet18", tmp_path / "w.safetensors", "cpu")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mnasnet0_5",
+        "densenet121",
+        "shufflenet_v2_x0_5",
+        "regnet_x_400mf",
+        "mobilenet_v3_small",
+        "efficientnet_b0",
+        "alexnet",
+        "resnet18",
+    ],
+)
+def test_every_family_takes_its_own_weights_and_dreams(name: str, picture: Tensor) -> None:
+    architecture = find_architecture(name)
+    network = assemble(architecture, architecture.build().state_dict(), CPU, torch.float32)
+    layer = favourite_layer(name)
+    network.check([layer])
+    image = picture.contiguous(memory_format=channels_last).requires_grad_(True)
+    activation = network.activations(image, [layer])[layer]
+    (gradient,) = torch.autograd.grad(activation.square().sum(), image)
+    assert gradient.abs().sum() > 0
+
+
+def test_densenets_published_names_are_understood() -> None:
+    architecture = find_architecture("densenet121")
+    state = architecture.build().state_dict()
+    published = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)\.", r"\1.\2.", name): tensor
+        for name, tensor in state.items()
+    }
+    assert published.keys() != state.keys()
+    network = assemble(architecture, published, CPU, torch.float32)
+    network.check(["features.denseblock4"])
 
 
 @pytest.mark.parametrize("name", [n for n in network_names() if n != "bvlc_googlenet"])

@@ -1,8 +1,9 @@
 """Video files in and out."""
 
-import subprocess
+import os
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -240,9 +241,62 @@ def test_a_name_that_begins_with_a_dash_is_a_name(
     assert probe(Path("-a b%d.mp4")).frames == 2
 
 
-def test_no_ffmpeg_is_left_running() -> None:
-    listed = subprocess.run(["ps", "-eo", "ppid,comm"], capture_output=True, text=True).stdout
-    import os
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="this system has no /proc")
+def test_no_ffmpeg_is_left_running(tmp_path: Path, scene: np.ndarray) -> None:
+    def children() -> set[str]:
+        found = set()
+        for status in Path("/proc").glob("[0-9]*/status"):
+            with suppress(OSError):
+                text = status.read_text()
+                if f"PPid:\t{os.getpid()}\n" in text and "ffmpeg" in text:
+                    found.add(text)
+        return found
 
-    ours = [line for line in listed.splitlines() if line.split()[0] == str(os.getpid())]
-    assert not [line for line in ours if "ffmpeg" in line and "defunct" not in line]
+    with Encoder(tmp_path / "a.mp4", (96, 160), Fraction(25), 20, "veryfast") as encoder:
+        encoder.write(scene[:96, :160])
+        assert children()
+    assert not children()
+
+
+def varying_clip(path: Path) -> Path:
+    """One second at 30 a second, then two at 2 a second."""
+    raw = b"".join(np.full((32, 48, 3), 6 * i, np.uint8).tobytes() for i in range(34))
+    times = "if(lt(N,30),N/30,1+(N-30)/2)/TB"
+    run_ffmpeg(
+        *("-f", "rawvideo", "-pixel_format", "bgr24", "-video_size", "48x32", "-framerate", "30"),
+        *("-i", "-", "-vf", f"settb=1/600,setpts='{times}'", "-fps_mode", "passthrough"),
+        *("-enc_time_base", "1/600", "-c:v", "libx264", "-crf", "5", str(path)),
+        stdin=raw,
+    )
+    return path
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_a_variable_rate_keeps_its_length_and_its_stills(tmp_path: Path, ending: str) -> None:
+    clip = probe(varying_clip(tmp_path / f"a.{ending}"))
+    assert clip.irregular and clip.frames == 34
+    # The last of them, at 2.5 s, is shown as long as most are.
+    assert float(clip.frames / clip.rate) == pytest.approx(2.5 + 1 / 30, abs=0.02)
+    for seconds, number in ((0.91, 27), (1.2, 30), (1.6, 31), (2.2, 32)):
+        assert still_at(clip, seconds)[0] == number
+
+
+def test_pixels_turn_with_the_picture(tmp_path: Path, scene: np.ndarray) -> None:
+    with Encoder(tmp_path / "a.mp4", (96, 160), Fraction(25), 20, "veryfast", Fraction(2)) as e:
+        e.write(scene[:96, :160])
+    source, turned = str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4")
+    run_ffmpeg("-display_rotation", "90", "-i", source, "-c", "copy", turned)
+    clip = probe(tmp_path / "b.mp4")
+    assert (clip.width, clip.height, clip.pixel_shape) == (96, 160, Fraction(1, 2))
+
+
+def test_sound_that_nobody_can_read_does_not_cost_the_pictures(
+    tmp_path: Path, scene: np.ndarray
+) -> None:
+    source = write_clip(tmp_path / "a.mp4", [scene[:96, :160]] * 10, sound=True)
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(source.read_bytes().replace(b"mp4a", b"zzzz").replace(b"esds", b"free"))
+    notices: list[str] = []
+    add_sound(source, probe(broken), tmp_path / "out.mp4", None, notices.append)
+    assert count_frames(tmp_path / "out.mp4") == 10
+    assert len(notices) == 1
