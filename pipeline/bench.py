@@ -182,10 +182,18 @@ def _dream_and_weigh(size: tuple[int, int]) -> int:
         render_video(clip, Output(Path(folder) / "dream.mp4"), few)
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() >> 20
+    return _peak_resident_kib() >> 10
+
+
+def _peak_resident_kib() -> int:
+    """This process's peak of resident memory."""
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak >> 20 if sys.platform == "darwin" else peak >> 10
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage's peak there begins with that of the process it came from
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10  # macOS: bytes
 
 
 def _moving_clip(path: Path, size: tuple[int, int], frames: int) -> Path:
