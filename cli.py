@@ -16,7 +16,7 @@ from dreamreel.pipeline.errors import UserError
 if TYPE_CHECKING:  # these bring torch, which `dreamreel --help` does without
     from fractions import Fraction
 
-    from dreamreel.pipeline.render import Output, Progress, Report
+    from dreamreel.pipeline.render import Progress, Report, Target
     from dreamreel.pipeline.settings import Settings
 
 app = typer.Typer(
@@ -323,13 +323,15 @@ def parse_rate(text: str) -> "Fraction":
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
     """`640x360` as (height, width)."""
+    from dreamreel.pipeline.settings import LARGEST_SIDE, SMALLEST_SIDE
+
     if text is None:
         return None
     width, x, height = text.lower().partition("x")
     if not (x and width.isdecimal() and height.isdecimal()):
         raise UserError(f"--size {text!r} is no size; 640x360 is")
-    if not all(16 <= int(side) <= 16384 for side in (width[:9], height[:9])):
-        raise UserError(f"--size {text!r}: each side is 16 to 16384 pixels")
+    if not all(SMALLEST_SIDE <= int(side[:9]) <= LARGEST_SIDE for side in (width, height)):
+        raise UserError(f"--size {text!r}: each side is {SMALLEST_SIDE} to {LARGEST_SIDE} pixels")
     return int(height), int(width)
 
 
@@ -431,10 +433,10 @@ def _settings(
     return build(*merge_presets(presets or []), *sets, *flags)
 
 
-def _output(given: Path | None, usual: Path, overwrite: bool) -> "Output":
-    from dreamreel.pipeline.render import Output
+def _output(given: Path | None, usual: Path, overwrite: bool) -> "Target":
+    from dreamreel.pipeline.render import Target
 
-    return Output(given if given is not None else usual, overwrite)
+    return Target(given if given is not None else usual, overwrite)
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:

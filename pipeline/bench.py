@@ -22,7 +22,7 @@ from dreamreel.pipeline.networks import (
     assemble,
     find_architecture,
 )
-from dreamreel.pipeline.render import Output, render_video
+from dreamreel.pipeline.render import Target, render_video
 from dreamreel.pipeline.settings import Settings, build
 from dreamreel.pipeline.video import Encoder
 
@@ -179,7 +179,7 @@ def _dream_and_weigh(size: tuple[int, int]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         clip = _moving_clip(Path(folder) / "clip.mp4", size, 3)
         few = build(("bench", {"dream": {"steps": 1, "frame_steps": 1, "carry": 0.5}}))
-        render_video(clip, Output(Path(folder) / "dream.mp4"), few)
+        render_video(clip, Target(Path(folder) / "dream.mp4"), few)
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() >> 20
     return _peak_resident_kib() >> 10
@@ -208,7 +208,7 @@ def _moving_clip(path: Path, size: tuple[int, int], frames: int) -> Path:
 
 def _cpu_seconds(source: Path, settings: Settings) -> float:
     before = _cpu_time()
-    render_video(source, Output(source.with_name("out.mp4"), overwrite=True), settings)
+    render_video(source, Target(source.with_name("out.mp4"), overwrite=True), settings)
     return _cpu_time() - before
 
 

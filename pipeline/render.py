@@ -70,7 +70,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Output:
+class Target:
     """Where a result goes, and whether it may replace what is there."""
 
     path: Path
@@ -82,7 +82,7 @@ QUIET = Report()
 
 def render_video(
     source: Path,
-    out: Output,
+    out: Target,
     settings: Settings,
     span: tuple[int, int | None] = (0, None),
     report: Report = QUIET,
@@ -118,7 +118,7 @@ def render_video(
 
 def render_zoom(
     photo: Path | None,
-    out: Output,
+    out: Target,
     settings: Settings,
     seconds: float,
     rate: Fraction,
@@ -149,7 +149,7 @@ def render_zoom(
     return _write_video(images, out.path, settings, rate, frames, report)
 
 
-def render_image(source: Path, out: Output, settings: Settings, report: Report = QUIET) -> Path:
+def render_image(source: Path, out: Target, settings: Settings, report: Report = QUIET) -> Path:
     """Dream the picture `source` into `out.path`, upright, its alpha kept."""
     check_source(source, out)
     check_picture_name(out.path)
@@ -179,7 +179,7 @@ def render_image(source: Path, out: Output, settings: Settings, report: Report =
 
 
 def render_still(
-    source: Path, out: Output, settings: Settings, seconds: float, report: Report = QUIET
+    source: Path, out: Target, settings: Settings, seconds: float, report: Report = QUIET
 ) -> Path:
     """Dream the frame of the video `source` shown at `seconds`, settled as it will be in motion,
     into the picture `out.path`."""
@@ -209,7 +209,7 @@ def ready_network(settings: Settings, size: tuple[int, int]) -> Network:
     return network
 
 
-def check_source(source: Path, out: Output) -> None:
+def check_source(source: Path, out: Target) -> None:
     """Raise UserError where `source` cannot be read, or is what would be written."""
     check_readable(source)
     with usable(out.path):
@@ -224,7 +224,7 @@ def check_video_name(path: Path) -> None:
         raise UserError(f"{path} {given}; {', '.join(CONTAINERS)} would work")
 
 
-def check_output(out: Output) -> None:
+def check_output(out: Target) -> None:
     """Raise UserError unless `out.path` can be written."""
     path = out.path
     with usable(path):
@@ -265,11 +265,11 @@ def _write_video(
             for done, image in enumerate(images, 2):
                 encoder.write(to_frame(image))
                 report.on_progress(Progress(done, total))
+        seconds = None
         if clip is not None:
             _tell_missing(clip, span, encoder.frames, report)
-            add_sound(pictures, clip, whole, _seconds(clip, span, encoder.frames), report.on_notice)
-        else:
-            add_sound(pictures, None, whole, None, report.on_notice)
+            seconds = _seconds(clip, span, encoder.frames)
+        add_sound(pictures, clip, whole, seconds, report.on_notice)
         written = count_frames(whole)
         if written != encoder.frames:
             raise RuntimeError(f"{encoder.frames} frames went in, {written} came out")
@@ -294,7 +294,7 @@ def _seconds(
     start, stop = span
     if start == 0 and (stop is None or frames < stop or frames == clip.frames):
         return None
-    return span[0] / clip.rate, (span[0] + frames) / clip.rate
+    return start / clip.rate, (start + frames) / clip.rate
 
 
 def _tell_missing(clip: Clip, span: tuple[int, int | None], frames: int, report: Report) -> None:

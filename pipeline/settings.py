@@ -33,6 +33,7 @@ def _as_weights(value: Any) -> Any:
     return value
 
 
+SMALLEST_SIDE, LARGEST_SIDE = 16, 16384  # pixels; the largest is x264's
 FilePath = Annotated[Path, Field(strict=False)]
 LayerWeights = Annotated[dict[str, float], BeforeValidator(_as_weights)]
 
@@ -132,7 +133,10 @@ class Settings(Section):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
     seed: int = Field(0, ge=0, le=2**63 - 1, description="of all randomness")
     width: int | None = Field(
-        None, ge=16, le=16384, description="of the result, in pixels; none: the source's"
+        None,
+        ge=SMALLEST_SIDE,
+        le=LARGEST_SIDE,
+        description="of the result, in pixels; none: the source's",
     )
     dream: Dream = Dream()
     flow: Flow = Flow()

@@ -64,7 +64,7 @@ def fetch_weights(url: str, name: str) -> State:
 def _is_pickle(path: Path) -> bool:
     """Whether the file at `path` begins as a pickle does, or as the archive torch puts one into."""
     with path.open("rb") as file:
-        return file.read(2)[:1] == b"\x80" or zipfile.is_zipfile(path)
+        return file.read(1) == b"\x80" or zipfile.is_zipfile(path)
 
 
 def _only_tensors(loaded: Any, path: Path) -> State:

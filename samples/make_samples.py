@@ -15,9 +15,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import cv2
-import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
+
+from dreamreel.pipeline.video import TO_BT709, ffmpeg
 
 HERE = Path(__file__).resolve().parent
 RATE = Fraction(30000, 1001)
@@ -230,7 +231,7 @@ def write_clip(path: Path, size: tuple[int, int], frames: int, crf: int) -> None
             file.setframerate(SOUND_RATE)
             file.writeframes(sound(seconds).tobytes())
         command = [
-            imageio_ffmpeg.get_ffmpeg_exe(),
+            ffmpeg(),
             "-v",
             "error",
             "-nostdin",
@@ -248,8 +249,7 @@ def write_clip(path: Path, size: tuple[int, int], frames: int, crf: int) -> None
             "-i",
             f"{folder}/sound.wav",
             "-vf",
-            "scale=in_range=pc:out_range=tv:out_color_matrix=bt709,setparams="
-            "color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=tv",
+            TO_BT709,
             "-c:v",
             "libx264",
             "-preset",

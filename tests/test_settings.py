@@ -1,5 +1,6 @@
 """One grammar for presets, flags and files."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from dreamreel.pipeline.settings import (
     to_toml,
     value_of,
 )
+from making import ROOT
 
 
 def test_later_tables_win() -> None:
@@ -112,6 +114,11 @@ def test_there_are_six_looks_and_each_loads() -> None:
         preset = load_preset(name)
         assert preset.description
         assert isinstance(preset.settings(), Settings)
+
+
+def test_readme_describes_every_look_as_it_describes_itself() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", (ROOT / "README.md").read_text(), re.M)
+    assert dict(rows) == {name: load_preset(name).description for name in preset_names()}
 
 
 def test_looks_differ_in_more_than_their_layer() -> None:
