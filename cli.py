@@ -88,6 +88,10 @@ def video(
         str | None,
         typer.Option(metavar="TIME", help="Only the frame at TIME (2.5 or 1:02.5), as a picture."),
     ] = None,
+    preview_flow: Annotated[
+        bool,
+        typer.Option("--preview-flow", help="Dream nothing: show motion, doubts and cuts."),
+    ] = False,
     preset: Presets = None,
     set_: Sets = None,
     network: NetworkName = None,
@@ -101,10 +105,20 @@ def video(
 ) -> None:
     """Dream a video: the dream flows with what moves; sound, rate and colours stay.
 
-    Without -o the result is IN-dream.mp4, beside IN.
+    Without -o the result is IN-dream.mp4, beside IN; of --preview-flow, IN-flow.mp4.
     """
     settings = _settings(preset, set_, network, weights, precision, width, device, seed)
     span = parse_span(frames)
+    if preview_flow:
+        if still is not None:
+            raise UserError("--still is one picture and --preview-flow a video: give one of them")
+        out = _output(output, source.parent / f"{source.stem}-flow.mp4", overwrite)
+        from dreamreel.pipeline.render import preview_flow as preview
+
+        with terminal("frames", quiet) as report:
+            path = preview(source, out, settings, span, report)
+        print(path)
+        return
     if still is not None:
         if frames is not None:
             raise UserError("--still is one frame and --frames a span: give one of them")
@@ -237,6 +251,79 @@ def presets(
         return
     preset = load_preset(name)
     print(f"# {preset.name}: {preset.description}\n{to_toml(preset.settings())}", end="")
+
+
+@app.command()
+def measure(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The video that was dreamed.")],
+    dream: Annotated[Path, typer.Argument(metavar="DREAM", help="Its dream.")],
+    frames: Annotated[
+        str | None, typer.Option(metavar="A:B", help="The frames of SOURCE that were dreamed.")
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(metavar="L", help="The layers dreamed: NAME, NAME,NAME or {NAME = WEIGHT}."),
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(metavar="NETWORK", help="Another network, to tell the strength as well."),
+    ] = None,
+    judge_weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The judge's weights.")
+    ] = None,
+    judge_layers: Annotated[
+        str | None, typer.Option(metavar="L", help="The judge's layers; else its own choice.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw the figures over time.")
+    ] = None,
+    preset: Presets = None,
+    set_: Sets = None,
+    network: NetworkName = None,
+    weights: Weights = None,
+    precision: Precision = None,
+    device: Device = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a dream against its source: how still, how strong, how crisp, how true in colour.
+
+    Strength is that of the layers of the preset, the settings or --layers.
+    """
+    from json import dumps
+
+    sets = [*(set_ or []), *([f"dream.layers={_layers(layers)}"] if layers else [])]
+    settings = _settings(preset, sets, network, weights, precision, None, device, None)
+    span = parse_span(frames)
+    from dreamreel.pipeline import measure as measuring
+    from dreamreel.pipeline.render import (
+        Progress,
+        Target,
+        check_output,
+        check_picture_name,
+        loaded_network,
+    )
+
+    if plot is not None:
+        check_picture_name(plot)
+        check_output(Target(plot, overwrite))
+    own = loaded_network(settings)
+    other = None
+    if judge is not None:
+        judged_by = [f"dream.layers={_layers(judge_layers)}"] if judge_layers else []
+        judging = _settings(None, judged_by, judge, judge_weights, precision, None, device, None)
+        other = loaded_network(judging)
+    elif judge_weights is not None or judge_layers is not None:
+        raise UserError("--judge-weights and --judge-layers belong to a --judge NETWORK")
+    with terminal("frames", quiet) as report:
+        found = measuring.measure(
+            source, dream, own, settings, span, other,
+            lambda done, total: report.on_progress(Progress(done, total)),
+        )  # fmt: skip
+    if plot is not None:
+        measuring.plot(found, plot)
+    print(dumps(measuring.as_table(found), indent=2) if json else measuring.describe(found))
 
 
 @app.command()
@@ -431,6 +518,13 @@ def _settings(
     flags = [(f"--{name}", {name: value}) for name, value in named.items() if value is not None]
     sets = [("--set", parse_assignment(text)) for text in assignments or []]
     return build(*merge_presets(presets or []), *sets, *flags)
+
+
+def _layers(text: str) -> str:
+    """`a,b` as the TOML list that settings know; what is TOML already stays."""
+    if text.lstrip().startswith(("{", "[", '"', "'")):
+        return text
+    return "[" + ", ".join(f'"{name.strip()}"' for name in text.split(",")) + "]"
 
 
 def _output(given: Path | None, usual: Path, overwrite: bool) -> "Target":

@@ -2,11 +2,12 @@
 
 0 errors, kernels, layers, architectures, objectives
 1 images, devices, weights, settings
-2 flow, shots, video, networks, presets, camera
-3 dream
-4 animate
-5 render
-6 bench, and above all of them cli.py
+2 flow, video, networks, presets, camera
+3 shots, dream
+4 motion
+5 animate, measure, preview
+6 render
+7 bench, and above all of them cli.py
 """
 
 import os

@@ -9,67 +9,106 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dreamreel.pipeline.camera import Camera, hold_colours, move
 from dreamreel.pipeline.dream import Ascent, dream
-from dreamreel.pipeline.flow import (
-    FLOW_ESTIMATORS,
-    Motion,
-    motion_between,
-    scaled_to,
-    warp,
-    working_frame,
-)
-from dreamreel.pipeline.images import Frame, to_image
+from dreamreel.pipeline.flow import Motion, flow_at, share_at, warp
+from dreamreel.pipeline.images import blur, resize, to_image
+from dreamreel.pipeline.motion import MovingFrame
 from dreamreel.pipeline.networks import Network
 from dreamreel.pipeline.settings import Settings
-from dreamreel.pipeline.shots import CutDetector
 
-FRAMES_AT_ONCE = 4  # that a round stands for while a shot's first frame settles
-SETTLED = 0.04  # how far from its level, as a share of it, that frame may be left
-CALM_ROUNDS = 3
 USUAL_RATE = 30  # frames a second, at which a zoom's steps have just the size that is set
+BROAD_CELLS = 9  # cells in a frame's shorter side, below which light and colour are broad
+MEASURED_EVERY = 2  # frames; measuring takes as long as two thirds of an ascent step
+COARSE_SHARE = 0.35  # of the finest octave's climb, that the others take in one step
+CATCH_UP_FRAMES = 4  # in which a newly seen place is dreamed as a still is
+CATCH_UP_MORE = 1.2  # times a still's climb: fewer, larger steps lead less far
+SMALLEST_CLIMB = 0.05  # levels, that a direction is still told from
+FRESH_AT_LEAST = 0.01  # share of a frame that must be newly seen for a light touch
+PATCH_SIDE = 120  # pixels of the shorter side at which uncovered places are looked for
+PATCH_AT_LEAST, PATCHES_AT_MOST = 0.017, 0.3  # shares of a frame
+PATCH_MORE = 1.5  # times a still's step
+
+
+class StrengthLoop:
+    """Drives a shot to one strength: measures its frames, and makes the next ones climb further
+    or less far.
+
+    Strength is how many times more a dream excites the layers than its source does. A shot's
+    first frame, dreamed as a still, says what the later ones are to reach. A PI controller.
+    """
+
+    PROPORTIONAL, INTEGRAL = 2.5, 0.3
+    SMALLEST, LARGEST = 0.05, 3.0  # climb of a frame, in steps of a still's size
+    FREE = 1.3  # how many times a source may become more, or less, exciting, and be followed
+
+    def __init__(self) -> None:
+        self.steady = 0.9  # the climb that holds the level; learned, and kept across cuts
+        self._first = (1.0, 1.0)
+        self._shortage = 0.0
+
+    @property
+    def climb(self) -> float:
+        """How far the next frame is to climb, in steps of a still's size."""
+        return self._limited(self.steady * (1 + self.PROPORTIONAL * self._shortage))
+
+    def begin(self, source: float, dreamed: float) -> None:
+        """A shot begins, its first frame excited from `source` to `dreamed`."""
+        self._first = (source, dreamed / source)
+        self._shortage = 0.0
+
+    def tell(self, source: float, dreamed: float) -> None:
+        """A frame of the shot was excited from `source` to `dreamed`."""
+        target = self.target(source)
+        # As a share of what the dream adds; a dream that calms its layers adds less than nothing.
+        added = math.copysign(max(abs(target - 1), 0.05), target - 1)
+        self._shortage = min(max((target - dreamed / source) / added, -1.0), 1.0)
+        self.steady = self._limited(self.steady * math.exp(self.INTEGRAL * self._shortage))
+
+    def target(self, source: float) -> float:
+        """The strength that a frame, whose source is excited by `source`, is to reach.
+
+        It is the first frame's. But stills reach about one excitement, whatever they are made
+        of: where the source changes much within a shot, the strength gives way by halves.
+        """
+        began, strength = self._first
+        change = source / began
+        beyond = change / min(max(change, 1 / self.FREE), self.FREE)
+        return 1 + (strength - 1) / beyond**0.5
+
+    def _limited(self, climb: float) -> float:
+        return min(max(climb, self.SMALLEST), self.LARGEST)
 
 
 @dataclass(frozen=True)
-class MovingFrame:
-    """A source frame, its number, and how it came from the one before.
+class Carried:
+    """What flows on from a frame.
 
-    `motion` is None where nothing is carried: at the beginning of a shot.
+    `detail` (1, 3, H, W): the dream minus the source. `direction` (1, 3, H, W): which way it
+    climbed, as a change in [0, 1] per level of climb. `level` (1, 1, H, W): how much of its share
+    of dreaming each place has had, from 0 to 1, all.
     """
 
-    number: int
-    frame: Frame
-    motion: Motion | None
+    detail: Tensor
+    direction: Tensor
+    level: Tensor
 
-
-def follow_motion(
-    frames: Iterable[Frame], rate: Fraction, settings: Settings, first: int = 0
-) -> Iterator[MovingFrame]:
-    """Each of `frames`, numbered from `first`, with its motion since the one before."""
-    if settings.flow.method == "none":
-        yield from (MovingFrame(first + i, frame, None) for i, frame in enumerate(frames))
-        return
-    estimate = FLOW_ESTIMATORS[settings.flow.method]()
-    shots = settings.shots
-    cuts = CutDetector(shots.threshold, round(shots.min_seconds * rate))
-    previous = None
-    for number, frame in enumerate(frames, first):
-        small = working_frame(frame, settings.flow.height)
-        grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
-        motion = None
-        if not cuts.is_cut(small) and previous is not None:
-            motion = motion_between(previous, grey, estimate)
-            if motion.hidden > shots.max_hidden:
-                motion = None
-        yield MovingFrame(number, frame, motion)
-        previous = grey
+    def along(self, motion: Motion) -> "Carried":
+        """This, on the next frame's grid; nothing where that was not seen before."""
+        size, device = (self.detail.shape[2], self.detail.shape[3]), self.detail.device
+        flow = flow_at(motion.flow, size, device)
+        seen = share_at(motion.carried, size, device)
+        warped = seen * warp(torch.cat([self.detail, self.direction, self.level], 1), flow)
+        return Carried(warped[:, :3], warped[:, 3:6], warped[:, 6:].clamp(0, 1))
 
 
 def dream_video(
@@ -77,21 +116,48 @@ def dream_video(
 ) -> Iterator[Tensor]:
     """The dream of each frame (1, 3, H, W), in order.
 
-    At a shot's beginning the frame is dreamed until it settles; after that its detail is carried
-    along the flow, and a few steps keep it alive. What was not seen before gets larger steps.
+    A shot's first frame is dreamed as a still; after that its detail is carried along the flow,
+    and a few steps keep it alive, as large as it takes to keep the first frame's strength. What
+    was not seen before is dreamed as a still is, over a few frames.
     """
-    detail: Tensor | None = None
+    layers = settings.dream.layers or network.default_layers()
+    steers = settings.flow.method != "none" and settings.dream.frame_steps > 0
+    loop = StrengthLoop()
+    carried: Carried | None = None
+    since = 0  # frames since the shot's first
     for moving in frames:
         source = to_image(moving.frame, network.device)
-        if moving.motion is None or detail is None:
-            dreamed = begin_shot(source, network, settings, moving.number)
+        if moving.motion is None or carried is None:
+            since = 0
+            carried = begin_shot(source, network, settings, moving.number, loop.steady)
         else:
-            flow, seen = scaled_to(moving.motion, (source.shape[2], source.shape[3]), source.device)
-            start = source + settings.dream.carry * seen * warp(detail, flow)
-            gain = 1 + (settings.dream.new_area_gain - 1) * (1 - seen)
-            dreamed = carry_on(start, network, settings, moving.number, gain)
-        detail = dreamed - source
-        yield dreamed
+            since += 1
+            arrived = carried.along(moving.motion)
+            uncovered = moving.motion.uncovered
+            arrived = fill_in(source, arrived, uncovered, network, settings, moving.number)
+            if since % settings.dream.cadence == 0:
+                climb = loop.climb
+                carried = carry_on(source, arrived, network, settings, moving.number, climb)
+            else:
+                carried = touch_up(source, arrived, network, settings, moving.number)
+        dreamed = source + carried.detail
+        if steers and measured(since, settings.dream.cadence):
+            pair = torch.cat([source, dreamed])
+            before, after = network.excitement(pair, layers, carried.level).tolist()
+            (loop.tell if since else loop.begin)(before, after)
+        yield mixed(source, dreamed, settings)
+
+
+def mixed(source: Tensor, dreamed: Tensor, settings: Settings) -> Tensor:
+    """What is shown of a dream: `dream.mix` of it, the rest its source."""
+    return dreamed if settings.dream.mix == 1 else source.lerp(dreamed, settings.dream.mix)
+
+
+def measured(since: int, cadence: int) -> bool:
+    """Whether the strength of the frame `since` frames after a shot's first is measured: of all
+    the early ones that are dreamed in full, and of every other later."""
+    in_full, left = divmod(since, cadence)
+    return left == 0 and (in_full < 4 or in_full % MEASURED_EVERY == 0)
 
 
 def begin_shot(
@@ -99,58 +165,147 @@ def begin_shot(
     network: Network,
     settings: Settings,
     number: int,
+    steady: float = 1.0,
     on_step: Callable[[], None] = lambda: None,
-) -> Tensor:
-    """The dream of a shot's first frame, at the strength that the frames after it keep up.
+) -> Carried:
+    """A shot's first frame, dreamed as a still, its broad light held.
 
-    With flow, the frame is first dreamed as a still, and then carried on with itself, several
-    frames at once, for as long as that still changes it; a few rounds frame by frame calm it.
-    `on_step` is called after each step.
+    Its direction is the one that, with a climb of `steady`, just makes good what fades.
     """
-    still = Ascent(settings.dream.steps, settings.dream.step_size)
     dreamed = dream(
-        source, network, settings.dream, still, seed=settings.seed, frame=number, on_step=on_step
+        source,
+        network,
+        settings.dream,
+        still_ascent(settings),
+        seed=settings.seed,
+        frame=number,
+        on_step=on_step,
     )
+    detail = hold_broad(dreamed, source, settings.dream.hold) - source
+    usual = steady * still_ascent(settings).size
+    direction = detail * ((1 - settings.dream.carry) / max(usual, SMALLEST_CLIMB))
+    return Carried(detail, direction, torch.ones_like(source[:, :1]))
 
-    def again(carry: float, gain: float, round_: int) -> Tensor:
-        start = source + carry * (dreamed - source)
-        return carry_on(start, network, settings, number, gain, round_, on_step)
 
-    if settings.flow.method == "none" or settings.dream.carry == 0:
-        return dreamed
-    carry, at_once = settings.dream.carry, FRAMES_AT_ONCE
-    # A round for several frames: what they would carry, and steps that lead to the same level.
-    fast, gain = carry**at_once, (1 - carry**at_once) / (1 - carry)
-    strength = 0.0
-    rounds = math.ceil(3 / (1 - fast))
-    for round_ in range(1, rounds + 1):
-        dreamed = again(fast, gain, round_)
-        before, strength = strength, float((dreamed - source).abs().mean())
-        # The gap to where this leads shrinks by `fast` a round: so much of it is still to come.
-        if abs(strength - before) <= SETTLED * (1 - fast) * strength:
-            break
-    for round_ in range(rounds + 1, rounds + 1 + CALM_ROUNDS):
-        dreamed = again(carry, 1.0, round_)
-    return dreamed
+def still_ascent(settings: Settings) -> Ascent:
+    """The steps of a picture that is dreamed from nothing."""
+    return Ascent(settings.dream.steps, settings.dream.step_size * settings.dream.strength)
 
 
 def carry_on(
-    start: Tensor,
+    source: Tensor,
+    arrived: Carried,
     network: Network,
     settings: Settings,
     number: int,
-    gain: Tensor | float = 1.0,
-    round_: int = 0,
-    on_step: Callable[[], None] = lambda: None,
-) -> Tensor:
-    """The few steps of a frame that carries on from `start`, made `gain` times larger."""
-    few = Ascent(settings.dream.frame_steps, settings.dream.frame_step_size, gain)
-    # Rounds of settling take numbers no frame has, so that each sees its own jitter.
-    frame = number + (round_ << 40)
-    start = start.clamp(0, 1)
-    return dream(
-        start, network, settings.dream, few, seed=settings.seed, frame=frame, on_step=on_step
-    )
+    climb: float,
+) -> Carried:
+    """A frame on which a dream `arrived`: a part of that fades, and a climb of `climb` steps of a
+    still's size makes it good; newly seen places catch up.
+
+    No step is larger than a still's, as long as `frame_steps` suffice for it. The direction is
+    smoothed along the flow: what each step finds anew by chance averages out.
+    """
+    chosen = settings.dream
+    still = still_ascent(settings)
+    fresh = ((1 - arrived.level) * CATCH_UP_FRAMES).clamp(0, 1)
+    catch_up = CATCH_UP_MORE * still.steps / CATCH_UP_FRAMES
+    far = climb + max(0.0, catch_up - climb) * fresh
+    steps = min(max(1, round(float(far.mean()))), chosen.frame_steps)
+    way = still.size * far
+    start = (source + chosen.carry * arrived.detail).clamp(0, 1)
+    ascent = Ascent(steps, way / max(steps, 1), fresh, COARSE_SHARE)
+    dreamed = dream(start, network, chosen, ascent, seed=settings.seed, frame=number)
+    found = (dreamed - start) / way.clamp_min(SMALLEST_CLIMB)
+    direction = found.lerp(arrived.direction, chosen.momentum * arrived.level)
+    dreamed = hold_broad((start + way * direction).clamp(0, 1), source, chosen.hold)
+    level = (arrived.level + fresh / CATCH_UP_FRAMES).clamp(0, 1)
+    return Carried(dreamed - source, direction, level)
+
+
+def fill_in(
+    source: Tensor,
+    arrived: Carried,
+    uncovered: NDArray[np.bool_],
+    network: Network,
+    settings: Settings,
+    number: int,
+) -> Carried:
+    """`arrived`, its larger `uncovered` places (h, w), at any size, dreamed at once as a still is,
+    each in a patch of its own."""
+    size = (source.shape[2], source.shape[3])
+    side = network.smallest_side(settings.dream.layers or network.default_layers())
+    boxes = patches(uncovered, size, side)
+    if not boxes:
+        return arrived
+    still = still_ascent(settings)
+    bare = blur((arrived.level < 0.5).float(), 1.0)
+    detail, level = arrived.detail.clone(), torch.maximum(arrived.level, bare)
+    for part in boxes:
+        start = (source[part] + detail[part]).clamp(0, 1)
+        start = start.contiguous(memory_format=torch.channels_last)
+        ascent = Ascent(still.steps, PATCH_MORE * still.size * bare[part], bare[part])
+        dreamed = dream(start, network, settings.dream, ascent, seed=settings.seed, frame=number)
+        detail[part] = dreamed - source[part]
+        arrived.level[part] = level[part]
+    return Carried(detail, arrived.direction, arrived.level)
+
+
+def patches(
+    uncovered: NDArray[np.bool_], size: tuple[int, int], side: int
+) -> list[tuple[Any, slice, slice]]:
+    """The parts (..., rows, columns) of an image of `size` (height, width) round the larger
+    `uncovered` places, each side at least `side`; none where they would be most of the image."""
+    scale = PATCH_SIDE / min(size)
+    small = (round(size[1] * scale), round(size[0] * scale))
+    found = cv2.resize(uncovered.astype(np.float32), small, interpolation=cv2.INTER_AREA) > 0.5
+    solid = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    solid = cv2.morphologyEx(solid, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    _, _, places, _ = cv2.connectedComponentsWithStats(solid)
+    large = [place for place in places[1:].tolist() if place[4] > PATCH_AT_LEAST * solid.size]
+    boxes = [
+        (
+            ...,
+            _span(y / scale, h / scale, side, size[0]),
+            _span(x / scale, w / scale, side, size[1]),
+        )
+        for x, y, w, h, _ in large
+    ]
+    covered = sum((r.stop - r.start) * (c.stop - c.start) for _, r, c in boxes)
+    return boxes if covered <= PATCHES_AT_MOST * size[0] * size[1] else []
+
+
+def _span(begin: float, length: float, side: int, whole: int) -> slice:
+    """From `begin`, `length` long, with half of `side` more at either end; within `whole`."""
+    start = min(max(0, round(begin - side / 2)), max(0, whole - side))
+    return slice(start, min(whole, max(round(begin + length + side / 2), start + side)))
+
+
+def touch_up(
+    source: Tensor, arrived: Carried, network: Network, settings: Settings, number: int
+) -> Carried:
+    """A frame between those dreamed in full: nothing fades, and only what is newly seen is
+    dreamed, coarsely."""
+    chosen, fresh = settings.dream, 1 - arrived.level
+    dreamed = start = (source + arrived.detail).clamp(0, 1)
+    if float(fresh.mean()) > FRESH_AT_LEAST:
+        still = still_ascent(settings)
+        way = still.size * CATCH_UP_MORE * still.steps / CATCH_UP_FRAMES * fresh
+        ascent = Ascent(1, way, fresh, coarse=1.0, finest=False)
+        dreamed = dream(start, network, chosen, ascent, seed=settings.seed, frame=number)
+        dreamed = hold_broad(dreamed, source, chosen.hold)
+    return Carried(dreamed - source, arrived.direction, arrived.level)
+
+
+def hold_broad(dreamed: Tensor, source: Tensor, share: float) -> Tensor:
+    """`dreamed` with `share` of the broad light and colour that it added to `source` taken back."""
+    if share == 0:
+        return dreamed
+    size = (dreamed.shape[2], dreamed.shape[3])
+    cell = max(1, round(min(size) / BROAD_CELLS))
+    cells = (math.ceil(size[0] / cell), math.ceil(size[1] / cell))
+    broad = blur(resize(dreamed - source, cells), 1.0)
+    return (dreamed - share * resize(broad, size)).clamp(0, 1)
 
 
 def infinite_zoom(
@@ -164,19 +319,28 @@ def infinite_zoom(
     """
     camera = Camera.from_settings(settings.camera).during(1 / rate)
     hold = 1 - (1 - settings.camera.hold) ** float(1 / rate)
-    gain = settings.camera.evolve * float(USUAL_RATE / rate)
+    still = still_ascent(settings)
+    way = settings.camera.evolve * float(USUAL_RATE / rate)
+    steps = min(max(1, math.ceil(way)), settings.dream.frame_steps)
     current = dream(
         image,
         network,
         settings.dream,
-        Ascent(settings.dream.steps, settings.dream.step_size),
+        still,
         seed=settings.seed,
     )
     reference = current
     for number in range(frames):
         if number:
             moved = hold_colours(move(current, camera), reference, hold)
-            current = carry_on(moved, network, settings, number, gain)
+            current = dream(
+                moved,
+                network,
+                settings.dream,
+                Ascent(steps, still.size * way / max(steps, 1)),
+                seed=settings.seed,
+                frame=number,
+            )
         yield current
 
 

@@ -20,12 +20,26 @@ TINY = 1e-30  # keeps a gradient of nothing at nothing
 class Ascent:
     """How far to climb: steps in an octave, their size, and where they count for more.
 
-    `gain` multiplies the steps, everywhere or, as (1, 1, H, W), place by place.
+    `size` is a step's mean change in levels of 255, everywhere or, as (1, 1, H, W), place by
+    place. Where `fresh` (1, 1, H, W) is 1 rather than 0, gradients are brought to scale on their
+    own: those of a place not dreamed yet are far weaker. `coarse`: the octaves but the finest
+    climb that share of the way, in a single step each; None: like the finest. `finest`: whether
+    it climbs at all.
     """
 
     steps: int
-    step_size: float  # mean change of a step, in levels of 255
-    gain: Tensor | float = 1.0
+    size: Tensor | float
+    fresh: Tensor | None = None
+    coarse: float | None = None
+    finest: bool = True
+
+    turn: int | None = None
+
+    def within(self, octave: int, octaves: int) -> tuple[int, float]:
+        """The steps in `octave` of `octaves`, and how many times larger than `size` they are."""
+        if octave == octaves - 1:
+            return (self.steps if self.finest else 0), 1.0
+        return (self.steps, 1.0) if self.coarse is None else (1, self.coarse * self.steps)
 
 
 def dream(
@@ -48,14 +62,17 @@ def dream(
         return image
     weights = settings.layers or network.default_layers()
     dreamed, detail = image, torch.zeros_like(image[:, :, :1, :1])
-    for octave, size in enumerate(octave_sizes(image.shape[2:], network, settings)):
+    sizes = octave_sizes(image.shape[2:], network, settings)
+    for octave, size in enumerate(sizes):
         base = resize(image, size)
-        gain = resize(ascent.gain, size) if isinstance(ascent.gain, Tensor) else ascent.gain
         dreamed = (base + resize(detail, size)).clamp(0, 1)
-        for step in range(ascent.steps):
+        steps, times = ascent.within(octave, len(sizes))
+        length = times / 255 * _at(ascent.size, size)
+        fresh = None if ascent.fresh is None else resize(ascent.fresh, size)
+        for step in range(steps):
             shift = jitter(settings.jitter, size, (seed, frame, octave, step))
-            gradient = ascent_direction(dreamed, network, weights, settings, shift)
-            dreamed = (dreamed + ascent.step_size / 255 * gain * gradient).clamp(0, 1)
+            gradient = ascent_direction(dreamed, network, weights, settings, shift, fresh)
+            dreamed = (dreamed + length * gradient).clamp(0, 1)
             on_step()
         detail = dreamed - base
     return dreamed
@@ -87,8 +104,10 @@ def ascent_direction(
     weights: Mapping[str, float],
     settings: Dream,
     shift: tuple[int, int],
+    fresh: Tensor | None = None,
 ) -> Tensor:
-    """The direction in which to change `image` (1, 3, H, W): of mean size 1 (or std 1).
+    """The direction in which to change `image` (1, 3, H, W): of mean size 1 (or std 1), where
+    `fresh` is 1 and where it is 0.
 
     The image is rolled by `shift` while the network looks. Each layer's gradient is brought to
     equal scale before the layers are weighed, so that their weights mean what they say.
@@ -97,7 +116,10 @@ def ascent_direction(
     gradient = layer_gradients(rolled, network, weights, OBJECTIVES["l2"])
     gradient = gradient.roll((-shift[0], -shift[1]), (2, 3))
     gradient = blur(gradient, settings.smoothing)
-    return gradient / scale_of(gradient, settings.normalise)
+    if fresh is None:
+        return gradient / scale_of(gradient, settings.normalise)
+    old, new = (scale_of(gradient, settings.normalise, where) for where in (1 - fresh, fresh))
+    return gradient / old.lerp(new, fresh)
 
 
 def layer_gradients(
@@ -118,10 +140,20 @@ def layer_gradients(
     return total
 
 
-def scale_of(gradient: Tensor, by: str) -> Tensor:
-    """The size of `gradient`: its mean absolute value, or its standard deviation."""
-    size = gradient.std() if by == "std" else gradient.abs().mean()
-    return size.clamp_min(TINY)
+def scale_of(gradient: Tensor, by: str, where: Tensor | float = 1.0) -> Tensor:
+    """The size of `gradient` (1, 3, H, W): its mean absolute value, or its standard deviation;
+    over the places that `where` (1, 1, H, W) weighs, if given."""
+    weights = torch.as_tensor(where, device=gradient.device).expand_as(gradient)
+    share = weights.mean().clamp_min(TINY)
+    if by == "std":
+        mean = (weights * gradient).mean() / share
+        return ((weights * (gradient - mean) ** 2).mean() / share).sqrt().clamp_min(TINY)
+    return ((weights * gradient.abs()).mean() / share).clamp_min(TINY)
+
+
+def _at(values: Tensor | float, size: tuple[int, int]) -> Tensor | float:
+    """`values` at `size`, where they are given place by place."""
+    return resize(values, size) if isinstance(values, Tensor) else values
 
 
 def jitter(largest: int, size: tuple[int, int], key: tuple[int, int, int, int]) -> tuple[int, int]:

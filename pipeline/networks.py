@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -27,6 +28,7 @@ from dreamreel.pipeline.weights import State, fetch_weights, read_weights
 
 BUNDLED_WEIGHTS = Path(__file__).resolve().parent / "dreamnet.safetensors"
 MINUS_ONE_TO_ONE = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+TINY = 1e-12  # keeps the logarithm of an activation of nothing finite
 # Families of torchvision's that see in patches, not by convolution.
 NOT_CONVOLUTIONAL = ("vit_", "swin", "maxvit")
 FAVOURITE_LAYERS = {
@@ -123,6 +125,25 @@ class Network:
                 handle.remove()
         return found
 
+    @torch.no_grad()
+    def excitement(
+        self, images: Tensor, weights: Mapping[str, float], where: Tensor | None = None
+    ) -> Tensor:
+        """How excited the layers of `weights` are by each of `images` (N, 3, H, W): (N,); by the
+        places that `where` (1, 1, H, W) weighs, if given.
+
+        The mean squared activation of a layer; of several, their geometric mean, each counting by
+        its weight. Layers to be calmed, of negative weight, do not count beside others.
+        """
+        counting = {name: weight for name, weight in weights.items() if weight > 0}
+        counting = counting or {name: -weight for name, weight in weights.items() if weight < 0}
+        found = self.activations(images, counting)
+        logs = [
+            weight * _mean_square(found[name], where).clamp_min(TINY).log()
+            for name, weight in counting.items()
+        ]
+        return (torch.stack(logs).sum(0) / sum(counting.values())).exp()
+
     def check(self, names: Iterable[str]) -> None:
         """Raise UserError unless every layer of `names` exists and has its weights."""
         for name in names:
@@ -166,6 +187,15 @@ class Network:
         if self.precision == torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, self.precision)
+
+
+def _mean_square(activation: Tensor, where: Tensor | None) -> Tensor:
+    """The mean square of each of `activation` (N, C, h, w), weighed by `where` (1, 1, H, W)."""
+    squares = activation.float().square().mean(1, keepdim=True)
+    if where is None or not bool(where.any()):
+        return squares.mean((1, 2, 3))
+    weights = F.interpolate(where, squares.shape[2:], mode="bilinear", antialias=True)
+    return (squares * weights).sum((1, 2, 3)) / weights.sum()
 
 
 class _AllFound(Exception):

@@ -3,25 +3,26 @@
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from dreamreel.pipeline.animate import (
     begin_shot,
     dream_video,
-    follow_motion,
     infinite_zoom,
+    mixed,
     noise,
+    still_ascent,
 )
-from dreamreel.pipeline.dream import Ascent, dream, octave_sizes
+from dreamreel.pipeline.dream import dream, octave_sizes
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.images import (
     KEEPS_ALPHA,
+    Frame,
     Picture,
     check_picture_name,
     crop_to,
@@ -33,7 +34,9 @@ from dreamreel.pipeline.images import (
     to_frame,
     to_image,
 )
+from dreamreel.pipeline.motion import MovingFrame, follow_motion
 from dreamreel.pipeline.networks import Network, load_network
+from dreamreel.pipeline.preview import draw_motion
 from dreamreel.pipeline.settings import Settings
 from dreamreel.pipeline.video import (
     CONTAINERS,
@@ -92,28 +95,37 @@ def render_video(
     Rate, size and sound are the source's. Raises UserError before anything is written where
     something given cannot work.
     """
-    check_source(source, out)
-    check_video_name(out.path)
-    clip = probe(source)
-    check_output(out)
+    clip = _checked_clip(source, out)
     network = ready_network(settings, fitted_size(clip.height, clip.width, settings.width))
-    start, stop = span
-    frames = resized(read_frames(source, start, stop), settings.width)
-    first = next(frames, None)
-    if first is None:
-        raise UserError(f"{source} ends before frame {start}")
-    if clip.irregular:
-        report.on_notice(
-            f"{source} has a variable frame rate: made constant, {float(clip.rate):.3f}"
-        )
-    sources = prefetch(itertools.chain([first], frames))
-    moving = prefetch(follow_motion(sources, clip.rate, settings, start))
-    with closing(sources), closing(moving):
+    with _moving_frames(clip, settings, span, report) as moving:
         images = dream_video(moving, network, settings)
-        total = _expected(clip, span)
+        frames = (to_frame(image) for image in images)
         return _write_video(
-            images, out.path, settings, clip.rate, total, report, clip=clip, span=span
+            frames, out.path, settings, clip.rate, _expected(clip, span), report, clip, span
         )
+
+
+def preview_flow(
+    source: Path,
+    out: Target,
+    settings: Settings,
+    span: tuple[int, int | None] = (0, None),
+    report: Report = QUIET,
+) -> Path:
+    """Draw the motion, the doubts and the cuts of the frames `span` of the video `source`, which a
+    render would follow, into the video `out.path`; nothing is dreamed."""
+    if settings.flow.method == "none":
+        raise UserError("flow.method = none follows no motion: there is nothing to preview")
+    clip = _checked_clip(source, out)
+    cuts: list[int] = []
+    with _moving_frames(clip, settings, span, report) as moving:
+        frames = draw_motion(moving, cuts.append)
+        path = _write_video(
+            frames, out.path, settings, clip.rate, _expected(clip, span), report, clip, span
+        )
+    where = f"cuts at frames {', '.join(map(str, cuts))}" if cuts else "no cuts"
+    report.on_notice(f"{where}; red: not carried, yellow: newly seen")
+    return path
 
 
 def render_zoom(
@@ -146,7 +158,8 @@ def render_zoom(
     else:
         image = crop_to(picture.image, canvas).to(network.device)
     images = infinite_zoom(image, network, settings, frames, rate)
-    return _write_video(images, out.path, settings, rate, frames, report)
+    pictures = (to_frame(image) for image in images)
+    return _write_video(pictures, out.path, settings, rate, frames, report)
 
 
 def render_image(source: Path, out: Target, settings: Settings, report: Report = QUIET) -> Path:
@@ -163,7 +176,7 @@ def render_image(source: Path, out: Target, settings: Settings, report: Report =
         alpha = resize(alpha[None, None], (height, width))[0, 0]
         if out.path.suffix.lower() not in KEEPS_ALPHA:
             report.on_notice(f"{out.path.suffix} keeps no transparency: written without")
-    ascent = Ascent(settings.dream.steps, settings.dream.step_size)
+    ascent = still_ascent(settings)
     total = ascent.steps * len(octave_sizes((height, width), network, settings.dream))
     done = itertools.count(1)
     dreamed = dream(
@@ -174,15 +187,15 @@ def render_image(source: Path, out: Target, settings: Settings, report: Report =
         seed=settings.seed,
         on_step=lambda: report.on_progress(Progress(next(done), total)),
     )
-    save_picture(out.path, Picture(dreamed, alpha))
+    save_picture(out.path, Picture(mixed(image, dreamed, settings), alpha))
     return out.path
 
 
 def render_still(
     source: Path, out: Target, settings: Settings, seconds: float, report: Report = QUIET
 ) -> Path:
-    """Dream the frame of the video `source` shown at `seconds`, settled as it will be in motion,
-    into the picture `out.path`."""
+    """Dream the frame of the video `source` shown at `seconds`, as a shot that began with it would
+    be, into the picture `out.path`."""
     check_source(source, out)
     check_picture_name(out.path)
     clip = probe(source)
@@ -191,22 +204,34 @@ def render_still(
     number, frame = still_at(clip, seconds)
     image = to_image(next(resized([frame], settings.width)), network.device)
     done = itertools.count(1)
-    dreamed = begin_shot(
-        image, network, settings, number, lambda: report.on_progress(Progress(next(done), None))
+    total = settings.dream.steps * len(octave_sizes(image.shape[2:], network, settings.dream))
+    shot = begin_shot(
+        image,
+        network,
+        settings,
+        number,
+        on_step=lambda: report.on_progress(Progress(next(done), total)),
     )
-    save_picture(out.path, Picture(dreamed))
+    save_picture(out.path, Picture(mixed(image, image + shot.detail, settings)))
     return out.path
 
 
 def ready_network(settings: Settings, size: tuple[int, int]) -> Network:
     """The network of `settings`, sure to have its layers and to see a picture of `size`."""
+    network, _ = loaded_network(settings)
+    octave_sizes(size, network, settings.dream)
+    return network
+
+
+def loaded_network(settings: Settings) -> tuple[Network, dict[str, float]]:
+    """The network of `settings` and the layers it is to dream, which it is sure to have."""
     layers = settings.dream.layers
     if layers and not any(layers.values()):
         raise UserError("dream.layers gives every layer weight 0; one must have another")
     network = load_network(settings.network, settings.weights, settings.device, settings.precision)
-    network.check(layers or network.default_layers())
-    octave_sizes(size, network, settings.dream)
-    return network
+    layers = layers or network.default_layers()
+    network.check(layers)
+    return network, layers
 
 
 def check_source(source: Path, out: Target) -> None:
@@ -242,8 +267,37 @@ def check_output(out: Target) -> None:
         raise UserError(f"{path.parent} cannot be written to ({error.strerror})") from error
 
 
+def _checked_clip(source: Path, out: Target) -> Clip:
+    """What the video `source` holds. Raises UserError where it cannot become `out`."""
+    check_source(source, out)
+    check_video_name(out.path)
+    clip = probe(source)
+    check_output(out)
+    return clip
+
+
+@contextmanager
+def _moving_frames(
+    clip: Clip, settings: Settings, span: tuple[int, int | None], report: Report
+) -> Iterator[Iterator[MovingFrame]]:
+    """The frames `span` of `clip` with their motion, read and followed ahead by threads."""
+    start, stop = span
+    frames = resized(read_frames(clip.path, start, stop), settings.width)
+    first = next(frames, None)
+    if first is None:
+        raise UserError(f"{clip.path} ends before frame {start}")
+    if clip.irregular:
+        report.on_notice(
+            f"{clip.path} has a variable frame rate: made constant, {float(clip.rate):.3f}"
+        )
+    sources = prefetch(itertools.chain([first], frames))
+    moving = prefetch(follow_motion(sources, clip.rate, settings, start))
+    with closing(sources), closing(moving):
+        yield moving
+
+
 def _write_video(
-    images: Iterator[Tensor],
+    frames: Iterator[Frame],
     path: Path,
     settings: Settings,
     rate: Fraction,
@@ -252,18 +306,18 @@ def _write_video(
     clip: Clip | None = None,
     span: tuple[int, int | None] = (0, None),
 ) -> Path:
-    """Encode `images` under a partial name, add the sound, count, and rename."""
+    """Encode `frames` under a partial name, add the sound, count, and rename."""
     pictures = partial_path(path, "pictures")
     whole = partial_path(path)
     try:
-        first = next(images)
+        first = next(frames)
         report.on_progress(Progress(1, total))
-        size, shape = (first.shape[2], first.shape[3]), clip.pixel_shape if clip else Fraction(1)
+        size, shape = first.shape[:2], clip.pixel_shape if clip else Fraction(1)
         out = settings.output
         with Encoder(pictures, size, rate, out.crf, out.speed, shape) as encoder:
-            encoder.write(to_frame(first))
-            for done, image in enumerate(images, 2):
-                encoder.write(to_frame(image))
+            encoder.write(first)
+            for done, frame in enumerate(frames, 2):
+                encoder.write(frame)
                 report.on_progress(Progress(done, total))
         seconds = None
         if clip is not None:

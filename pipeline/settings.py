@@ -59,28 +59,43 @@ class Dream(Section):
     smoothing: float = Field(
         0.6, ge=0, le=64, description="Gaussian blur of each gradient: its sigma, in pixels"
     )
+    strength: float = Field(
+        1.0, ge=0, le=10, description="size of every step; in a video, how strong the dream is kept"
+    )
+    mix: float = Field(
+        1.0, ge=0, le=1, description="share of the dream in what is shown: 1 wet, 0 dry"
+    )
+    hold: float = Field(
+        0.9, ge=0, le=1, description="how firmly a video's broad light and colour stay: 0 free"
+    )
     carry: float = Field(
-        0.92, ge=0, le=0.99, description="share of the dream that flows on to the next frame"
+        0.96, ge=0, le=0.99, description="share of the dream that flows on to the next frame"
+    )
+    momentum: float = Field(
+        0.4, ge=0, le=0.99, description="share of a frame's direction of ascent kept from the last"
+    )
+    cadence: int = Field(
+        1, ge=1, le=100, description="every so many frames one is dreamed in full; lightly between"
     )
     frame_steps: int = Field(
-        2, ge=0, le=10_000, description="ascent steps in an octave, for a frame that carries on"
-    )
-    frame_step_size: float = Field(
-        1.2, ge=0, le=100, description="mean change of such a step, in levels of 255"
-    )
-    new_area_gain: float = Field(
-        3.5, ge=1, le=50, description="how many times larger a step is where nothing was carried"
+        3, ge=0, le=10_000, description="most ascent steps in an octave of a frame that carries on"
     )
 
 
 class Flow(Section):
     """How the motion between source frames is estimated."""
 
-    method: Literal["dis", "none"] = Field(
+    method: Literal["dis", "farneback", "raft", "raft_small", "none"] = Field(
         "dis", description="estimator; none: every frame dreamed alone and in full"
     )
+    weights: FilePath | None = Field(
+        None, description="of raft or raft_small: a .safetensors or .pth file; none: fetched"
+    )
     height: int = Field(
-        240, ge=32, le=4320, description="working height in pixels, whatever the video's own"
+        240,
+        ge=32,
+        le=4320,
+        description="working size: the shorter side of a frame, which is shrunk to it",
     )
 
 
@@ -88,11 +103,14 @@ class Shots(Section):
     """Where one shot ends and the next begins."""
 
     threshold: float = Field(
-        27.0, gt=0, le=255, description="mean change of hue, saturation and value that is a cut"
+        27.0, gt=0, le=255, description="mean change of hue, saturation and value that may be a cut"
+    )
+    max_hidden: float = Field(
+        0.6, gt=0, le=1, description="share of a frame newly seen at once that may be a cut too"
     )
     min_seconds: float = Field(0.5, ge=0, le=3600, description="shortest shot, in seconds")
-    max_hidden: float = Field(
-        0.6, gt=0, le=1, description="share of a frame newly seen at once that is a cut too"
+    flash_seconds: float = Field(
+        0.25, ge=0, le=10, description="longest flash, after which the shot goes on, in seconds"
     )
 
 
@@ -104,7 +122,7 @@ class Camera(Section):
     pan_x: float = Field(0.0, ge=-1, le=1, description="move right, in frame widths a second")
     pan_y: float = Field(0.0, ge=-1, le=1, description="move down, in frame heights a second")
     evolve: float = Field(
-        0.35, ge=0, le=50, description="a frame's steps against a video frame's, at 30 a second"
+        0.6, ge=0, le=50, description="ascent steps in an octave of a frame, at 30 a second"
     )
     hold: float = Field(
         0.5, ge=0, le=1, description="pull of colour and contrast to the first frame's, a second"

@@ -1,31 +1,44 @@
 """Where one shot ends and the next begins."""
 
+from fractions import Fraction
+
 import numpy as np
 
+from dreamreel.pipeline.flow import ALIKE, Motion
 from dreamreel.pipeline.images import Frame
+from dreamreel.pipeline.settings import Shots
 
 
 class CutDetector:
-    """Finds hard cuts as frames come, one after the other, by PySceneDetect's content measure."""
+    """Tells hard cuts from all else, as frames come one after the other.
 
-    def __init__(self, threshold: float, min_frames: int) -> None:
-        """`threshold`: mean change of hue, saturation and value; `min_frames`: shortest shot."""
+    Two signs call for a look: PySceneDetect's content measure, and a flow that loses most of the
+    frame. The frames' textures decide: motion, light and fades leave them alike, a cut does not.
+    """
+
+    def __init__(self, settings: Shots, rate: Fraction) -> None:
         from scenedetect.detectors import ContentDetector
 
         # Shortness is judged here: theirs would also forbid a cut near the clip's beginning.
-        self._detector = ContentDetector(threshold=threshold, min_scene_len=0)
-        self._min_frames = min_frames
+        self._detector = ContentDetector(threshold=settings.threshold, min_scene_len=0)
+        self._max_hidden = settings.max_hidden
+        self._min_frames = round(settings.min_seconds * rate)
         self._index = 0
         self._last_cut: int | None = None
 
-    def is_cut(self, frame: Frame) -> bool:
-        """Whether `frame` (H, W, 3), BGR, the next of the video, begins a new shot."""
+    def is_cut(self, frame: Frame, motion: Motion | None) -> bool:
+        """Whether `frame` (H, W, 3), BGR, the next of the video, begins a new shot; `motion` is
+        how it came from the one before, None for the first."""
         from scenedetect import FrameTimecode
 
         found = self._detector.process_frame(FrameTimecode(self._index, 25.0), np.asarray(frame))
-        long_enough = self._last_cut is None or self._index - self._last_cut >= self._min_frames
-        cut = bool(found) and long_enough
-        if cut:
-            self._last_cut = self._index
-        self._index += 1
-        return cut
+        index, self._index = self._index, self._index + 1
+        if motion is None:
+            return False
+        long_enough = self._last_cut is None or index - self._last_cut >= self._min_frames
+        called = bool(found) or motion.hidden > self._max_hidden
+        return called and long_enough and motion.likeness < ALIKE
+
+    def accept(self) -> None:
+        """The frame judged last does begin a new shot."""
+        self._last_cut = self._index - 1

@@ -40,9 +40,10 @@ def read_weights(path: Path) -> State:
     raise UserError(f"{path} is no weights file; .safetensors, .pth and .pt are read")
 
 
-def fetch_weights(url: str, name: str) -> State:
+def fetch_weights(url: str, name: str, option: str = "--weights") -> State:
     """The weights of the network `name` at `url`, from torch's cache, or fetched into it with
-    progress, their checksum verified. Raises UserError where they cannot be fetched."""
+    progress, their checksum verified. Raises UserError where they cannot be fetched; a file of
+    them could be given by `option`."""
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     file = folder / url.rpartition("/")[2]
     if not file.exists():
@@ -55,8 +56,8 @@ def fetch_weights(url: str, name: str) -> State:
             reason = getattr(error, "reason", error)
             raise UserError(
                 f"the weights of {name} could not be fetched ({reason}): fetch {url} elsewhere "
-                f"and put it into {folder}, or name it with --weights; "
-                "the network dreamnet works offline"
+                f"and put it into {folder}, or name it with {option}"
+                + ("; the network dreamnet works offline" if option == "--weights" else "")
             ) from error
     return read_weights(file)
 

@@ -23,6 +23,7 @@ from dreamreel.pipeline.video import read_frames, resized
 HERE = Path(__file__).resolve().parent
 CELL = (180, 320)  # height, width of a preset on the sheet
 GIF_WIDTH = 280
+NO_LOOKS = {"draft", "final"}  # presets that set the cost alone
 
 
 def dreamreel(*arguments: object) -> None:
@@ -86,7 +87,7 @@ def image(folder: Path) -> None:
 def presets(folder: Path) -> None:
     """Every look on one sheet."""
     cells = []
-    for name in preset_names():
+    for name in [name for name in preset_names() if name not in NO_LOOKS]:
         out = folder / f"{name}.png"
         dreamreel("image", HERE / "clouds.jpg", "-o", out, "--preset", name, "--width", 480)
         cell = cv2.resize(cv2.imread(str(out)), CELL[::-1], interpolation=cv2.INTER_AREA)

@@ -1,31 +1,54 @@
 """Motion: estimated, followed, and distrusted where it should be."""
 
-import cv2
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.flow import (
+    FLOW_ESTIMATORS,
     Motion,
-    dis,
+    find_estimator,
+    flow_at,
     motion_between,
-    scaled_to,
-    visible,
+    points_inside,
+    share_at,
+    soft,
     warp,
     working_frame,
 )
-from dreamreel.pipeline.images import to_image
+from dreamreel.pipeline.images import Frame, to_image
+from dreamreel.pipeline.settings import Flow, Settings, build
 
 CPU = torch.device("cpu")
 
 
-def grey(frame: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
+def settings_with(**flow: object) -> Settings:
+    return build(("test", {"flow": flow}))
 
 
-def test_flow_points_from_here_to_the_previous_frame(scene: np.ndarray) -> None:
+def between(previous: Frame, current: Frame, method: str = "dis") -> Motion:
+    return motion_between(previous, current, find_estimator(settings_with(method=method)))
+
+
+@pytest.fixture(scope="module")
+def raft_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of an untrained small RAFT."""
+    from torchvision.models.optical_flow import raft_small
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "raft.safetensors"
+    save_file({name: tensor.clone() for name, tensor in raft_small().state_dict().items()}, path)
+    return path
+
+
+@pytest.mark.parametrize("method", ["dis", "farneback"])
+def test_flow_points_from_here_to_the_previous_frame(scene: np.ndarray, method: str) -> None:
     previous, current = scene[20:180, 20:260], scene[24:184, 14:254]
-    motion = motion_between(grey(previous), grey(current), dis())
+    motion = between(previous, current, method)
     inside = motion.flow[30:-30, 30:-30].reshape(-1, 2)
     # current(x) = previous(x + (-6, 4))
     assert np.median(inside, 0) == pytest.approx([-6, 4], abs=0.2)
@@ -33,8 +56,8 @@ def test_flow_points_from_here_to_the_previous_frame(scene: np.ndarray) -> None:
 
 def test_warping_along_the_flow_gives_the_current_frame(scene: np.ndarray) -> None:
     previous, current = scene[20:180, 20:260], scene[24:184, 14:254]
-    motion = motion_between(grey(previous), grey(current), dis())
-    flow, seen = scaled_to(motion, (160, 240), CPU)
+    motion = between(previous, current)
+    flow, seen = flow_at(motion.flow, (160, 240), CPU), share_at(motion.visible, (160, 240), CPU)
     before, after = to_image(previous, CPU), to_image(current, CPU)
     error = ((warp(before, flow) - after).abs() * seen).sum() / (3 * seen.sum())
     assert error < 0.3 * (before - after).abs().mean()
@@ -63,7 +86,7 @@ def test_a_hundred_half_pixel_warps_do_not_ring() -> None:
 
 
 def test_a_still_scene_is_all_visible(scene: np.ndarray) -> None:
-    motion = motion_between(grey(scene), grey(scene), dis())
+    motion = between(scene, scene)
     assert motion.hidden < 0.01
 
 
@@ -72,17 +95,36 @@ def test_what_was_covered_is_not_visible(scene: np.ndarray) -> None:
     previous, current = scene.copy(), scene.copy()
     previous[80:160, 160:240] = card
     current[80:160, 172:252] = card
-    motion = motion_between(grey(previous), grey(current), dis())
+    motion = between(previous, current)
     uncovered = motion.visible[90:150, 162:170]
     far_away = motion.visible[40:200, 20:120]
     assert uncovered.mean() < 0.3
     assert far_away.mean() > 0.97
 
 
+def test_a_dream_is_carried_wherever_the_flow_is_trusted(scene: np.ndarray) -> None:
+    motion = between(scene[20:180, 20:260], scene[24:184, 14:254])
+    assert (motion.carried >= motion.visible).all()
+
+
+def test_light_that_changes_hides_nothing(scene: np.ndarray) -> None:
+    darker = np.asarray(scene * 0.7, np.uint8)
+    motion = between(scene, darker)
+    assert motion.likeness > 0.9
+    assert motion.hidden < 0.1
+
+
+def test_another_picture_is_not_alike_and_black_is_like_black(scene: np.ndarray) -> None:
+    other = np.ascontiguousarray(np.flip(scene, (0, 1)))
+    assert between(scene, other).likeness < 0.5
+    black = np.zeros_like(scene)
+    assert between(black, black + 2).likeness == 1
+
+
 def test_beyond_the_frame_is_not_visible() -> None:
     back = np.zeros((40, 60, 2), np.float32)
     back[..., 0] = -10
-    seen = visible(back, -back)
+    seen = soft(points_inside(back))
     assert seen[:, :8].max() == 0
     assert seen[5:-5, 15:-5].min() == 1
 
@@ -90,11 +132,35 @@ def test_beyond_the_frame_is_not_visible() -> None:
 def test_motion_is_scaled_to_the_frame() -> None:
     flow = np.zeros((30, 40, 2), np.float32)
     flow[...] = (2, 3)
-    tensor, seen = scaled_to(Motion(flow, np.ones((30, 40), np.float32)), (90, 160), CPU)
-    assert tensor.shape == (1, 2, 90, 160) and seen.shape == (1, 1, 90, 160)
+    tensor = flow_at(flow, (90, 160), CPU)
+    assert tensor.shape == (1, 2, 90, 160)
+    assert share_at(np.ones((30, 40), np.float32), (90, 160), CPU).shape == (1, 1, 90, 160)
     assert tensor[0, :, 45, 80].tolist() == pytest.approx([8, 9])
 
 
-def test_small_frames_are_not_enlarged_for_flow(scene: np.ndarray) -> None:
-    assert working_frame(scene, 480) is scene
+def test_flow_is_estimated_at_one_size_or_a_small_frame_s_own(scene: np.ndarray) -> None:
+    assert working_frame(scene, 240) is scene
     assert working_frame(scene, 120).shape == (120, 200, 3)
+    assert working_frame(scene, 480) is scene
+    assert working_frame(np.ascontiguousarray(scene.transpose(1, 0, 2)), 120).shape == (200, 120, 3)
+
+
+def test_every_estimator_can_be_chosen() -> None:
+    choices = Flow.model_json_schema()["properties"]["method"]["enum"]
+    assert set(choices) == {*FLOW_ESTIMATORS, "none"}
+
+
+@pytest.mark.parametrize("size", [(96, 160), (135, 201)])
+def test_raft_gives_flow_of_any_size(
+    raft_file: Path, scene: np.ndarray, size: tuple[int, int]
+) -> None:
+    estimate = find_estimator(settings_with(method="raft_small", weights=str(raft_file)))
+    frame = np.ascontiguousarray(scene[: size[0], : size[1]])
+    flow = estimate(frame, frame)
+    assert flow.shape == (*size, 2) and flow.dtype == np.float32
+    assert np.isfinite(flow).all()
+
+
+def test_raft_wants_weights_of_its_own(raft_file: Path) -> None:
+    with pytest.raises(UserError, match="raft"):
+        find_estimator(settings_with(method="raft", weights=str(raft_file)))

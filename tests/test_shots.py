@@ -1,32 +1,91 @@
-"""Cuts."""
+"""Cuts, and what is none: motion, light, fades and flashes."""
+
+from fractions import Fraction
 
 import numpy as np
+import pytest
 
-from dreamreel.pipeline.shots import CutDetector
+from dreamreel.pipeline.motion import follow_motion
+from dreamreel.pipeline.settings import build
 
-
-def cuts(frames: list[np.ndarray], min_frames: int = 4) -> list[int]:
-    detector = CutDetector(27.0, min_frames)
-    return [number for number, frame in enumerate(frames) if detector.is_cut(frame)]
-
-
-def test_hard_cuts_are_found_where_they_are(scene: np.ndarray) -> None:
-    other = 255 - scene
-    frames = [scene[:90, i : 160 + i] for i in range(7)] + [
-        other[:90, i : 160 + i] for i in range(9)
-    ]
-    frames += [scene[100:190, i : 160 + i] for i in range(5)]
-    assert cuts(frames) == [7, 16]
+RATE = Fraction(25)
+Frames = list[np.ndarray]
 
 
-def test_a_cut_right_after_the_beginning_counts(scene: np.ndarray) -> None:
-    assert cuts([scene, 255 - scene, 255 - scene], min_frames=15) == [1]
+def cuts(frames: Frames, min_seconds: float = 0.16) -> list[int]:
+    settings = build(("test", {"shots": {"min_seconds": min_seconds}}))
+    followed = follow_motion(frames, RATE, settings)
+    return [moving.number for moving in followed if moving.motion is None][1:]
 
 
-def test_motion_is_no_cut(scene: np.ndarray) -> None:
-    assert cuts([scene[:90, 2 * i : 160 + 2 * i] for i in range(20)]) == []
+@pytest.fixture
+def pan(scene: np.ndarray) -> Frames:
+    return [scene[:90, 2 * i : 160 + 2 * i] for i in range(40)]
 
 
-def test_shots_shorter_than_the_shortest_are_not_cut_again(scene: np.ndarray) -> None:
-    frames = [scene, 255 - scene] * 4
-    assert cuts(frames, min_frames=100) == [1]
+@pytest.fixture
+def other(scene: np.ndarray) -> Frames:
+    turned = np.ascontiguousarray(np.flip(scene, (0, 1)))
+    return [turned[90:180, i : 160 + i] for i in range(30)]
+
+
+def faded(frames: Frames, to: int, back: bool = False) -> Frames:
+    """`frames`, which fade to a level, or out of it."""
+    shares = np.linspace(1, 0, len(frames)) if not back else np.linspace(0, 1, len(frames))
+    pairs = zip(frames, shares, strict=True)
+    return [np.uint8(np.round(to + share * (frame - float(to)))) for frame, share in pairs]
+
+
+def test_hard_cuts_are_found_where_they_are(pan: Frames, other: Frames) -> None:
+    assert cuts(pan[:7] + other[:9] + pan[20:25]) == [7, 16]
+
+
+def test_a_cut_right_after_the_beginning_counts(pan: Frames, other: Frames) -> None:
+    assert cuts([pan[0], *other[:14]], min_seconds=0.5) == [1]
+
+
+def test_motion_is_no_cut(pan: Frames) -> None:
+    assert cuts(pan) == []
+
+
+def test_fast_motion_is_no_cut(scene: np.ndarray) -> None:
+    assert cuts([scene[:90, 12 * i : 160 + 12 * i] for i in range(20)]) == []
+
+
+def test_shots_shorter_than_the_shortest_are_not_cut_again(pan: Frames, other: Frames) -> None:
+    mixed = pan[:10] + other[:10] + pan[20:30]
+    assert cuts(mixed) == [10, 20]
+    assert cuts(mixed, min_seconds=0.6) == [10]
+
+
+@pytest.mark.parametrize("length", [6, 12, 25])
+def test_a_fade_is_no_cut(pan: Frames, other: Frames, length: int) -> None:
+    black = [np.zeros_like(pan[0])] * 3
+    frames = faded(pan[:length], 0) + black + faded(other[:length], 0, back=True)
+    assert cuts(frames) == []
+
+
+@pytest.mark.parametrize("length", [1, 2, 4])
+@pytest.mark.parametrize("level", [255, 0])
+def test_a_flash_is_no_cut(pan: Frames, length: int, level: int) -> None:
+    flash = [np.full_like(frame, level) for frame in pan[10 : 10 + length]]
+    assert cuts(pan[:10] + flash + pan[10 + length : 25]) == []
+
+
+def test_motion_goes_on_across_a_flash(pan: Frames) -> None:
+    frames = pan[:10] + [np.full_like(pan[0], 255)] * 2 + pan[12:16]
+    for moving in list(follow_motion(frames, RATE, build()))[10:13]:
+        assert moving.motion is not None
+        assert np.median(moving.motion.flow[..., 0]) == pytest.approx(2, abs=0.3)
+
+
+def test_light_that_is_switched_on_is_no_cut(pan: Frames) -> None:
+    dark = [np.uint8(frame * 0.35) for frame in pan[:12]]
+    assert cuts(dark + pan[12:24]) == []
+
+
+def test_a_grey_cut_is_found(pan: Frames, other: Frames) -> None:
+    def grey(frames: Frames) -> Frames:
+        return [np.repeat(frame.mean(2, keepdims=True).astype(np.uint8), 3, 2) for frame in frames]
+
+    assert cuts(grey(pan[:10]) + grey(other[:10])) == [10]
