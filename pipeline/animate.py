@@ -7,7 +7,7 @@ next by warping it.
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -32,11 +32,14 @@ MEASURED_EVERY = 2  # frames; measuring takes as long as two thirds of an ascent
 COARSE_SHARE = 0.35  # of the finest octave's climb, that the others take in one step
 CATCH_UP_FRAMES = 4  # in which a newly seen place is dreamed as a still is
 CATCH_UP_MORE = 1.2  # times a still's climb: fewer, larger steps lead less far
+CRISP_SIGMA = 0.7  # pixels, below which detail is the finest
 SMALLEST_CLIMB = 0.05  # levels, that a direction is still told from
 FRESH_AT_LEAST = 0.01  # share of a frame that must be newly seen for a light touch
 PATCH_SIDE = 120  # pixels of the shorter side at which uncovered places are looked for
 PATCH_AT_LEAST, PATCHES_AT_MOST = 0.017, 0.3  # shares of a frame
 PATCH_MORE = 1.5  # times a still's step
+PATCH_ROUNDS = 4  # at most, each of half a still's steps
+PATCH_UP_TO = 0.5  # share of the strength at which a patch is left to the frames after it
 
 
 class StrengthLoop:
@@ -47,7 +50,7 @@ class StrengthLoop:
     first frame, dreamed as a still, says what the later ones are to reach. A PI controller.
     """
 
-    PROPORTIONAL, INTEGRAL = 2.5, 0.3
+    PROPORTIONAL, INTEGRAL = 3.0, 0.3
     SMALLEST, LARGEST = 0.05, 3.0  # climb of a frame, in steps of a still's size
     FREE = 1.3  # how many times a source may become more, or less, exciting, and be followed
 
@@ -60,6 +63,11 @@ class StrengthLoop:
     def climb(self) -> float:
         """How far the next frame is to climb, in steps of a still's size."""
         return self._limited(self.steady * (1 + self.PROPORTIONAL * self._shortage))
+
+    @property
+    def strength(self) -> float:
+        """That of the shot's first frame."""
+        return self._first[1]
 
     def begin(self, source: float, dreamed: float) -> None:
         """A shot begins, its first frame excited from `source` to `dreamed`."""
@@ -87,6 +95,35 @@ class StrengthLoop:
 
     def _limited(self, climb: float) -> float:
         return min(max(climb, self.SMALLEST), self.LARGEST)
+
+
+class CrispnessLoop:
+    """Keeps a shot's detail as crisp as it began: what carrying softens or hardens, frame after
+    frame, a little sharpening or softening makes good. An integral controller."""
+
+    INTEGRAL = 0.05
+    SOFTEST, SHARPEST = -0.2, 0.3  # share of the finest detail taken or added in a frame
+
+    def __init__(self) -> None:
+        self.amount = 0.0  # learned, and kept across cuts
+        self._first = 0.0
+
+    def begin(self, detail: Tensor) -> None:
+        """A shot begins with `detail` (1, 3, H, W)."""
+        self._first = finest(detail)
+
+    def held(self, detail: Tensor) -> Tensor:
+        """`detail`, as it is to be carried on."""
+        now = finest(detail)
+        if min(now, self._first) > 0:
+            self.amount += self.INTEGRAL * math.log(self._first / now)
+            self.amount = min(max(self.amount, self.SOFTEST), self.SHARPEST)
+        return detail + self.amount * (detail - blur(detail, CRISP_SIGMA))
+
+
+def finest(detail: Tensor) -> float:
+    """The energy of the finest part of `detail` (1, 3, H, W)."""
+    return float((detail - blur(detail, CRISP_SIGMA)).square().mean())
 
 
 @dataclass(frozen=True)
@@ -123,6 +160,7 @@ def dream_video(
     layers = settings.dream.layers or network.default_layers()
     steers = settings.flow.method != "none" and settings.dream.frame_steps > 0
     loop = StrengthLoop()
+    crisp = CrispnessLoop()
     carried: Carried | None = None
     since = 0  # frames since the shot's first
     for moving in frames:
@@ -130,16 +168,20 @@ def dream_video(
         if moving.motion is None or carried is None:
             since = 0
             carried = begin_shot(source, network, settings, moving.number, loop.steady)
+            crisp.begin(carried.detail)
         else:
             since += 1
             arrived = carried.along(moving.motion)
             uncovered = moving.motion.uncovered
-            arrived = fill_in(source, arrived, uncovered, network, settings, moving.number)
+            arrived = fill_in(
+                source, arrived, uncovered, network, settings, moving.number, loop.strength
+            )
             if since % settings.dream.cadence == 0:
                 climb = loop.climb
                 carried = carry_on(source, arrived, network, settings, moving.number, climb)
             else:
                 carried = touch_up(source, arrived, network, settings, moving.number)
+            carried = replace(carried, detail=crisp.held(carried.detail))
         dreamed = source + carried.detail
         if steers and measured(since, settings.dream.cadence):
             pair = torch.cat([source, dreamed])
@@ -230,23 +272,31 @@ def fill_in(
     network: Network,
     settings: Settings,
     number: int,
+    strength: float,
 ) -> Carried:
-    """`arrived`, its larger `uncovered` places (h, w), at any size, dreamed at once as a still is,
-    each in a patch of its own."""
+    """`arrived`, its larger `uncovered` places (h, w), at any size, dreamed at once up to
+    `strength`, each in a patch of its own."""
     size = (source.shape[2], source.shape[3])
-    side = network.smallest_side(settings.dream.layers or network.default_layers())
-    boxes = patches(uncovered, size, side)
+    layers = settings.dream.layers or network.default_layers()
+    boxes = patches(uncovered, size, network.smallest_side(layers))
     if not boxes:
         return arrived
     still = still_ascent(settings)
     bare = blur((arrived.level < 0.5).float(), 1.0)
     detail, level = arrived.detail.clone(), torch.maximum(arrived.level, bare)
+    steps = math.ceil(still.steps / 2)
     for part in boxes:
-        start = (source[part] + detail[part]).clamp(0, 1)
-        start = start.contiguous(memory_format=torch.channels_last)
-        ascent = Ascent(still.steps, PATCH_MORE * still.size * bare[part], bare[part])
-        dreamed = dream(start, network, settings.dream, ascent, seed=settings.seed, frame=number)
-        detail[part] = dreamed - source[part]
+        before, where = source[part].contiguous(memory_format=torch.channels_last), bare[part]
+        ascent = Ascent(steps, PATCH_MORE * still.size * where, where)
+        dreamed = (before + detail[part]).clamp(0, 1)
+        for round_ in range(PATCH_ROUNDS):
+            # Rounds take numbers that no frame has, so that each sees its own jitter.
+            key = number + (round_ << 40)
+            dreamed = dream(dreamed, network, settings.dream, ascent, seed=settings.seed, frame=key)
+            was, now = network.excitement(torch.cat([before, dreamed]), layers, where).tolist()
+            if abs(now - was) >= PATCH_UP_TO * abs(strength - 1) * was:
+                break
+        detail[part] = dreamed - before
         arrived.level[part] = level[part]
     return Carried(detail, arrived.direction, arrived.level)
 

@@ -61,7 +61,7 @@ def test_no_steps_change_nothing(dreamnet: Network, picture: Tensor) -> None:
 def test_where_the_gain_is_nothing_nothing_changes(dreamnet: Network, picture: Tensor) -> None:
     gain = torch.ones(1, 1, 96, 160)
     gain[..., :80] = 0
-    dreamed = dream(picture, dreamnet, Dream(octaves=1), Ascent(3, 1.5, gain))
+    dreamed = dream(picture, dreamnet, Dream(octaves=1), Ascent(3, 1.5 * gain))
     assert torch.equal(dreamed[..., :80], picture[..., :80])
     assert (dreamed[..., 80:] - picture[..., 80:]).abs().mean() > 1 / 255
 

@@ -1,0 +1,351 @@
+"""Show how still the dreams hold, on our own footage and, where they are given, on real clips.
+
+    python samples/make_coherence.py [table] [steady] [cuts] [uncovered] [picture]
+        [--clips FOLDER] [--weights BVLC_GOOGLENET]
+
+prints, as Markdown: `table` (frame by frame, the linear blend of other tools, and ours, measured),
+`steady` (a thousand frames of a still and of a slow pan), `cuts` (the strength after each cut, in
+a clip with a fade and a flash) and `uncovered` (the strength of a wall from which a card slides
+off). `picture` writes, beside itself, `coherence.jpg` and `coherence.gif`. Without names: all.
+"""
+
+import argparse
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from make_results import label, write_gif
+from torch import Tensor
+
+from dreamreel.pipeline.animate import dream_video, noise, still_ascent
+from dreamreel.pipeline.dream import dream
+from dreamreel.pipeline.images import Frame, to_frame, to_image
+from dreamreel.pipeline.measure import Measures, measure_frames, summary
+from dreamreel.pipeline.motion import MovingFrame, follow_motion
+from dreamreel.pipeline.networks import Network, load_network
+from dreamreel.pipeline.settings import Settings, build
+from dreamreel.pipeline.video import prefetch, probe, read_frames, resized
+
+HERE = Path(__file__).resolve().parent
+CPU = torch.device("cpu")
+WIDTH, FRAMES = 480, 48
+CLIPS = ("volcano", "cockatoo", "flower", "chaplin", "bunny")
+LAYERS = {"dreamnet": "parts", "bvlc_googlenet": "inception_4c"}
+RAW_SHARE = 0.85  # of the new frame in the linear blend, as its tools have it
+RATE = Fraction(25)
+
+Dreaming = Callable[[Iterable[Frame], Fraction, Network, Settings], Iterator[Tensor]]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A dreamed clip: its frames, its figures, and the seconds a frame took."""
+
+    dreams: list[Frame]
+    found: Measures
+    seconds: float
+
+
+def ours(frames: Iterable[Frame], rate: Fraction, network: Network,
+         settings: Settings) -> Iterator[Tensor]:  # fmt: skip
+    """The dream carried along the flow."""
+    moving: Iterable[MovingFrame] = prefetch(follow_motion(frames, rate, settings))
+    return dream_video(moving, network, settings)
+
+
+def alone(frames: Iterable[Frame], rate: Fraction, network: Network,
+          settings: Settings) -> Iterator[Tensor]:  # fmt: skip
+    """Each frame dreamed by itself and in full."""
+    return ours(frames, rate, network, build_on(settings, {"flow": {"method": "none"}}))
+
+
+def blended(frames: Iterable[Frame], rate: Fraction, network: Network,
+            settings: Settings) -> Iterator[Tensor]:  # fmt: skip
+    """Each frame, mixed with the dream of the one before, dreamed in full."""
+    last: Tensor | None = None
+    for number, frame in enumerate(frames):
+        image = to_image(frame, network.device)
+        start = image if last is None else image.lerp(last, 1 - RAW_SHARE)
+        last = dream(start, network, settings.dream, still_ascent(settings), frame=number)
+        yield last
+
+
+WAYS: dict[str, Dreaming] = {"frame by frame": alone, "linear blend": blended, "Dreamreel": ours}
+
+
+def build_on(settings: Settings, table: dict[str, object]) -> Settings:
+    """`settings` with `table` on top."""
+    return build(("these", settings.model_dump(exclude_none=True)), ("those", table))
+
+
+def show(
+    frames: list[Frame], rate: Fraction, network: Network, settings: Settings, way: Dreaming
+) -> Shown:
+    """`frames` dreamed in one `way`, timed and measured."""
+    dreams, began = [], time.perf_counter()
+    for image in way(frames, rate, network, settings):
+        dreams.append(to_frame(image))
+    seconds = (time.perf_counter() - began) / len(frames)
+    return Shown(dreams, figures(frames, dreams, rate, network, settings), seconds)
+
+
+def figures(
+    frames: Iterable[Frame],
+    dreams: Iterable[Frame],
+    rate: Fraction,
+    network: Network,
+    settings: Settings,
+) -> Measures:
+    """What the `dreams` of `frames` measure."""
+    seer = (network, settings.dream.layers)
+    pairs = zip(frames, dreams, strict=True)
+    return summary(list(measure_frames(pairs, rate, seer, settings)))
+
+
+def networks(weights: Path | None) -> Iterator[tuple[Network, Settings]]:
+    """The networks there are, with the settings that dream the layer of each."""
+    for name, layer in LAYERS.items():
+        if name == "dreamnet" or weights is not None:
+            network = load_network(name, None if name == "dreamnet" else weights)
+            yield network, build(("these", {"dream": {"layers": layer}}))
+
+
+def footage(clips: Path | None) -> Iterator[tuple[str, Path]]:
+    """Our own clip, and the real ones there are in the folder `clips`."""
+    yield "clouds (ours)", HERE / "clouds.mp4"
+    for name in CLIPS if clips is not None else ():
+        assert clips is not None
+        yield from ((name, path) for path in sorted(clips.glob(f"{name}_*"))[:1])
+
+
+def table(clips: Path | None, weights: Path | None) -> None:
+    """Every way, clip and network."""
+    print(f"The first {FRAMES} frames at {WIDTH} wide, 4 octaves; the ratio is to the source's own "
+          "warp error, the strength to frame by frame.\n")  # fmt: skip
+    print("| network | clip | way | warp error | ratio | over the shot | strength | sharpness "
+          "| colour drift | time |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for network, settings in networks(weights):
+        for name, path in footage(clips):
+            frames = list(resized(read_frames(path, 0, FRAMES), WIDTH))
+            rate = probe(path).rate
+            first: Shown | None = None
+            for title, way in WAYS.items():
+                if title == "linear blend" and clips is not None and not name.startswith("clouds"):
+                    continue
+                shown = show(frames, rate, network, settings, way)
+                first = first or shown
+                print(row(network.name, name, title, shown, first), flush=True)
+
+
+def row(network: str, clip: str, way: str, shown: Shown, first: Shown) -> str:
+    """A line of the table."""
+    found = shown.found
+    return (
+        f"| {network} | {clip} | {way} | {found.warp_error:.2g} | {found.warp_error_ratio:.3g} "
+        f"| {found.long_warp_error_ratio:.3g} | {found.strength / first.found.strength:.2f} "
+        f"| {found.sharpness:.2f} | {found.colour_drift:.2f} "
+        f"| {shown.seconds / first.seconds:.2f} |"
+    )
+
+
+def textured(seed: int, size: tuple[int, int], tone: tuple[int, int, int]) -> Frame:
+    """A wall of soft noise, of no scale of its own, about the colour `tone`, BGR."""
+    image = noise(size, seed, CPU)
+    return to_frame((image - image.mean((2, 3), keepdim=True)
+                     + torch.tensor(tone).flip(0).view(1, 3, 1, 1) / 255).clamp(0, 1))  # fmt: skip
+
+
+def steady(clips: Path | None, weights: Path | None) -> None:
+    """A thousand frames of a still, and of a slow pan."""
+    network, settings = next(networks(None))
+    size, count = (144, 256), 1000
+    photo = cv2.resize(cv2.imread(str(HERE / "clouds.jpg")), size[::-1],
+                       interpolation=cv2.INTER_AREA)  # fmt: skip
+    wide = textured(3, (size[0], size[1] + count // 2), (110, 120, 130))
+
+    def pan() -> Iterator[Frame]:
+        for number in range(count):
+            move = np.array([[1, 0, -number / 2], [0, 1, 0]], np.float32)
+            yield np.asarray(cv2.warpAffine(wide, move, size[::-1], flags=cv2.INTER_CUBIC))
+
+    print(f"\n{count} frames of {size[1]}x{size[0]}; each but the first frame against the first, "
+          "averaged over a second.\n")  # fmt: skip
+    print("| clip | strength | sharpness | colour drift | brightness |\n|---|---|---|---|---|")
+    for name, frames in (("a still", itertools.repeat(photo, count)), ("a slow pan", pan())):
+        sources, seen = itertools.tee(frames)
+        dreams = (to_frame(image) for image in ours(sources, RATE, network, settings))
+        series = figures(seen, dreams, RATE, network, settings).series
+        strengths = over_seconds([one.strength for one in series])
+        crisp = over_seconds([one.sharpness for one in series])
+        light = over_seconds([one.brightness for one in series])
+        print(
+            f"| {name} | {span(strengths, series[0].strength)} "
+            f"| {span(crisp, series[0].sharpness)} "
+            f"| at most {max(one.colour_drift for one in series):.2f} "
+            f"| {min(light):+.2f} to {max(light):+.2f} |",
+            flush=True,
+        )
+
+
+def over_seconds(values: list[float]) -> list[float]:
+    """The means of `values`, but the first, over each second."""
+    count = int(RATE)
+    return [statistics.fmean(values[i : i + count]) for i in range(1, len(values) - count, count)]
+
+
+def span(values: list[float], first: float) -> str:
+    """The range of `values` against `first`, in per cent."""
+    low, high = (100 * (end / first - 1) for end in (min(values), max(values)))
+    return f"{low:+.0f} % to {high:+.0f} %"
+
+
+def cuts(clips: Path | None, weights: Path | None) -> None:
+    """The strength of each shot's first frames against its last."""
+    network, settings = next(networks(None))
+    settings = build_on(settings, {"shots": {"min_seconds": 0.4}})
+    told = "24, 48; the fade lies at 58 to 81, the flash at 94 and 95"
+    print(f"\nCuts; in ours they are at {told}.\n")
+    print("| clip | cut at | strength of the 3 frames after it, against its shot's last 3 |\n"
+          "|---|---|---|")  # fmt: skip
+    generated = cut_clip()
+    sources = [("generated", generated, RATE)]
+    for path in sorted(clips.glob("bikes_*")) if clips is not None else []:
+        sources.append(("bikes", list(resized(read_frames(path), 320)), probe(path).rate))
+    for name, frames, rate in sources:
+        dreams = [to_frame(image) for image in ours(frames, rate, network, settings)]
+        series = figures(frames, dreams, rate, network, settings).series
+        starts = [one.frame for one in series if one.cut] + [len(series)]
+        for begin, end in pairwise(starts):
+            early, late = (
+                statistics.fmean(one.strength for one in series[part])
+                for part in (slice(begin, begin + 3), slice(end - 3, end))
+            )
+            print(f"| {name} | {begin} | {early / late:.2f} |", flush=True)
+
+
+def cut_clip() -> list[Frame]:
+    """Four shots that pan: cuts at 24 and 48, a fade through black from 58 to 81, a flash at 94."""
+    walls = [
+        textured(seed, (144, 400), tone)
+        for seed, tone in enumerate(
+            [(90, 120, 160), (150, 110, 80), (100, 140, 100), (120, 90, 140)], 11
+        )
+    ]
+    shot = [[wall[:, 2 * i : 2 * i + 256] for i in range(60)] for wall in walls]
+    out = [np.uint8(frame * share) for frame, share in
+           zip(shot[2][10:22], np.linspace(1, 0, 12), strict=True)]  # fmt: skip
+    back = [np.uint8(frame * share) for frame, share in
+            zip(shot[3][:12], np.linspace(0, 1, 12), strict=True)]  # fmt: skip
+    flash = [np.full_like(shot[3][0], 255)] * 2
+    return [*shot[0][:24], *shot[1][:24], *shot[2][:10], *out, *back, *shot[3][12:24], *flash,
+            *shot[3][26:44]]  # fmt: skip
+
+
+def uncovered(clips: Path | None, weights: Path | None) -> None:
+    """The strength of a wall that a card uncovers, three frames after, against its surroundings:
+    each against stills of the bare wall, since a place's strength depends on what is there."""
+    print("\nA card slides off a wall, 24 pixels a frame at 480x270: strength of what it uncovered "
+          "k frames ago, against the wall beside it.\n")  # fmt: skip
+    print("| network | " + " | ".join(f"k = {age}" for age in range(7)) + " |\n" + "|---" * 8 + "|")
+    for network, settings in networks(weights):
+        ratios: dict[int, list[float]] = {age: [] for age in range(7)}
+        for seed in (1, 5):
+            for age, ratio in uncovered_by_age(network, settings, seed):
+                ratios[age].append(ratio)
+        cells = " | ".join(f"{statistics.fmean(values):.2f}" for values in ratios.values())
+        print(f"| {network.name} | {cells} |", flush=True)
+
+
+def uncovered_by_age(
+    network: Network, settings: Settings, seed: int
+) -> Iterator[tuple[int, float]]:
+    """(frames since it was uncovered, strength against the wall beside it), strip by strip."""
+    wall, card = (textured(s, (270, 480), tone) for s, tone in
+                  ((seed, (110, 120, 130)), (seed + 1, (150, 120, 90))))  # fmt: skip
+    still, speed, count = 5, 24, 15
+    lefts = [220 + speed * max(0, number - still) for number in range(count + 1)]
+    frames = []
+    for left in lefts[:-1]:
+        frame = wall.copy()
+        frame[:, left:] = card[:, : max(0, 480 - left)]
+        frames.append(frame)
+
+    def columns(image: Tensor) -> Tensor:
+        (layer,) = settings.dream.layers
+        with torch.no_grad():
+            return network.activations(image, [layer])[layer].float().square().mean((0, 1, 2)).cpu()
+
+    bare = to_image(wall, network.device)
+    stills = [columns(dream(bare, network, settings.dream, still_ascent(settings), frame=number))
+              for number in range(3)]  # fmt: skip
+    reference = torch.stack(stills).mean(0)
+    x = (torch.arange(len(reference)) + 0.5) * 480 / len(reference)
+    beside = x < 160
+    for number, image in enumerate(ours(frames, RATE, network, settings)):
+        found = columns(image)
+        for age in range(min(7, number - still)):
+            strip = (x >= lefts[number - age - 1]) & (x < min(480, lefts[number - age]))
+            if strip.any():
+                yield (
+                    age,
+                    float(
+                        (found[strip].mean() / reference[strip].mean())
+                        / (found[beside].mean() / reference[beside].mean())
+                    ),
+                )
+
+
+def picture(clips: Path | None, weights: Path | None) -> None:
+    """Neighbouring frames of every way, side by side, and a short clip of them."""
+    network, settings = next(networks(None))
+    path, start, stop = HERE / "clouds.mp4", 60, 100
+    frames = list(resized(read_frames(path, start, stop), 360))
+    rate = probe(path).rate
+    shown = {title: show(frames, rate, network, settings, way) for title, way in WAYS.items()}
+    rows = []
+    for number in (30, 31):
+        rows.append(np.hstack([label(one.dreams[number], name) for name, one in shown.items()]))
+    changes = [
+        np.uint8(np.clip(np.abs(one.dreams[31].astype(int) - one.dreams[30]) * 3, 0, 255))
+        for one in shown.values()
+    ]
+    told = [f"change x3; E/E source {one.found.warp_error_ratio:.1f}" for one in shown.values()]
+    rows.append(np.hstack([label(one, text) for one, text in zip(changes, told, strict=True)]))
+    cv2.imwrite(str(HERE / "coherence.jpg"), np.vstack(rows), [cv2.IMWRITE_JPEG_QUALITY, 85])
+    triples = zip(*(one.dreams[26:] for one in shown.values()), strict=True)
+    small = [[cv2.resize(one, (200, 112), interpolation=cv2.INTER_AREA) for one in triple]
+             for triple in triples]  # fmt: skip
+    write_gif(HERE / "coherence.gif", [np.hstack(triple) for triple in small], 12)
+
+
+SHOWN = {
+    "table": table,
+    "steady": steady,
+    "cuts": cuts,
+    "uncovered": uncovered,
+    "picture": picture,
+}
+
+
+def main() -> None:
+    """Show what is named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", choices=[*SHOWN, []])
+    parser.add_argument("--clips", type=Path)
+    parser.add_argument("--weights", type=Path)
+    given = parser.parse_args()
+    for name in given.names or SHOWN:
+        SHOWN[name](given.clips, given.weights)
+
+
+if __name__ == "__main__":
+    main()
