@@ -28,7 +28,7 @@ from dreamreel.pipeline.settings import Settings
 
 USUAL_RATE = 30  # frames a second, at which a zoom's steps have just the size that is set
 BROAD_CELLS = 9  # cells in a frame's shorter side, below which light and colour are broad
-MEASURED_EVERY = 2  # frames; measuring takes as long as two thirds of an ascent step
+MEASURED_EVERY = 3  # frames; measuring takes as long as two thirds of an ascent step
 COARSE_SHARE = 0.35  # of the finest octave's climb, that the others take in one step
 CATCH_UP_FRAMES = 4  # in which a newly seen place is dreamed as a still is
 CATCH_UP_MORE = 1.2  # times a still's climb: fewer, larger steps lead less far
@@ -36,9 +36,9 @@ CRISP_SIGMA = 0.7  # pixels, below which detail is the finest
 SMALLEST_CLIMB = 0.05  # levels, that a direction is still told from
 FRESH_AT_LEAST = 0.01  # share of a frame that must be newly seen for a light touch
 PATCH_SIDE = 120  # pixels of the shorter side at which uncovered places are looked for
-PATCH_AT_LEAST, PATCHES_AT_MOST = 0.017, 0.3  # shares of a frame
+PATCH_AT_LEAST, PATCHES_AT_MOST = 0.017, 0.25  # shares of a frame
 PATCH_MORE = 1.5  # times a still's step
-PATCH_ROUNDS = 4  # at most, each of half a still's steps
+PATCH_ROUNDS = 3  # at most, each of half a still's steps
 PATCH_UP_TO = 0.5  # share of the strength at which a patch is left to the frames after it
 
 
@@ -110,20 +110,26 @@ class CrispnessLoop:
 
     def begin(self, detail: Tensor) -> None:
         """A shot begins with `detail` (1, 3, H, W)."""
-        self._first = finest(detail)
+        self._first = energy(finest(detail))
 
     def held(self, detail: Tensor) -> Tensor:
         """`detail`, as it is to be carried on."""
-        now = finest(detail)
+        fine = finest(detail)
+        now = energy(fine)
         if min(now, self._first) > 0:
             self.amount += self.INTEGRAL * math.log(self._first / now)
             self.amount = min(max(self.amount, self.SOFTEST), self.SHARPEST)
-        return detail + self.amount * (detail - blur(detail, CRISP_SIGMA))
+        return detail + self.amount * fine
 
 
-def finest(detail: Tensor) -> float:
-    """The energy of the finest part of `detail` (1, 3, H, W)."""
-    return float((detail - blur(detail, CRISP_SIGMA)).square().mean())
+def finest(detail: Tensor) -> Tensor:
+    """The finest part of `detail` (1, 3, H, W), which a slight blur would take."""
+    return detail - blur(detail, CRISP_SIGMA)
+
+
+def energy(detail: Tensor) -> float:
+    """The mean square of `detail`."""
+    return float(detail.square().mean())
 
 
 @dataclass(frozen=True)
@@ -197,7 +203,7 @@ def mixed(source: Tensor, dreamed: Tensor, settings: Settings) -> Tensor:
 
 def measured(since: int, cadence: int) -> bool:
     """Whether the strength of the frame `since` frames after a shot's first is measured: of all
-    the early ones that are dreamed in full, and of every other later."""
+    the early ones that are dreamed in full, and of every third later."""
     in_full, left = divmod(since, cadence)
     return left == 0 and (in_full < 4 or in_full % MEASURED_EVERY == 0)
 
@@ -253,7 +259,7 @@ def carry_on(
     fresh = ((1 - arrived.level) * CATCH_UP_FRAMES).clamp(0, 1)
     catch_up = CATCH_UP_MORE * still.steps / CATCH_UP_FRAMES
     far = climb + max(0.0, catch_up - climb) * fresh
-    steps = min(max(1, round(float(far.mean()))), chosen.frame_steps)
+    steps = min(max(1, round(float(far.mean()) - 0.2)), chosen.frame_steps)
     way = still.size * far
     start = (source + chosen.carry * arrived.detail).clamp(0, 1)
     ascent = Ascent(steps, way / max(steps, 1), fresh, COARSE_SHARE)
@@ -283,10 +289,12 @@ def fill_in(
         return arrived
     still = still_ascent(settings)
     bare = blur((arrived.level < 0.5).float(), 1.0)
-    detail, level = arrived.detail.clone(), torch.maximum(arrived.level, bare)
+    detail, level = arrived.detail.clone(), arrived.level.clone()
     steps = math.ceil(still.steps / 2)
     for part in boxes:
         before, where = source[part].contiguous(memory_format=torch.channels_last), bare[part]
+        if not where.any():
+            continue
         ascent = Ascent(steps, PATCH_MORE * still.size * where, where)
         dreamed = (before + detail[part]).clamp(0, 1)
         for round_ in range(PATCH_ROUNDS):
@@ -297,8 +305,8 @@ def fill_in(
             if abs(now - was) >= PATCH_UP_TO * abs(strength - 1) * was:
                 break
         detail[part] = dreamed - before
-        arrived.level[part] = level[part]
-    return Carried(detail, arrived.direction, arrived.level)
+        level[part] = torch.maximum(level[part], where)
+    return Carried(detail, arrived.direction, level)
 
 
 def patches(

@@ -27,11 +27,19 @@ from dreamreel.pipeline.flow import (
     share_at,
     working_frame,
 )
-from dreamreel.pipeline.images import Frame, to_image
+from dreamreel.pipeline.images import Frame, fitted_size, to_image
 from dreamreel.pipeline.motion import follow_motion
 from dreamreel.pipeline.networks import Network
 from dreamreel.pipeline.settings import Settings
-from dreamreel.pipeline.video import Clip, count_frames, even, prefetch, probe, read_frames
+from dreamreel.pipeline.video import (
+    Clip,
+    count_frames,
+    even,
+    prefetch,
+    probe,
+    read_frames,
+    resized,
+)
 
 LEVEL = 1 / 255
 STILL = 2  # levels by which a pixel may change and yet stand still
@@ -115,7 +123,7 @@ def measure(
             raise UserError(f"{dream} is too small for {network.name} at {', '.join(layers)}")
     total = common_count(before, after, span)
     start, stop = span
-    sources = prefetch(_fitted(read_frames(source, start, stop), size))
+    sources = prefetch(resized(read_frames(source, start, stop), size[1]))
     dreams = prefetch(frame[: size[0], : size[1]] for frame in read_frames(dream))
     figures: list[FrameFigures] = []
     with closing(sources), closing(dreams):
@@ -133,7 +141,7 @@ def common_size(source: Clip, dream: Clip) -> tuple[int, int]:
     """
     given = (dream.height, dream.width)
     for width in (dream.width, dream.width - 1):
-        size = (round(source.height * width / source.width), width)
+        size = fitted_size(source.height, source.width, width)
         if given in (size, even(size)):
             return size
     raise UserError(
@@ -379,15 +387,6 @@ def _motion_since(
     """How a shot's `opening` became `frame`, in one leap."""
     side = settings.flow.height
     return motion_between(working_frame(opening, side), working_frame(frame, side), estimate)
-
-
-def _fitted(frames: Iterable[Frame], size: tuple[int, int]) -> Iterator[Frame]:
-    """`frames` at `size` (height, width), as a render resizes them."""
-    for frame in frames:
-        if frame.shape[:2] == size:
-            yield frame
-        else:
-            yield np.asarray(cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA))
 
 
 def _paired(

@@ -24,11 +24,11 @@ def draw_motion(
     flow's hue is its direction, its brightness its speed. A white border and a word mark a cut,
     told to `on_cut` by its number.
     """
-    for first, moving in zip(_first_then(), frames, strict=False):
+    for count, moving in enumerate(frames):
         height, width = moving.frame.shape[:2]
         if moving.motion is None:
             left, right = moving.frame.copy(), np.zeros_like(moving.frame)
-            if not first:
+            if count:
                 on_cut(moving.number)
                 cv2.rectangle(left, (0, 0), (width - 1, height - 1), (255, 255, 255), 6)
                 _write(left, f"{moving.number}  cut")
@@ -60,12 +60,6 @@ def flow_colours(flow: FlowArray) -> Frame:
     value = np.clip(np.asarray(speed) * (255 / full), 0, 255).astype(np.uint8)
     hsv = np.dstack([hue, np.full_like(hue, 200), value])
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR))
-
-
-def _first_then() -> Iterator[bool]:
-    yield True
-    while True:
-        yield False
 
 
 def _write(frame: Frame, text: str) -> None:

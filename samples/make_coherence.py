@@ -135,6 +135,8 @@ def table(clips: Path | None, weights: Path | None) -> None:
     print("|---|---|---|---|---|---|---|---|---|---|")
     for network, settings in networks(weights):
         for name, path in footage(clips):
+            if path.parent == HERE and network.name != "dreamnet":
+                continue
             frames = list(resized(read_frames(path, 0, FRAMES), WIDTH))
             rate = probe(path).rate
             first: Shown | None = None

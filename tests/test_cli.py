@@ -52,7 +52,7 @@ def test_a_video_keeps_its_frames_rate_and_sound(
     assert dream.has_audio
     assert len(read_clip(out)) == 12
     changed = np.abs(read_clip(out)[5].astype(int) - read_clip(moving_clip)[5]).mean()
-    assert changed > 3
+    assert changed > 2
     assert not leftovers(tmp_path)
 
 

@@ -164,3 +164,28 @@ def test_raft_gives_flow_of_any_size(
 def test_raft_wants_weights_of_its_own(raft_file: Path) -> None:
     with pytest.raises(UserError, match="raft"):
         find_estimator(settings_with(method="raft", weights=str(raft_file)))
+
+
+def test_raft_says_where_its_weights_could_come_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def no_net(*arguments: object, **options: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_net)
+    with pytest.raises(UserError, match="flow.weights"):
+        find_estimator(settings_with(method="raft"))
+
+
+def test_flow_does_not_depend_on_the_frame_s_size(scene: np.ndarray) -> None:
+    def motion(scale: int) -> np.ndarray:
+        large = np.repeat(np.repeat(scene, scale, 0), scale, 1)
+        pair = large[:, : -8 * scale], large[:, 8 * scale :]
+        small = [working_frame(np.ascontiguousarray(frame), 120) for frame in pair]
+        flow = between(*small).flow
+        return flow_at(flow, (240 * scale, 392 * scale), CPU)[0, 0].numpy() / scale
+
+    near, far = motion(1), motion(2)
+    assert np.median(near) == pytest.approx(np.median(far), abs=0.1)
+    assert np.median(near) == pytest.approx(8, abs=0.5)
