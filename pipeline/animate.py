@@ -31,6 +31,8 @@ BROAD_CELLS = 9  # cells in a frame's shorter side, below which light and colour
 MEASURED_EVERY = 3  # frames; measuring takes as long as two thirds of an ascent step
 COARSE_SHARE = 0.35  # of the finest octave's climb, that the others take in one step
 CATCH_UP_FRAMES = 4  # in which a newly seen place is dreamed as a still is
+STEADY_CLIMB = 0.9  # of a frame, in steps of a still's size, until the loop has learned it
+FEWER_STEPS = 0.2  # of a step: how much longer than a still's steps may become to save one
 CATCH_UP_MORE = 1.2  # times a still's climb: fewer, larger steps lead less far
 CRISP_SIGMA = 0.7  # pixels, below which detail is the finest
 SMALLEST_CLIMB = 0.05  # levels, that a direction is still told from
@@ -55,7 +57,7 @@ class StrengthLoop:
     FREE = 1.3  # how many times a source may become more, or less, exciting, and be followed
 
     def __init__(self) -> None:
-        self.steady = 0.9  # the climb that holds the level; learned, and kept across cuts
+        self.steady = STEADY_CLIMB  # the climb that holds the level; learned, and kept across cuts
         self._first = (1.0, 1.0)
         self._shortage = 0.0
 
@@ -213,7 +215,7 @@ def begin_shot(
     network: Network,
     settings: Settings,
     number: int,
-    steady: float = 1.0,
+    steady: float = STEADY_CLIMB,
     on_step: Callable[[], None] = lambda: None,
 ) -> Carried:
     """A shot's first frame, dreamed as a still, its broad light held.
@@ -240,6 +242,11 @@ def still_ascent(settings: Settings) -> Ascent:
     return Ascent(settings.dream.steps, settings.dream.step_size * settings.dream.strength)
 
 
+def catch_up_climb(settings: Settings) -> float:
+    """How far a newly seen place climbs in a frame, in steps of a still's size."""
+    return CATCH_UP_MORE * settings.dream.steps / CATCH_UP_FRAMES
+
+
 def carry_on(
     source: Tensor,
     arrived: Carried,
@@ -257,9 +264,9 @@ def carry_on(
     chosen = settings.dream
     still = still_ascent(settings)
     fresh = ((1 - arrived.level) * CATCH_UP_FRAMES).clamp(0, 1)
-    catch_up = CATCH_UP_MORE * still.steps / CATCH_UP_FRAMES
+    catch_up = catch_up_climb(settings)
     far = climb + max(0.0, catch_up - climb) * fresh
-    steps = min(max(1, round(float(far.mean()) - 0.2)), chosen.frame_steps)
+    steps = min(max(1, round(float(far.mean()) - FEWER_STEPS)), chosen.frame_steps)
     way = still.size * far
     start = (source + chosen.carry * arrived.detail).clamp(0, 1)
     ascent = Ascent(steps, way / max(steps, 1), fresh, COARSE_SHARE)
@@ -347,8 +354,7 @@ def touch_up(
     chosen, fresh = settings.dream, 1 - arrived.level
     dreamed = start = (source + arrived.detail).clamp(0, 1)
     if float(fresh.mean()) > FRESH_AT_LEAST:
-        still = still_ascent(settings)
-        way = still.size * CATCH_UP_MORE * still.steps / CATCH_UP_FRAMES * fresh
+        way = still_ascent(settings).size * catch_up_climb(settings) * fresh
         ascent = Ascent(1, way, fresh, coarse=1.0, finest=False)
         dreamed = dream(start, network, chosen, ascent, seed=settings.seed, frame=number)
         dreamed = hold_broad(dreamed, source, chosen.hold)

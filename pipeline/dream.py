@@ -33,8 +33,6 @@ class Ascent:
     coarse: float | None = None
     finest: bool = True
 
-    turn: int | None = None
-
     def within(self, octave: int, octaves: int) -> tuple[int, float]:
         """The steps in `octave` of `octaves`, and how many times larger than `size` they are."""
         if octave == octaves - 1:
