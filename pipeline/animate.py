@@ -21,14 +21,15 @@ from torch import Tensor
 from dreamreel.pipeline.camera import Camera, hold_colours, move
 from dreamreel.pipeline.dream import Ascent, dream
 from dreamreel.pipeline.flow import Motion, flow_at, share_at, warp
-from dreamreel.pipeline.images import blur, resize, to_image
+from dreamreel.pipeline.images import blur, resize, sharpness, to_image
 from dreamreel.pipeline.motion import MovingFrame
 from dreamreel.pipeline.networks import Network
 from dreamreel.pipeline.settings import Settings
 
 USUAL_RATE = 30  # frames a second, at which a zoom's steps have just the size that is set
 BROAD_CELLS = 9  # cells in a frame's shorter side, below which light and colour are broad
-MEASURED_EVERY = 3  # frames; measuring takes as long as two thirds of an ascent step
+MEASURED_EVERY = 3  # frames, when all is well: measuring takes two thirds of a step's time
+BARE_COUNTS = 1.0  # how much a bare place counts, where a fully dreamed one counts 1 more
 COARSE_SHARE = 0.35  # of the finest octave's climb, that the others take in one step
 CATCH_UP_FRAMES = 4  # in which a newly seen place is dreamed as a still is
 STEADY_CLIMB = 0.9  # of a frame, in steps of a still's size, until the loop has learned it
@@ -54,6 +55,7 @@ class StrengthLoop:
 
     PROPORTIONAL, INTEGRAL = 3.0, 0.3
     SMALLEST, LARGEST = 0.05, 3.0  # climb of a frame, in steps of a still's size
+    OFF = 0.05  # shortage, or surplus, beyond which every frame is measured
     FREE = 1.3  # how many times a source may become more, or less, exciting, and be followed
 
     def __init__(self) -> None:
@@ -70,6 +72,13 @@ class StrengthLoop:
     def strength(self) -> float:
         """That of the shot's first frame."""
         return self._first[1]
+
+    def is_due(self, since: int, cadence: int) -> bool:
+        """Whether to measure the frame `since` frames after a shot's first: of those that are
+        dreamed in full, the early ones, those that are off, and now and then one."""
+        in_full, left = divmod(since, cadence)
+        off = in_full < 4 or abs(self._shortage) > self.OFF
+        return left == 0 and (off or in_full % MEASURED_EVERY == 0)
 
     def begin(self, source: float, dreamed: float) -> None:
         """A shot begins, its first frame excited from `source` to `dreamed`."""
@@ -100,38 +109,36 @@ class StrengthLoop:
 
 
 class CrispnessLoop:
-    """Keeps a shot's detail as crisp as it began: what carrying softens or hardens, frame after
-    frame, a little sharpening or softening makes good. An integral controller."""
+    """Keeps a shot as crisp as it began: what carrying softens or hardens, frame after frame, a
+    little sharpening or softening makes good. A PI controller.
 
-    INTEGRAL = 0.05
+    Crisp is what a dream adds to its source's sharpness, so that a source may come into focus.
+    """
+
+    PROPORTIONAL, INTEGRAL = 0.2, 0.03
     SOFTEST, SHARPEST = -0.2, 0.3  # share of the finest detail taken or added in a frame
 
     def __init__(self) -> None:
-        self.amount = 0.0  # learned, and kept across cuts
-        self._first = 0.0
+        self._steady = 0.0  # the amount that holds the level; learned, and kept across cuts
+        self._added = 0.0
 
-    def begin(self, detail: Tensor) -> None:
-        """A shot begins with `detail` (1, 3, H, W)."""
-        self._first = energy(finest(detail))
+    def begin(self, source: Tensor, detail: Tensor) -> None:
+        """A shot begins, with `detail` on `source`, (1, 3, H, W) both."""
+        self._added = sharpness(source + detail) - sharpness(source)
 
-    def held(self, detail: Tensor) -> Tensor:
-        """`detail`, as it is to be carried on."""
-        fine = finest(detail)
-        now = energy(fine)
-        if min(now, self._first) > 0:
-            self.amount += self.INTEGRAL * math.log(self._first / now)
-            self.amount = min(max(self.amount, self.SOFTEST), self.SHARPEST)
-        return detail + self.amount * fine
+    def held(self, source: Tensor, detail: Tensor) -> Tensor:
+        """`detail` on `source`, as it is to be shown and carried on."""
+        dreamed = source + detail
+        target, now = sharpness(source) + self._added, sharpness(dreamed)
+        short = math.log(target / now) if min(target, now) > 0 else 0.0
+        self._steady = self._limited(self._steady + self.INTEGRAL * short)
+        amount = self._limited(self._steady + self.PROPORTIONAL * short)
+        # The picture's finest, not the detail's: where a dream smooths its source, a sharper
+        # detail would make the picture softer.
+        return detail + amount * (dreamed - blur(dreamed, CRISP_SIGMA))
 
-
-def finest(detail: Tensor) -> Tensor:
-    """The finest part of `detail` (1, 3, H, W), which a slight blur would take."""
-    return detail - blur(detail, CRISP_SIGMA)
-
-
-def energy(detail: Tensor) -> float:
-    """The mean square of `detail`."""
-    return float(detail.square().mean())
+    def _limited(self, amount: float) -> float:
+        return min(max(amount, self.SOFTEST), self.SHARPEST)
 
 
 @dataclass(frozen=True)
@@ -176,7 +183,7 @@ def dream_video(
         if moving.motion is None or carried is None:
             since = 0
             carried = begin_shot(source, network, settings, moving.number, loop.steady)
-            crisp.begin(carried.detail)
+            crisp.begin(source, carried.detail)
         else:
             since += 1
             arrived = carried.along(moving.motion)
@@ -189,11 +196,11 @@ def dream_video(
                 carried = carry_on(source, arrived, network, settings, moving.number, climb)
             else:
                 carried = touch_up(source, arrived, network, settings, moving.number)
-            carried = replace(carried, detail=crisp.held(carried.detail))
+            carried = replace(carried, detail=crisp.held(source, carried.detail))
         dreamed = source + carried.detail
-        if steers and measured(since, settings.dream.cadence):
-            pair = torch.cat([source, dreamed])
-            before, after = network.excitement(pair, layers, carried.level).tolist()
+        if steers and loop.is_due(since, settings.dream.cadence):
+            pair, where = torch.cat([source, dreamed]), BARE_COUNTS + carried.level
+            before, after = network.excitement(pair, layers, where).tolist()
             (loop.tell if since else loop.begin)(before, after)
         yield mixed(source, dreamed, settings)
 
@@ -201,13 +208,6 @@ def dream_video(
 def mixed(source: Tensor, dreamed: Tensor, settings: Settings) -> Tensor:
     """What is shown of a dream: `dream.mix` of it, the rest its source."""
     return dreamed if settings.dream.mix == 1 else source.lerp(dreamed, settings.dream.mix)
-
-
-def measured(since: int, cadence: int) -> bool:
-    """Whether the strength of the frame `since` frames after a shot's first is measured: of all
-    the early ones that are dreamed in full, and of every third later."""
-    in_full, left = divmod(since, cadence)
-    return left == 0 and (in_full < 4 or in_full % MEASURED_EVERY == 0)
 
 
 def begin_shot(

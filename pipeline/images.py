@@ -21,6 +21,8 @@ Frame = NDArray[np.uint8]
 
 JPEG = {".jpg", ".jpeg", ".jpe", ".jfif"}
 KEEPS_ALPHA = {".png", ".apng", ".webp", ".tif", ".tiff", ".avif", ".tga", ".jp2", ".gif"}
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
+LAPLACIAN = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,15 @@ def blur(image: Tensor, sigma: float) -> Tensor:
     padded = F.pad(image, (radius, radius, radius, radius), mode="reflect")
     across = F.conv2d(padded, kernel[:, :, None, :], groups=image.shape[1])
     return F.conv2d(across, kernel[:, :, :, None], groups=image.shape[1])
+
+
+def sharpness(image: Tensor) -> float:
+    """The mean squared Laplacian of the luma of `image` (1, 3, H, W), in [0, 1] squared.
+
+    Pech-Pacheco et al., ICPR 2000, have its variance; over many pixels its mean is nothing.
+    """
+    luma = F.conv2d(image, torch.tensor(LUMA)[None, :, None, None].to(image))
+    return float(F.conv2d(luma, torch.tensor(LAPLACIAN)[None, None].to(image)).square().mean())
 
 
 def fitted_size(height: int, width: int, new_width: int | None) -> tuple[int, int]:

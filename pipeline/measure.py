@@ -21,13 +21,12 @@ from dreamreel.pipeline.flow import (
     Motion,
     find_estimator,
     flow_at,
-    grey,
     motion_between,
     sampling_grid,
     share_at,
     working_frame,
 )
-from dreamreel.pipeline.images import Frame, fitted_size, to_image
+from dreamreel.pipeline.images import Frame, fitted_size, sharpness, to_image
 from dreamreel.pipeline.motion import follow_motion
 from dreamreel.pipeline.networks import Network
 from dreamreel.pipeline.settings import Settings
@@ -44,7 +43,7 @@ from dreamreel.pipeline.video import (
 LEVEL = 1 / 255
 STILL = 2  # levels by which a pixel may change and yet stand still
 SEEN_AT_LEAST = 0.02  # share of a frame that must be seen, or stand still, to be measured there
-CRISP_AT_LEAST = 0.05  # levels squared: sharpness below which a source counts as blank
+CRISP_AT_LEAST = 0.05 * LEVEL**2  # sharpness below which a source counts as blank
 JUDGED_PIXELS = 1 << 20  # a frame with more of them is shrunk for the networks
 
 Pairs = Iterable[tuple[Frame, Frame]]
@@ -200,7 +199,7 @@ def measure_frames(
             cut=shown.motion is None,
             strength=strength(source, dreamed),
             judged_strength=judged(source, dreamed) if judged is not None else None,
-            sharpness=laplacian_energy(frame) / max(laplacian_energy(shown.frame), CRISP_AT_LEAST),
+            sharpness=sharpness(dreamed) / max(sharpness(source), CRISP_AT_LEAST),
             brightness=float(lab[0] - source_lab[0]),
             colour_drift=float(np.linalg.norm(lab - source_lab)),
             flicker=flicker,
@@ -270,11 +269,6 @@ def flicker_between(
         return None
     change = (after[2] - before[2]).abs().mean(1, keepdim=True)
     return float(change[still].mean()) / LEVEL
-
-
-def laplacian_energy(frame: Frame) -> float:
-    """Mean squared Laplacian of the luma of `frame`, in levels squared."""
-    return float(np.square(cv2.Laplacian(grey(frame), cv2.CV_32F)).mean())
 
 
 def mean_lab(image: Tensor) -> np.ndarray:
