@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dreamreel.pipeline.camera import Camera, hold_colours, move
-from dreamreel.pipeline.dream import Ascent, dream
+from dreamreel.pipeline.dream import TINY, Ascent, dream
 from dreamreel.pipeline.flow import Motion, flow_at, share_at, warp
-from dreamreel.pipeline.images import blur, resize, sharpness, to_image
+from dreamreel.pipeline.images import blur, luma, resize, sharpness, to_image
 from dreamreel.pipeline.motion import MovingFrame
 from dreamreel.pipeline.networks import Network
 from dreamreel.pipeline.settings import Settings
@@ -34,7 +34,7 @@ COARSE_SHARE = 0.35  # of the finest octave's climb, that the others take in one
 CATCH_UP_FRAMES = 4  # in which a newly seen place is dreamed as a still is
 STEADY_CLIMB = 0.9  # of a frame, in steps of a still's size, until the loop has learned it
 FEWER_STEPS = 0.2  # of a step: how much longer than a still's steps may become to save one
-CATCH_UP_MORE = 1.2  # times a still's climb: fewer, larger steps lead less far
+CATCH_UP_MORE = 1.4  # times a still's climb: fewer, larger steps lead less far
 CRISP_SIGMA = 0.7  # pixels, below which detail is the finest
 SMALLEST_CLIMB = 0.05  # levels, that a direction is still told from
 FRESH_AT_LEAST = 0.01  # share of a frame that must be newly seen for a light touch
@@ -61,12 +61,12 @@ class StrengthLoop:
     def __init__(self) -> None:
         self.steady = STEADY_CLIMB  # the climb that holds the level; learned, and kept across cuts
         self._first = (1.0, 1.0)
-        self._shortage = 0.0
+        self.shortage = 0.0  # of strength, as a share of what the dream is to add; below 0: surplus
 
     @property
     def climb(self) -> float:
         """How far the next frame is to climb, in steps of a still's size."""
-        return self._limited(self.steady * (1 + self.PROPORTIONAL * self._shortage))
+        return self._limited(self.steady * (1 + self.PROPORTIONAL * self.shortage))
 
     @property
     def strength(self) -> float:
@@ -77,21 +77,21 @@ class StrengthLoop:
         """Whether to measure the frame `since` frames after a shot's first: of those that are
         dreamed in full, the early ones, those that are off, and now and then one."""
         in_full, left = divmod(since, cadence)
-        off = in_full < 4 or abs(self._shortage) > self.OFF
+        off = in_full < 4 or abs(self.shortage) > self.OFF
         return left == 0 and (off or in_full % MEASURED_EVERY == 0)
 
     def begin(self, source: float, dreamed: float) -> None:
         """A shot begins, its first frame excited from `source` to `dreamed`."""
         self._first = (source, dreamed / source)
-        self._shortage = 0.0
+        self.shortage = 0.0
 
     def tell(self, source: float, dreamed: float) -> None:
         """A frame of the shot was excited from `source` to `dreamed`."""
         target = self.target(source)
         # As a share of what the dream adds; a dream that calms its layers adds less than nothing.
         added = math.copysign(max(abs(target - 1), 0.05), target - 1)
-        self._shortage = min(max((target - dreamed / source) / added, -1.0), 1.0)
-        self.steady = self._limited(self.steady * math.exp(self.INTEGRAL * self._shortage))
+        self.shortage = min(max((target - dreamed / source) / added, -1.0), 1.0)
+        self.steady = self._limited(self.steady * math.exp(self.INTEGRAL * self.shortage))
 
     def target(self, source: float) -> float:
         """The strength that a frame, whose source is excited by `source`, is to reach.
@@ -116,7 +116,7 @@ class CrispnessLoop:
     """
 
     PROPORTIONAL, INTEGRAL = 0.2, 0.03
-    SOFTEST, SHARPEST = -0.2, 0.3  # share of the finest detail taken or added in a frame
+    SOFTEST, SHARPEST = -0.2, 0.3  # share of the finest light taken or added in a frame
 
     def __init__(self) -> None:
         self._steady = 0.0  # the amount that holds the level; learned, and kept across cuts
@@ -134,11 +134,37 @@ class CrispnessLoop:
         self._steady = self._limited(self._steady + self.INTEGRAL * short)
         amount = self._limited(self._steady + self.PROPORTIONAL * short)
         # The picture's finest, not the detail's: where a dream smooths its source, a sharper
-        # detail would make the picture softer.
-        return detail + amount * (dreamed - blur(dreamed, CRISP_SIGMA))
+        # detail would make the picture softer. And its light alone: sharp colours are confetti.
+        light = luma(dreamed)
+        return detail + amount * (light - blur(light, CRISP_SIGMA))
 
     def _limited(self, amount: float) -> float:
         return min(max(amount, self.SOFTEST), self.SHARPEST)
+
+
+class FullnessLoop:
+    """Keeps a shot's dream as full as it began: where it thins, less of it fades, unless it is
+    too strong. A still's chance detail would else fade, and the shot pale, at one strength."""
+
+    GAIN = 10.0  # share of the fading that is spared, per part that is missing
+    TOO_STRONG = 0.2  # surplus of strength at which nothing is spared
+
+    def __init__(self) -> None:
+        self._first = 0.0
+
+    def begin(self, carried: "Carried") -> None:
+        """A shot begins."""
+        self._first = carried.fullness()
+
+    def carry(self, arrived: "Carried", usual: float, shortage: float) -> float:
+        """How much of what `arrived` is to be kept, at least the `usual` share."""
+        missing = math.log(max(self._first, TINY) / max(arrived.fullness(), TINY))
+        spared = _clamp(self.GAIN * missing) * _clamp(1 + shortage / self.TOO_STRONG)
+        return usual + (1 - usual) * spared
+
+
+def _clamp(share: float) -> float:
+    return min(max(share, 0.0), 1.0)
 
 
 @dataclass(frozen=True)
@@ -153,6 +179,11 @@ class Carried:
     detail: Tensor
     direction: Tensor
     level: Tensor
+
+    def fullness(self) -> float:
+        """The mean size of the detail, where there is some."""
+        size = (self.level * self.detail.abs()).mean()
+        return float(size / self.level.mean().clamp_min(TINY))
 
     def along(self, motion: Motion) -> "Carried":
         """This, on the next frame's grid; nothing where that was not seen before."""
@@ -176,6 +207,7 @@ def dream_video(
     steers = settings.flow.method != "none" and settings.dream.frame_steps > 0
     loop = StrengthLoop()
     crisp = CrispnessLoop()
+    full = FullnessLoop()
     carried: Carried | None = None
     since = 0  # frames since the shot's first
     for moving in frames:
@@ -184,6 +216,7 @@ def dream_video(
             since = 0
             carried = begin_shot(source, network, settings, moving.number, loop.steady)
             crisp.begin(source, carried.detail)
+            full.begin(carried)
         else:
             since += 1
             arrived = carried.along(moving.motion)
@@ -192,8 +225,10 @@ def dream_video(
                 source, arrived, uncovered, network, settings, moving.number, loop.strength
             )
             if since % settings.dream.cadence == 0:
-                climb = loop.climb
-                carried = carry_on(source, arrived, network, settings, moving.number, climb)
+                carry = full.carry(arrived, settings.dream.carry, loop.shortage)
+                carried = carry_on(
+                    source, arrived, network, settings, moving.number, loop.climb, carry
+                )
             else:
                 carried = touch_up(source, arrived, network, settings, moving.number)
             carried = replace(carried, detail=crisp.held(source, carried.detail))
@@ -254,9 +289,10 @@ def carry_on(
     settings: Settings,
     number: int,
     climb: float,
+    carry: float,
 ) -> Carried:
-    """A frame on which a dream `arrived`: a part of that fades, and a climb of `climb` steps of a
-    still's size makes it good; newly seen places catch up.
+    """A frame on which a dream `arrived`: a share `carry` of that stays, and a climb of `climb`
+    steps of a still's size makes the rest good; newly seen places catch up.
 
     No step is larger than a still's, as long as `frame_steps` suffice for it. The direction is
     smoothed along the flow: what each step finds anew by chance averages out.
@@ -268,7 +304,7 @@ def carry_on(
     far = climb + max(0.0, catch_up - climb) * fresh
     steps = min(max(1, round(float(far.mean()) - FEWER_STEPS)), chosen.frame_steps)
     way = still.size * far
-    start = (source + chosen.carry * arrived.detail).clamp(0, 1)
+    start = (source + carry * arrived.detail).clamp(0, 1)
     ascent = Ascent(steps, way / max(steps, 1), fresh, COARSE_SHARE)
     dreamed = dream(start, network, chosen, ascent, seed=settings.seed, frame=number)
     found = (dreamed - start) / way.clamp_min(SMALLEST_CLIMB)

@@ -87,13 +87,18 @@ def blur(image: Tensor, sigma: float) -> Tensor:
     return F.conv2d(across, kernel[:, :, :, None], groups=image.shape[1])
 
 
+def luma(image: Tensor) -> Tensor:
+    """The luma (1, 1, H, W) of `image` (1, 3, H, W)."""
+    return F.conv2d(image, torch.tensor(LUMA)[None, :, None, None].to(image))
+
+
 def sharpness(image: Tensor) -> float:
     """The mean squared Laplacian of the luma of `image` (1, 3, H, W), in [0, 1] squared.
 
     Pech-Pacheco et al., ICPR 2000, have its variance; over many pixels its mean is nothing.
     """
-    luma = F.conv2d(image, torch.tensor(LUMA)[None, :, None, None].to(image))
-    return float(F.conv2d(luma, torch.tensor(LAPLACIAN)[None, None].to(image)).square().mean())
+    kernel = torch.tensor(LAPLACIAN)[None, None].to(image)
+    return float(F.conv2d(luma(image), kernel).square().mean())
 
 
 def fitted_size(height: int, width: int, new_width: int | None) -> tuple[int, int]:

@@ -69,7 +69,7 @@ class Dream(Section):
         0.9, ge=0, le=1, description="how firmly a video's broad light and colour stay: 0 free"
     )
     carry: float = Field(
-        0.96, ge=0, le=0.99, description="share of the dream that flows on to the next frame"
+        0.96, ge=0, le=0.99, description="least share of the dream that flows on to the next frame"
     )
     momentum: float = Field(
         0.4, ge=0, le=0.99, description="share of a frame's direction of ascent kept from the last"

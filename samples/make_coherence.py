@@ -1,19 +1,20 @@
 """Show how still the dreams hold, on our own footage and, where they are given, on real clips.
 
     python samples/make_coherence.py [table] [steady] [cuts] [uncovered] [picture]
-        [--clips FOLDER] [--weights BVLC_GOOGLENET]
+        [--clips FOLDER] [--weights BVLC_GOOGLENET] [--judge SQUEEZENET1_1]
 
 prints, as Markdown: `table` (frame by frame, the linear blend of other tools, and ours, measured),
 `steady` (a thousand frames of a still and of a slow pan), `cuts` (the strength after each cut, in
 a clip with a fade and a flash) and `uncovered` (the strength of a wall from which a card slides
 off). `picture` writes, beside itself, `coherence.jpg` and `coherence.gif`. Without names: all.
+Judged strength is that which another network sees.
 """
 
 import argparse
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -28,7 +29,7 @@ from torch import Tensor
 from dreamreel.pipeline.animate import dream_video, noise, still_ascent
 from dreamreel.pipeline.dream import dream
 from dreamreel.pipeline.images import Frame, to_frame, to_image
-from dreamreel.pipeline.measure import Measures, measure_frames, summary
+from dreamreel.pipeline.measure import FrameFigures, Measures, Seer, measure_frames, summary
 from dreamreel.pipeline.motion import MovingFrame, follow_motion
 from dreamreel.pipeline.networks import Network, load_network
 from dreamreel.pipeline.settings import Settings, build
@@ -43,6 +44,15 @@ RAW_SHARE = 0.85  # of the new frame in the linear blend, as its tools have it
 RATE = Fraction(25)
 
 Dreaming = Callable[[Iterable[Frame], Fraction, Network, Settings], Iterator[Tensor]]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What footage and networks there are."""
+
+    clips: Path | None
+    weights: Path | None
+    judge: Path | None
 
 
 @dataclass(frozen=True)
@@ -87,14 +97,19 @@ def build_on(settings: Settings, table: dict[str, object]) -> Settings:
 
 
 def show(
-    frames: list[Frame], rate: Fraction, network: Network, settings: Settings, way: Dreaming
+    frames: list[Frame],
+    rate: Fraction,
+    network: Network,
+    settings: Settings,
+    way: Dreaming,
+    judge: Seer | None = None,
 ) -> Shown:
     """`frames` dreamed in one `way`, timed and measured."""
     dreams, began = [], time.perf_counter()
     for image in way(frames, rate, network, settings):
         dreams.append(to_frame(image))
     seconds = (time.perf_counter() - began) / len(frames)
-    return Shown(dreams, figures(frames, dreams, rate, network, settings), seconds)
+    return Shown(dreams, figures(frames, dreams, rate, network, settings, judge), seconds)
 
 
 def figures(
@@ -103,11 +118,12 @@ def figures(
     rate: Fraction,
     network: Network,
     settings: Settings,
+    judge: Seer | None = None,
 ) -> Measures:
     """What the `dreams` of `frames` measure."""
     seer = (network, settings.dream.layers)
     pairs = zip(frames, dreams, strict=True)
-    return summary(list(measure_frames(pairs, rate, seer, settings)))
+    return summary(list(measure_frames(pairs, rate, seer, settings, judge)))
 
 
 def networks(weights: Path | None) -> Iterator[tuple[Network, Settings]]:
@@ -118,6 +134,14 @@ def networks(weights: Path | None) -> Iterator[tuple[Network, Settings]]:
             yield network, build(("these", {"dream": {"layers": layer}}))
 
 
+def judging(weights: Path | None) -> Seer | None:
+    """A judge that dreams none of the pictures, if there is one."""
+    if weights is None:
+        return None
+    network = load_network("squeezenet1_1", weights)
+    return network, network.default_layers()
+
+
 def footage(clips: Path | None) -> Iterator[tuple[str, Path]]:
     """Our own clip, and the real ones there are in the folder `clips`."""
     yield "clouds (ours)", HERE / "clouds.mp4"
@@ -126,35 +150,37 @@ def footage(clips: Path | None) -> Iterator[tuple[str, Path]]:
         yield from ((name, path) for path in sorted(clips.glob(f"{name}_*"))[:1])
 
 
-def table(clips: Path | None, weights: Path | None) -> None:
+def table(given: Given) -> None:
     """Every way, clip and network."""
     print(f"The first {FRAMES} frames at {WIDTH} wide, 4 octaves; the ratio is to the source's own "
           "warp error, the strength to frame by frame.\n")  # fmt: skip
-    print("| network | clip | way | warp error | ratio | over the shot | strength | sharpness "
-          "| colour drift | time |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|---|---|---|")
-    for network, settings in networks(weights):
-        for name, path in footage(clips):
+    print("| network | clip | way | warp error | ratio | over the shot | strength | judged "
+          "| sharpness | colour drift | time |")  # fmt: skip
+    print("|---" * 11 + "|")
+    judge = judging(given.judge)
+    for network, settings in networks(given.weights):
+        for name, path in footage(given.clips):
             if path.parent == HERE and network.name != "dreamnet":
                 continue
             frames = list(resized(read_frames(path, 0, FRAMES), WIDTH))
             rate = probe(path).rate
             first: Shown | None = None
             for title, way in WAYS.items():
-                if title == "linear blend" and clips is not None and not name.startswith("clouds"):
+                if title == "linear blend" and path.parent != HERE:
                     continue
-                shown = show(frames, rate, network, settings, way)
+                shown = show(frames, rate, network, settings, way, judge)
                 first = first or shown
                 print(row(network.name, name, title, shown, first), flush=True)
 
 
 def row(network: str, clip: str, way: str, shown: Shown, first: Shown) -> str:
     """A line of the table."""
-    found = shown.found
+    found, base = shown.found, first.found.judged_strength
+    judged = f"{(found.judged_strength or 0) / base:.2f}" if base else ""
     return (
         f"| {network} | {clip} | {way} | {found.warp_error:.2g} | {found.warp_error_ratio:.3g} "
         f"| {found.long_warp_error_ratio:.3g} | {found.strength / first.found.strength:.2f} "
-        f"| {found.sharpness:.2f} | {found.colour_drift:.2f} "
+        f"| {judged} | {found.sharpness:.2f} | {found.colour_drift:.2f} "
         f"| {shown.seconds / first.seconds:.2f} |"
     )
 
@@ -166,7 +192,7 @@ def textured(seed: int, size: tuple[int, int], tone: tuple[int, int, int]) -> Fr
                      + torch.tensor(tone).flip(0).view(1, 3, 1, 1) / 255).clamp(0, 1))  # fmt: skip
 
 
-def steady(clips: Path | None, weights: Path | None) -> None:
+def steady(given: Given) -> None:
     """A thousand frames of a still, and of a slow pan."""
     network, settings = next(networks(None))
     size, count = (144, 256), 1000
@@ -210,28 +236,30 @@ def span(values: list[float], first: float) -> str:
     return f"{low:+.0f} % to {high:+.0f} %"
 
 
-def cuts(clips: Path | None, weights: Path | None) -> None:
+def cuts(given: Given) -> None:
     """The strength of each shot's first frames against its last."""
     network, settings = next(networks(None))
     settings = build_on(settings, {"shots": {"min_seconds": 0.4}})
     told = "24, 48; the fade lies at 58 to 81, the flash at 94 and 95"
     print(f"\nCuts; in ours they are at {told}.\n")
-    print("| clip | cut at | strength of the 3 frames after it, against its shot's last 3 |\n"
-          "|---|---|---|")  # fmt: skip
+    print("| clip | cut at | strength of the 3 frames after it, against its shot's last 3 "
+          "| frame by frame |\n|---|---|---|---|")  # fmt: skip
     generated = cut_clip()
     sources = [("generated", generated, RATE)]
-    for path in sorted(clips.glob("bikes_*")) if clips is not None else []:
+    for path in sorted(given.clips.glob("bikes_*")) if given.clips is not None else []:
         sources.append(("bikes", list(resized(read_frames(path), 320)), probe(path).rate))
     for name, frames, rate in sources:
-        dreams = [to_frame(image) for image in ours(frames, rate, network, settings)]
-        series = figures(frames, dreams, rate, network, settings).series
-        starts = [one.frame for one in series if one.cut] + [len(series)]
+        found = [show(frames, rate, network, settings, way).found.series for way in (ours, alone)]
+        starts = [one.frame for one in found[0] if one.cut] + [len(frames)]
         for begin, end in pairwise(starts):
-            early, late = (
-                statistics.fmean(one.strength for one in series[part])
-                for part in (slice(begin, begin + 3), slice(end - 3, end))
-            )
-            print(f"| {name} | {begin} | {early / late:.2f} |", flush=True)
+            ratios = [f"{early_to_late(series[begin:end]):.2f}" for series in found]
+            print(f"| {name} | {begin} | {' | '.join(ratios)} |", flush=True)
+
+
+def early_to_late(shot: Sequence[FrameFigures]) -> float:
+    """The strength of a shot's first three frames against that of its last three."""
+    early, late = (statistics.fmean(one.strength for one in part) for part in (shot[:3], shot[-3:]))
+    return early / late
 
 
 def cut_clip() -> list[Frame]:
@@ -252,13 +280,13 @@ def cut_clip() -> list[Frame]:
             *shot[3][26:44]]  # fmt: skip
 
 
-def uncovered(clips: Path | None, weights: Path | None) -> None:
+def uncovered(given: Given) -> None:
     """The strength of a wall that a card uncovers, three frames after, against its surroundings:
     each against stills of the bare wall, since a place's strength depends on what is there."""
     print("\nA card slides off a wall, 24 pixels a frame at 480x270: strength of what it uncovered "
           "k frames ago, against the wall beside it.\n")  # fmt: skip
     print("| network | " + " | ".join(f"k = {age}" for age in range(7)) + " |\n" + "|---" * 8 + "|")
-    for network, settings in networks(weights):
+    for network, settings in networks(given.weights):
         ratios: dict[int, list[float]] = {age: [] for age in range(7)}
         for seed in (1, 5):
             for age, ratio in uncovered_by_age(network, settings, seed):
@@ -306,7 +334,7 @@ def uncovered_by_age(
                 )
 
 
-def picture(clips: Path | None, weights: Path | None) -> None:
+def picture(given: Given) -> None:
     """Neighbouring frames of every way, side by side, and a short clip of them."""
     network, settings = next(networks(None))
     path, start, stop = HERE / "clouds.mp4", 60, 100
@@ -344,9 +372,10 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=[*SHOWN, []])
     parser.add_argument("--clips", type=Path)
     parser.add_argument("--weights", type=Path)
-    given = parser.parse_args()
-    for name in given.names or SHOWN:
-        SHOWN[name](given.clips, given.weights)
+    parser.add_argument("--judge", type=Path)
+    arguments = parser.parse_args()
+    for name in arguments.names or SHOWN:
+        SHOWN[name](Given(arguments.clips, arguments.weights, arguments.judge))
 
 
 if __name__ == "__main__":
