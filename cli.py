@@ -4,14 +4,14 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.errors import Stopped, UserError
 
 if TYPE_CHECKING:  # these bring torch, which `dreamreel --help` does without
     from fractions import Fraction
@@ -61,6 +61,9 @@ Seed = Annotated[int | None, typer.Option("--seed", metavar="S", help="Of all ra
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the output if it is there already.")
 ]
+Restart = Annotated[
+    bool, typer.Option("--restart", help="Discard what a stopped render has done so far.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but the output's path.")]
 
 
@@ -101,21 +104,23 @@ def video(
     device: Device = None,
     seed: Seed = None,
     overwrite: Overwrite = False,
+    restart: Restart = False,
     quiet: Quiet = False,
 ) -> None:
     """Dream a video: the dream flows with what moves; sound, rate and colours stay.
 
-    Without -o the result is IN-dream.mp4, beside IN; of --preview-flow, IN-flow.mp4.
+    Without -o the result is IN-dream.mp4, beside IN; of --preview-flow, IN-flow.mp4. A render that
+    was stopped, by Ctrl-C or a power cut, goes on when the same command is given again.
     """
     settings = _settings(preset, set_, network, weights, precision, width, device, seed)
     span = parse_span(frames)
     if preview_flow:
         if still is not None:
             raise UserError("--still is one picture and --preview-flow a video: give one of them")
-        out = _output(output, source.parent / f"{source.stem}-flow.mp4", overwrite)
+        out = _output(output, source.parent / f"{source.stem}-flow.mp4", overwrite, restart)
         from dreamreel.pipeline.render import preview_flow as preview
 
-        with terminal("frames", quiet) as report:
+        with terminal("frames", quiet, stoppable=True) as report:
             path = preview(source, out, settings, span, report)
         print(path)
         return
@@ -130,10 +135,10 @@ def video(
             path = render_still(source, out, settings, seconds, report)
         print(path)
         return
-    out = _output(output, source.parent / f"{source.stem}-dream.mp4", overwrite)
+    out = _output(output, source.parent / f"{source.stem}-dream.mp4", overwrite, restart)
     from dreamreel.pipeline.render import render_video
 
-    with terminal("frames", quiet) as report:
+    with terminal("frames", quiet, stoppable=True) as report:
         path = render_video(source, out, settings, span, report)
     print(path)
 
@@ -161,6 +166,7 @@ def zoom(
     device: Device = None,
     seed: Seed = None,
     overwrite: Overwrite = False,
+    restart: Restart = False,
     quiet: Quiet = False,
 ) -> None:
     """Zoom and dream without end, into a photo or out of noise.
@@ -172,10 +178,10 @@ def zoom(
     if not 0 < seconds <= 86_400:
         raise UserError(f"--seconds {seconds:g} is no length; more than 0, at most 86400")
     usual = photo.parent / f"{photo.stem}-zoom.mp4" if photo else Path("zoom.mp4")
-    out = _output(output, usual, overwrite)
+    out = _output(output, usual, overwrite, restart)
     from dreamreel.pipeline.render import render_zoom
 
-    with terminal("frames", quiet) as report:
+    with terminal("frames", quiet, stoppable=True) as report:
         path = render_zoom(photo, out, settings, seconds, rate, canvas, report)
     print(path)
 
@@ -205,6 +211,27 @@ def image(
 
     with terminal("steps", quiet) as report:
         path = render_image(source, out, settings, report)
+    print(path)
+
+
+@app.command()
+def reproduce(
+    record: Annotated[Path, typer.Argument(metavar="RECORD", help="OUT.mp4.json, beside OUT.mp4.")],
+    output: Out = None,
+    source: Annotated[
+        Path | None, typer.Option(metavar="IN", help="The source, if it has moved since.")
+    ] = None,
+    overwrite: Overwrite = False,
+    restart: Restart = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a file again from its record: the same settings, source and number of threads."""
+    usual = record.with_suffix("") if record.suffix == ".json" else record
+    out = _output(output, usual, overwrite, restart)
+    from dreamreel.pipeline.render import reproduce as make_again
+
+    with terminal("frames", quiet, stoppable=True) as report:
+        path = make_again(record, out, source, report)
     print(path)
 
 
@@ -423,8 +450,11 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
 
 
 @contextmanager
-def terminal(unit: str, quiet: bool) -> Iterator["Report"]:
-    """Progress on the terminal: a bar, or now and then a line where that is no terminal."""
+def terminal(unit: str, quiet: bool, stoppable: bool = False) -> Iterator["Report"]:
+    """Progress on the terminal: a bar, or now and then a line where that is no terminal.
+
+    A `stoppable` job answers the first Ctrl-C itself.
+    """
     from rich.console import Console
 
     from dreamreel.pipeline.render import Report
@@ -437,8 +467,32 @@ def terminal(unit: str, quiet: bool) -> Iterator["Report"]:
         )
 
     show = _bar(console, unit) if console.is_terminal and not quiet else _lines(console, unit)
-    with show as on_progress:
-        yield Report(on_progress, tell)
+    stop = _stop_signals() if stoppable else nullcontext(lambda: False)
+    with show as on_progress, stop as is_stopping:
+        yield Report(on_progress, tell, is_stopping)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or a termination has come, of which the first is only noted; after it, the
+    job's own end is the signal's."""
+    came: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        came.append(number)
+        if len(came) > 1:
+            raise SystemExit(128 + number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, note) for number in numbers]
+    try:
+        yield lambda: bool(came)
+    except Stopped as error:
+        print(f"dreamreel: {error}", file=sys.stderr)
+        raise SystemExit(128 + came[0]) from None
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -457,7 +511,8 @@ def _bar(console: Any, unit: str) -> Iterator[Any]:
         began = time.monotonic()
 
         def on_progress(progress: "Progress") -> None:
-            rate = progress.done / max(1e-9, time.monotonic() - began)
+            made = progress.done - progress.before
+            rate = made / max(1e-9, time.monotonic() - began)
             bars.update(task, completed=progress.done, total=progress.total, rate=f"{rate:.1f}/s")
 
         yield on_progress
@@ -480,7 +535,7 @@ def _lines(console: Any, unit: str, every: float = 5.0) -> Iterator[Any]:
     def tell(progress: "Progress") -> None:
         nonlocal told
         told, now = progress, time.monotonic()
-        rate = progress.done / max(1e-9, now - began)
+        rate = (progress.done - progress.before) / max(1e-9, now - began)
         left = ""
         if progress.total is not None and progress.done < progress.total:
             minutes, seconds = divmod(round((progress.total - progress.done) / rate), 60)
@@ -527,10 +582,10 @@ def _layers(text: str) -> str:
     return "[" + ", ".join(f'"{name.strip()}"' for name in text.split(",")) + "]"
 
 
-def _output(given: Path | None, usual: Path, overwrite: bool) -> "Target":
+def _output(given: Path | None, usual: Path, overwrite: bool, restart: bool = False) -> "Target":
     from dreamreel.pipeline.render import Target
 
-    return Target(given if given is not None else usual, overwrite)
+    return Target(given if given is not None else usual, overwrite, restart)
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:

@@ -1,9 +1,9 @@
 """Dreamreel's rooms. A module imports only from the floors below its own:
 
-0 errors, kernels, layers, architectures, objectives
+0 errors, checkpoint, kernels, layers, architectures, objectives
 1 images, devices, weights, settings
-2 flow, video, networks, presets, camera
-3 shots, dream
+2 flow, video, networks, presets, camera, record
+3 shots, dream, unfinished
 4 motion
 5 animate, measure, preview
 6 render

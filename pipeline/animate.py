@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dreamreel.pipeline.camera import Camera, hold_colours, move
+from dreamreel.pipeline.checkpoint import Tree
 from dreamreel.pipeline.dream import TINY, Ascent, dream
 from dreamreel.pipeline.flow import Motion, flow_at, share_at, warp
 from dreamreel.pipeline.images import blur, luma, resize, sharpness, to_image
-from dreamreel.pipeline.motion import MovingFrame
+from dreamreel.pipeline.motion import Followed, MovingFrame
 from dreamreel.pipeline.networks import Network
 from dreamreel.pipeline.settings import Settings
 
@@ -55,7 +56,7 @@ class StrengthLoop:
 
     PROPORTIONAL, INTEGRAL = 3.0, 0.3
     SMALLEST, LARGEST = 0.05, 3.0  # climb of a frame, in steps of a still's size
-    OFF = 0.05  # shortage, or surplus, beyond which every frame is measured
+    OFF = 0.1  # shortage, or surplus, beyond which every frame is measured
     FREE = 1.3  # how many times a source may become more, or less, exciting, and be followed
 
     def __init__(self) -> None:
@@ -194,49 +195,95 @@ class Carried:
         return Carried(warped[:, :3], warped[:, 3:6], warped[:, 6:].clamp(0, 1))
 
 
+class Memory:
+    """What `dream_video` knows of the frames before: all that the ones after it need."""
+
+    def __init__(self) -> None:
+        self.carried: Carried | None = None
+        self.since = 0  # frames since the shot's first
+        self.strength = StrengthLoop()
+        self.crispness = CrispnessLoop()
+        self.fullness = FullnessLoop()
+        self.followed: Followed | None = None
+        self.cuts: list[int] = []  # the first frames of all shots but the first
+
+    def as_tree(self) -> Tree:
+        """This, to be saved."""
+        return {
+            "carried": self.carried and vars(self.carried),
+            "since": self.since,
+            "cuts": self.cuts,
+            **{name: vars(loop) for name, loop in self._loops().items()},
+            "followed": self.followed and self.followed.as_tree(),
+        }
+
+    @classmethod
+    def from_tree(cls, tree: Tree, device: torch.device) -> "Memory":
+        """What was saved."""
+        memory = cls()
+        memory.since, memory.cuts = tree["since"], tree["cuts"]
+        if tree["carried"] is not None:
+            parts = {name: to_device(part, device) for name, part in tree["carried"].items()}
+            memory.carried = Carried(**parts)
+        for name, loop in memory._loops().items():
+            vars(loop).update(tree[name])
+        if tree["followed"] is not None:
+            memory.followed = Followed.from_tree(tree["followed"])
+        return memory
+
+    def _loops(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in ("strength", "crispness", "fullness")}
+
+
+def to_device(image: Tensor, device: torch.device) -> Tensor:
+    """`image` (1, C, H, W), saved, on `device` and laid out as all images are."""
+    return image.to(device).contiguous(memory_format=torch.channels_last)
+
+
 def dream_video(
-    frames: Iterable[MovingFrame], network: Network, settings: Settings
+    frames: Iterable[MovingFrame],
+    network: Network,
+    settings: Settings,
+    memory: Memory | None = None,
 ) -> Iterator[Tensor]:
     """The dream of each frame (1, 3, H, W), in order.
 
     A shot's first frame is dreamed as a still; after that its detail is carried along the flow,
     and a few steps keep it alive, as large as it takes to keep the first frame's strength. What
-    was not seen before is dreamed as a still is, over a few frames.
+    was not seen before is dreamed as a still is, over a few frames. `memory` is that of the
+    frames before, if they were dreamed already; it is kept up to date.
     """
     layers = settings.dream.layers or network.default_layers()
+    cadence, carry = settings.dream.cadence, settings.dream.carry
     steers = settings.flow.method != "none" and settings.dream.frame_steps > 0
-    loop = StrengthLoop()
-    crisp = CrispnessLoop()
-    full = FullnessLoop()
-    carried: Carried | None = None
-    since = 0  # frames since the shot's first
+    memory = memory or Memory()
+    loop, crisp, full = memory.strength, memory.crispness, memory.fullness
     for moving in frames:
-        source = to_image(moving.frame, network.device)
-        if moving.motion is None or carried is None:
-            since = 0
-            carried = begin_shot(source, network, settings, moving.number, loop.steady)
+        source, number = to_image(moving.frame, network.device), moving.number
+        if moving.motion is None or memory.carried is None:
+            if moving.followed is not None and memory.carried is not None:
+                memory.cuts.append(number)
+            memory.since = 0
+            carried = begin_shot(source, network, settings, number, loop.steady)
             crisp.begin(source, carried.detail)
             full.begin(carried)
         else:
-            since += 1
-            arrived = carried.along(moving.motion)
+            memory.since += 1
+            arrived = memory.carried.along(moving.motion)
             uncovered = moving.motion.uncovered
-            arrived = fill_in(
-                source, arrived, uncovered, network, settings, moving.number, loop.strength
-            )
-            if since % settings.dream.cadence == 0:
-                carry = full.carry(arrived, settings.dream.carry, loop.shortage)
-                carried = carry_on(
-                    source, arrived, network, settings, moving.number, loop.climb, carry
-                )
+            arrived = fill_in(source, arrived, uncovered, network, settings, number, loop.strength)
+            if memory.since % cadence == 0:
+                kept = full.carry(arrived, carry, loop.shortage)
+                carried = carry_on(source, arrived, network, settings, number, loop.climb, kept)
             else:
-                carried = touch_up(source, arrived, network, settings, moving.number)
+                carried = touch_up(source, arrived, network, settings, number)
             carried = replace(carried, detail=crisp.held(source, carried.detail))
         dreamed = source + carried.detail
-        if steers and loop.is_due(since, settings.dream.cadence):
+        if steers and loop.is_due(memory.since, cadence):
             pair, where = torch.cat([source, dreamed]), BARE_COUNTS + carried.level
             before, after = network.excitement(pair, layers, where).tolist()
-            (loop.tell if since else loop.begin)(before, after)
+            (loop.tell if memory.since else loop.begin)(before, after)
+        memory.carried, memory.followed = carried, moving.followed
         yield mixed(source, dreamed, settings)
 
 
@@ -408,39 +455,55 @@ def hold_broad(dreamed: Tensor, source: Tensor, share: float) -> Tensor:
     return (dreamed - share * resize(broad, size)).clamp(0, 1)
 
 
+@dataclass
+class ZoomMemory:
+    """What `infinite_zoom` knows of the frames before: the last of them, and the first (1, 3, H,
+    W), whose colours the others keep."""
+
+    current: Tensor | None = None
+    reference: Tensor | None = None
+
+    def as_tree(self) -> Tree:
+        """This, to be saved."""
+        return vars(self)
+
+    @classmethod
+    def from_tree(cls, tree: Tree, device: torch.device) -> "ZoomMemory":
+        """What was saved."""
+        return cls(**{name: to_device(image, device) for name, image in tree.items()})
+
+
 def infinite_zoom(
-    image: Tensor, network: Network, settings: Settings, frames: int, rate: Fraction
+    image: Tensor,
+    network: Network,
+    settings: Settings,
+    frames: int,
+    rate: Fraction,
+    first: int = 0,
+    memory: ZoomMemory | None = None,
 ) -> Iterator[Tensor]:
     """`frames` images (1, 3, H, W), `rate` a second: dream, move the camera, dream again.
 
     The first is `image`, dreamed as a still. Each later one is the one before, seen by a camera
     that moved for 1/rate of a second, dreamed a little further: by so much less as there are
-    more frames in a second.
+    more frames in a second. Where those before frame `first` were dreamed already, `memory` is of
+    them; it is kept up to date.
     """
     camera = Camera.from_settings(settings.camera).during(1 / rate)
     hold = 1 - (1 - settings.camera.hold) ** float(1 / rate)
     still = still_ascent(settings)
     way = settings.camera.evolve * float(USUAL_RATE / rate)
     steps = min(max(1, math.ceil(way)), settings.dream.frame_steps)
-    current = dream(
-        image,
-        network,
-        settings.dream,
-        still,
-        seed=settings.seed,
-    )
-    reference = current
-    for number in range(frames):
-        if number:
-            moved = hold_colours(move(current, camera), reference, hold)
-            current = dream(
-                moved,
-                network,
-                settings.dream,
-                Ascent(steps, still.size * way / max(steps, 1)),
-                seed=settings.seed,
-                frame=number,
-            )
+    later = Ascent(steps, still.size * way / max(steps, 1))
+    memory = memory or ZoomMemory()
+    for number in range(first, frames):
+        start, ascent = image, still
+        if memory.current is not None and memory.reference is not None:
+            start = hold_colours(move(memory.current, camera), memory.reference, hold)
+            ascent = later
+        current = dream(start, network, settings.dream, ascent, seed=settings.seed, frame=number)
+        memory.current = current
+        memory.reference = current if memory.reference is None else memory.reference
         yield current
 
 

@@ -24,7 +24,7 @@ from dreamreel.pipeline.networks import (
 )
 from dreamreel.pipeline.render import Target, render_video
 from dreamreel.pipeline.settings import Settings, build
-from dreamreel.pipeline.video import Encoder
+from dreamreel.pipeline.video import Encoding, encode
 
 LAYER = "inception4c"
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std of its pictures
@@ -200,9 +200,8 @@ def _moving_clip(path: Path, size: tuple[int, int], frames: int) -> Path:
     """A clip of soft noise that slides by two pixels a frame."""
     height, width = size
     scene = to_frame(noise((height, width + 2 * frames), 1, torch.device("cpu")))
-    with Encoder(path, size, RATE, crf=20, speed="veryfast") as encoder:
-        for number in range(frames):
-            encoder.write(scene[:, 2 * number : 2 * number + width])
+    slid = (scene[:, 2 * number : 2 * number + width] for number in range(frames))
+    encode(slid, path, Encoding(size, RATE, crf=20, speed="veryfast"))
     return path
 
 

@@ -29,3 +29,7 @@ def expanded(name: str | Path) -> Path:
         return Path(name).expanduser()
     except RuntimeError as error:
         raise UserError(f"{name}: {error}") from error
+
+
+class Stopped(Exception):
+    """A render was asked to stop, and has saved its work. Its text says how to go on."""

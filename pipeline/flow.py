@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dreamreel.pipeline.checkpoint import Tree
 from dreamreel.pipeline.devices import find_device
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.images import Frame, sample
@@ -55,6 +56,13 @@ class Motion:
     def hidden(self) -> float:
         """Share of the frame that the previous one did not show."""
         return 1 - float(self.visible.mean())
+
+    @classmethod
+    def from_tree(cls, tree: Tree) -> "Motion":
+        """What was saved."""
+        likeness = tree["likeness"]
+        maps = {name: value.numpy() for name, value in tree.items() if name != "likeness"}
+        return cls(**maps, likeness=likeness)
 
     def part(self, share: float) -> "Motion":
         """`share` of this motion, as if it had taken place in even steps."""

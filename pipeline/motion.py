@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
+from dreamreel.pipeline.checkpoint import Tree
 from dreamreel.pipeline.flow import (
     ALIKE,
     FlowEstimator,
@@ -19,21 +20,49 @@ from dreamreel.pipeline.shots import CutDetector
 
 
 @dataclass(frozen=True)
+class Followed:
+    """All that following the frames after one needs: that frame at the working size, the motions
+    of the rest of a flash, and how many frames were judged, the last cut among them."""
+
+    previous: Frame
+    shared: tuple[Motion, ...]
+    judged: int
+    last_cut: int | None
+
+    def as_tree(self) -> Tree:
+        """This, to be saved."""
+        return {**vars(self), "shared": [vars(motion) for motion in self.shared]}
+
+    @classmethod
+    def from_tree(cls, tree: Tree) -> "Followed":
+        """What was saved."""
+        shared = tuple(Motion.from_tree(motion) for motion in tree["shared"])
+        return cls(tree["previous"].numpy(), shared, tree["judged"], tree["last_cut"])
+
+
+@dataclass(frozen=True)
 class MovingFrame:
     """A source frame, its number, and how it came from the one before.
 
-    `motion` is None where nothing is carried: at the beginning of a shot.
+    `motion` is None where nothing is carried: at the beginning of a shot. `followed` is where
+    following stands; None where nothing is followed.
     """
 
     number: int
     frame: Frame
     motion: Motion | None
+    followed: Followed | None = None
 
 
 def follow_motion(
-    frames: Iterable[Frame], rate: Fraction, settings: Settings, first: int = 0
+    frames: Iterable[Frame],
+    rate: Fraction,
+    settings: Settings,
+    first: int = 0,
+    since: Followed | None = None,
 ) -> Iterator[MovingFrame]:
-    """Each of `frames`, numbered from `first`, with its motion since the one before.
+    """Each of `frames`, numbered from `first`, with its motion since the one before; `since`,
+    where those before were followed already.
 
     A flash, some frames after which the picture is what it was before, is no cut: the motion
     across it is shared out among its frames. Raises UserError, at once, where the flow's
@@ -41,7 +70,7 @@ def follow_motion(
     """
     if settings.flow.method == "none":
         return (MovingFrame(first + i, frame, None) for i, frame in enumerate(frames))
-    return _follow(frames, rate, settings, first, find_estimator(settings))
+    return _follow(frames, rate, settings, first, since, find_estimator(settings))
 
 
 def _follow(
@@ -49,15 +78,19 @@ def _follow(
     rate: Fraction,
     settings: Settings,
     first: int,
+    since: Followed | None,
     estimate: FlowEstimator,
 ) -> Iterator[MovingFrame]:
     side = settings.flow.height
     cuts = CutDetector(settings.shots, rate)
+    shared: deque[Motion] = deque()  # of the frames of a flash, still to be given out
+    previous: Frame | None = None
+    if since is not None:
+        previous, shared = since.previous, deque(since.shared)
+        cuts = CutDetector(settings.shots, rate, since.judged, since.last_cut, previous)
     longest_flash = round(settings.shots.flash_seconds * rate)
     coming = ((frame, working_frame(frame, side)) for frame in frames)
     ahead: deque[tuple[Frame, Frame]] = deque()  # what a look ahead has read already
-    shared: deque[Motion] = deque()  # of the frames of a flash, still to be given out
-    previous: Frame | None = None
     number = first
     while (pair := ahead.popleft() if ahead else next(coming, None)) is not None:
         frame, small = pair
@@ -72,9 +105,10 @@ def _follow(
             motion = shared[0] if shared else None
             if motion is None:
                 cuts.accept()
-        yield MovingFrame(number, frame, motion)
         if shared:
             shared.popleft()
+        followed = Followed(small, tuple(shared), cuts.judged, cuts.last_cut)
+        yield MovingFrame(number, frame, motion, followed)
         previous = small
         number += 1
 

@@ -24,11 +24,11 @@ def draw_motion(
     flow's hue is its direction, its brightness its speed. A white border and a word mark a cut,
     told to `on_cut` by its number.
     """
-    for count, moving in enumerate(frames):
+    for moving in frames:
         height, width = moving.frame.shape[:2]
         if moving.motion is None:
             left, right = moving.frame.copy(), np.zeros_like(moving.frame)
-            if count:
+            if moving.followed is not None and moving.followed.judged > 1:
                 on_cut(moving.number)
                 cv2.rectangle(left, (0, 0), (width - 1, height - 1), (255, 255, 255), 6)
                 _write(left, f"{moving.number}  cut")

@@ -1,16 +1,21 @@
 """One job from its source to one whole, verified file."""
 
+import hashlib
 import itertools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from dreamreel.pipeline.animate import (
+    Memory,
+    ZoomMemory,
     begin_shot,
     dream_video,
     infinite_zoom,
@@ -18,8 +23,9 @@ from dreamreel.pipeline.animate import (
     noise,
     still_ascent,
 )
+from dreamreel.pipeline.checkpoint import Tree, flush, publish
 from dreamreel.pipeline.dream import dream, octave_sizes
-from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.errors import Stopped, UserError
 from dreamreel.pipeline.images import (
     KEEPS_ALPHA,
     Frame,
@@ -34,17 +40,27 @@ from dreamreel.pipeline.images import (
     to_frame,
     to_image,
 )
-from dreamreel.pipeline.motion import MovingFrame, follow_motion
+from dreamreel.pipeline.motion import Followed, MovingFrame, follow_motion
 from dreamreel.pipeline.networks import Network, load_network
 from dreamreel.pipeline.preview import draw_motion
+from dreamreel.pipeline.record import (
+    is_record,
+    read_record,
+    record_path,
+    span_of,
+    versions,
+    write_record,
+    zoom_of,
+)
 from dreamreel.pipeline.settings import Settings
+from dreamreel.pipeline.unfinished import Job, Threads, Unfinished, begin
 from dreamreel.pipeline.video import (
     CONTAINERS,
     Clip,
-    Encoder,
-    add_sound,
+    Encoding,
     check_readable,
     count_frames,
+    mux,
     prefetch,
     probe,
     read_frames,
@@ -58,26 +74,32 @@ DEFAULT_CANVAS = (360, 640)  # height, width of a zoom that starts from noise
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is: `done` of `total` (None where nobody knows) frames, or steps."""
+    """How far a job is: `done` of `total` (None where nobody knows) frames, or steps, of which
+    `before` were done when it went on."""
 
     done: int
     total: int | None
+    before: int = 0
 
 
 @dataclass(frozen=True)
 class Report:
-    """Where a job tells of itself: its progress, and what the user should know."""
+    """Where a job tells of itself: its progress, and what the user should know; and asks whether it
+    is to stop."""
 
     on_progress: Callable[[Progress], None] = lambda progress: None
     on_notice: Callable[[str], None] = lambda line: None
+    is_stopping: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a result goes, and whether it may replace what is there."""
+    """Where a result goes, whether it may replace what is there, and whether to begin anew where
+    a render was stopped."""
 
     path: Path
     overwrite: bool = False
+    restart: bool = False
 
 
 QUIET = Report()
@@ -89,20 +111,27 @@ def render_video(
     settings: Settings,
     span: tuple[int, int | None] = (0, None),
     report: Report = QUIET,
+    threads: Threads | None = None,
 ) -> Path:
     """Dream the frames `span` (first, one past the last) of the video `source` into `out.path`.
 
-    Rate, size and sound are the source's. Raises UserError before anything is written where
-    something given cannot work.
+    Rate, size and sound are the source's. A render that was stopped goes on; its file is, byte
+    for byte, that of one never stopped with as many `threads`. Raises UserError before anything
+    is written where something given cannot work, and Stopped where the report asks for it, all
+    frames so far saved.
     """
     clip = _checked_clip(source, out)
+    check_record(out)
     network = ready_network(settings, fitted_size(clip.height, clip.width, settings.width))
-    with _moving_frames(clip, settings, span, report) as moving:
-        images = dream_video(moving, network, settings)
-        frames = (to_frame(image) for image in images)
-        return _write_video(
-            frames, out.path, settings, clip.rate, _expected(clip, span), report, clip, span
-        )
+    job = _job("video", settings, source, {"frames": list(span)})
+    with _under_way(clip, out, settings, job, span, threads) as work:
+        memory = Memory.from_tree(work.state, network.device) if work.done else Memory()
+        with _moving_frames(clip, settings, span, report, work.done, memory.followed) as moving:
+            images = dream_video(moving, network, settings, memory)
+            frames = (to_frame(image) for image in images)
+            _make(frames, work, memory.as_tree, _expected(clip, span), settings, report)
+        told = _told(job, settings, source, work, network, {"cuts": memory.cuts})
+        return _finish(work, out.path, report, told, clip, span)
 
 
 def preview_flow(
@@ -117,12 +146,26 @@ def preview_flow(
     if settings.flow.method == "none":
         raise UserError("flow.method = none follows no motion: there is nothing to preview")
     clip = _checked_clip(source, out)
-    cuts: list[int] = []
-    with _moving_frames(clip, settings, span, report) as moving:
-        frames = draw_motion(moving, cuts.append)
-        path = _write_video(
-            frames, out.path, settings, clip.rate, _expected(clip, span), report, clip, span
-        )
+    job = _job("preview", settings, source, {"frames": list(span)})
+    with _under_way(clip, out, settings, job, span, None, abreast=2) as work:
+        cuts: list[int] = work.state["cuts"] if work.done else []
+        since = Followed.from_tree(work.state["followed"]) if work.done else None
+        with _moving_frames(clip, settings, span, report, work.done, since) as moving:
+            last: list[MovingFrame] = []
+
+            def remembered() -> Iterator[MovingFrame]:
+                for one in moving:
+                    last[:] = [one]
+                    yield one
+
+            def state() -> Tree:
+                followed = last[0].followed
+                assert followed is not None
+                return {"cuts": cuts, "followed": followed.as_tree()}
+
+            frames = draw_motion(remembered(), cuts.append)
+            _make(frames, work, state, _expected(clip, span), settings, report)
+        path = _finish(work, out.path, report, None, clip, span)
     where = f"cuts at frames {', '.join(map(str, cuts))}" if cuts else "no cuts"
     report.on_notice(f"{where}; red: not carried, yellow: newly seen")
     return path
@@ -136,15 +179,18 @@ def render_zoom(
     rate: Fraction,
     size: tuple[int, int] | None = None,
     report: Report = QUIET,
+    threads: Threads | None = None,
 ) -> Path:
     """Zoom into `photo`, or into noise, for `seconds` at `rate`, dreaming, into `out.path`.
 
     `size` (height, width) is the canvas, to which a photo is cropped; without it the photo's own.
+    It is stopped, and goes on, as `render_video` does.
     """
     if photo is not None:
         check_source(photo, out)
     check_video_name(out.path)
     check_output(out)
+    check_record(out)
     frames = max(1, round(seconds * rate))
     device = torch.device("cpu")
     picture = load_picture(photo, device) if photo is not None else None
@@ -157,9 +203,16 @@ def render_zoom(
         image = noise(canvas, settings.seed, network.device)
     else:
         image = crop_to(picture.image, canvas).to(network.device)
-    images = infinite_zoom(image, network, settings, frames, rate)
-    pictures = (to_frame(image) for image in images)
-    return _write_video(pictures, out.path, settings, rate, frames, report)
+    job = _job("zoom", settings, photo, {"count": frames, "rate": str(rate), "size": list(canvas)})
+    encoding = Encoding(canvas, rate, settings.output.crf, settings.output.speed)
+    threads = threads or threads_now()
+    with begin(out.path, job, encoding, threads, out.restart, frames) as work, using(work.threads):
+        memory = ZoomMemory.from_tree(work.state, network.device) if work.done else ZoomMemory()
+        images = infinite_zoom(image, network, settings, frames, rate, work.done, memory)
+        pictures = (to_frame(image) for image in images)
+        _make(pictures, work, memory.as_tree, frames, settings, report)
+        told = _told(job, settings, photo, work, network, {})
+        return _finish(work, out.path, report, told)
 
 
 def render_image(source: Path, out: Target, settings: Settings, report: Report = QUIET) -> Path:
@@ -249,6 +302,13 @@ def check_video_name(path: Path) -> None:
         raise UserError(f"{path} {given}; {', '.join(CONTAINERS)} would work")
 
 
+def check_record(out: Target) -> None:
+    """Raise UserError unless the record of `out.path` can be written."""
+    path = record_path(out.path)
+    if path.exists() and not out.overwrite and not is_record(path):
+        raise UserError(f"{path} exists, and is no record of a render; --overwrite replaces it")
+
+
 def check_output(out: Target) -> None:
     """Raise UserError unless `out.path` can be written."""
     path = out.path
@@ -276,62 +336,188 @@ def _checked_clip(source: Path, out: Target) -> Clip:
     return clip
 
 
+def _job(kind: str, settings: Settings, source: Path | None, more: Job) -> Job:
+    """What tells one render from another."""
+    weights = settings.weights
+    return {
+        "dreamreel": version("dreamreel"),
+        "kind": kind,
+        "source": source and digest(source),
+        "weights": weights and digest(weights),
+        **more,
+        "settings": settings.model_dump(mode="json", exclude_none=True),
+    }
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of the file at `path`."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def threads_now() -> Threads:
+    """Those that a render begun now takes."""
+    return Threads(torch.get_num_threads(), os.cpu_count() or 1)
+
+
+@contextmanager
+def using(threads: Threads) -> Iterator[None]:
+    """Have torch take so many `threads`, for now."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads.torch)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _under_way(
+    clip: Clip,
+    out: Target,
+    settings: Settings,
+    job: Job,
+    span: tuple[int, int | None],
+    threads: Threads | None,
+    abreast: int = 1,
+) -> Iterator[Unfinished]:
+    """The render of `clip`, begun or gone on with, and its threads; `abreast` pictures a frame."""
+    height, width = fitted_size(clip.height, clip.width, settings.width)
+    how = settings.output
+    size = (height, abreast * width)
+    encoding = Encoding(size, clip.rate, how.crf, how.speed, clip.pixel_shape)
+    threads = threads or threads_now()
+    frames = _expected(clip, span)
+    with begin(out.path, job, encoding, threads, out.restart, frames) as work, using(work.threads):
+        yield work
+
+
 @contextmanager
 def _moving_frames(
-    clip: Clip, settings: Settings, span: tuple[int, int | None], report: Report
+    clip: Clip,
+    settings: Settings,
+    span: tuple[int, int | None],
+    report: Report,
+    done: int = 0,
+    since: Followed | None = None,
 ) -> Iterator[Iterator[MovingFrame]]:
-    """The frames `span` of `clip` with their motion, read and followed ahead by threads."""
-    start, stop = span
+    """The frames `span` of `clip` with their motion, but the first `done`, up to which all was
+    followed `since`; read and followed ahead by threads."""
+    start, stop = span[0] + done, span[1]
     frames = resized(read_frames(clip.path, start, stop), settings.width)
-    first = next(frames, None)
-    if first is None:
+    first = list(itertools.islice(frames, 1))
+    if not first and not done:
         raise UserError(f"{clip.path} ends before frame {start}")
     if clip.irregular:
         report.on_notice(
             f"{clip.path} has a variable frame rate: made constant, {float(clip.rate):.3f}"
         )
-    sources = prefetch(itertools.chain([first], frames))
-    moving = prefetch(follow_motion(sources, clip.rate, settings, start))
+    sources = prefetch(itertools.chain(first, frames))
+    moving = prefetch(follow_motion(sources, clip.rate, settings, start, since))
     with closing(sources), closing(moving):
         yield moving
 
 
-def _write_video(
+def _make(
     frames: Iterator[Frame],
-    path: Path,
-    settings: Settings,
-    rate: Fraction,
+    work: Unfinished,
+    state: Callable[[], Tree],
     total: int | None,
+    settings: Settings,
     report: Report,
+) -> None:
+    """Have `work` keep all `frames`, and now and then the `state` after the one made last."""
+    before = work.done
+    if before:
+        report.on_notice(f"going on after {before} frames that were done before")
+    for frame in frames:
+        work.add(frame)
+        report.on_progress(Progress(work.frames, total, before))
+        stopping = report.is_stopping()
+        if stopping or work.is_due(settings.output.save_seconds):
+            work.save(state())
+        if stopping:
+            of = "" if total is None else f" of {total}"
+            raise Stopped(f"stopped; {work.done}{of} frames are done: the same command goes on")
+    if work.frames > work.done:
+        work.save(state())
+
+
+def _finish(
+    work: Unfinished,
+    path: Path,
+    report: Report,
+    told: dict[str, Any] | None,
     clip: Clip | None = None,
     span: tuple[int, int | None] = (0, None),
 ) -> Path:
-    """Encode `frames` under a partial name, add the sound, count, and rename."""
-    pictures = partial_path(path, "pictures")
-    whole = partial_path(path)
-    try:
-        first = next(frames)
-        report.on_progress(Progress(1, total))
-        size, shape = first.shape[:2], clip.pixel_shape if clip else Fraction(1)
-        out = settings.output
-        with Encoder(pictures, size, rate, out.crf, out.speed, shape) as encoder:
-            encoder.write(first)
-            for done, frame in enumerate(frames, 2):
-                encoder.write(frame)
-                report.on_progress(Progress(done, total))
-        seconds = None
-        if clip is not None:
-            _tell_missing(clip, span, encoder.frames, report)
-            seconds = _seconds(clip, span, encoder.frames)
-        add_sound(pictures, clip, whole, seconds, report.on_notice)
-        written = count_frames(whole)
-        if written != encoder.frames:
-            raise RuntimeError(f"{encoder.frames} frames went in, {written} came out")
-        whole.replace(path)
-        return path
-    finally:
-        pictures.unlink(missing_ok=True)
-        whole.unlink(missing_ok=True)
+    """Put the file together, add the sound, look whether all is there, and give it its
+    name; and what is `told` of it, to its record."""
+    seconds = None
+    if clip is not None:
+        _tell_missing(clip, span, work.frames, report)
+        seconds = _seconds(clip, span, work.frames)
+    whole = work.folder / f"whole.partial{path.suffix}"
+    mux(work.segments(), clip, whole, seconds, report.on_notice)
+    decoded = sum(1 for _ in read_frames(whole))
+    if not work.frames == count_frames(whole) == decoded:
+        raise RuntimeError(f"{work.frames} frames went in, {decoded} came out")
+    with whole.open("rb+") as file:
+        flush(file)
+    if told is not None:
+        write_record(record_path(path), told)
+    publish(whole, path)
+    return path
+
+
+def _told(
+    job: Job,
+    settings: Settings,
+    source: Path | None,
+    work: Unfinished,
+    network: Network,
+    more: dict[str, Any],
+) -> dict[str, Any]:
+    """What the record of a render tells."""
+    known = ("dreamreel", "kind", "source", "weights", "settings")
+    return {
+        "kind": job["kind"],
+        "source": source and {"path": str(source.absolute()), "sha256": job["source"]},
+        "network": {"name": network.name, "weights_sha256": job["weights"]},
+        "job": {name: value for name, value in job.items() if name not in known},
+        "settings": job["settings"],
+        "versions": versions(),
+        "device": str(network.device),
+        "threads": vars(work.threads),
+        "frames": work.frames,
+        "seconds": round(work.seconds, 1),
+        **more,
+    }
+
+
+def reproduce(
+    record: Path, out: Target, source: Path | None = None, report: Report = QUIET
+) -> Path:
+    """Make again, into `out.path`, what the file `record` is of; from `source`, where the file it
+    names has moved. Raises UserError where the source is another one by now."""
+    told = read_record(record)
+    source = source or told.source
+    if source is not None and not source.exists():
+        source = record.parent / source.name
+    if source is not None:
+        check_readable(source)
+        if digest(source) != told.digest:
+            raise UserError(f"{source} is not what {record} was made of: its content differs")
+    now = versions()
+    for name, before in told.versions.items():
+        if now.get(name) != before:
+            report.on_notice(f"made with {name} {before}, now {now.get(name)}: may differ")
+    threads = Threads(**told.threads)
+    if told.kind == "video" and source is not None:
+        return render_video(source, out, told.settings, span_of(told.job), report, threads)
+    frames, rate, size = zoom_of(told.job)
+    seconds = float(frames / rate)
+    return render_zoom(source, out, told.settings, seconds, rate, size, report, threads)
 
 
 def _expected(clip: Clip, span: tuple[int, int | None]) -> int | None:

@@ -12,7 +12,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import IO, TypeVar
 
 import cv2
@@ -27,6 +26,7 @@ TO_BT709 = (
     "scale=flags=accurate_rnd:in_range=pc:out_range=tv:out_color_matrix=bt709,"
     "setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709:range=tv"
 )
+BIT_EXACT = ("-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact")
 SOUND = {
     "copy": ["-c:a", "copy"],
     # Six channels of no named layout, as some files have, are taken for 5.1.
@@ -252,136 +252,57 @@ def prefetch(items: Iterable[Item], depth: int = 4) -> Generator[Item, None, Non
         worker.join()
 
 
-class Encoder:
-    """An ffmpeg process of our own that turns frames into an H.264 file without sound.
+@dataclass(frozen=True)
+class Encoding:
+    """How frames of `size` (height, width) become H.264: `rate` a second, at constant quality
+    `crf`, with x264's preset `speed`; `pixel_shape` is a pixel's width over its height."""
 
-    Use it in a `with`: leaving it normally finishes the file, leaving it by an error kills ffmpeg.
-    Frames are written by a thread, so that encoding overlaps with what makes them.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        size: tuple[int, int],
-        rate: Fraction,
-        crf: int,
-        speed: str,
-        pixel_shape: Fraction = Fraction(1),
-    ) -> None:
-        """Frames of `size` (height, width) go to `path`, `rate` a second."""
-        self.frames = 0
-        self._path = path
-        self._size = size
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
-        height, width = even(size)
-        filters = f"{TO_BT709},setsar={pixel_shape.numerator}/{pixel_shape.denominator}"
-        self._process = subprocess.Popen(
-            [
-                ffmpeg(),
-                "-hide_banner",
-                "-loglevel",
-                "error",
-                "-nostdin",
-                "-y",
-                "-f",
-                "rawvideo",
-                "-pixel_format",
-                "bgr24",
-                "-video_size",
-                f"{width}x{height}",
-                "-framerate",
-                f"{rate.numerator}/{rate.denominator}",
-                "-i",
-                "pipe:0",
-                "-vf",
-                filters,
-                "-c:v",
-                "libx264",
-                "-preset",
-                speed,
-                "-crf",
-                str(crf),
-                "-pix_fmt",
-                "yuv420p",
-                str(path.absolute()),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=self._errors,
-            start_new_session=True,  # the terminal's Ctrl-C is ours to answer
-        )
-        self._queue: queue.Queue[Frame | None] = queue.Queue(4)
-        self._broken: OSError | None = None
-        self._writer = threading.Thread(target=self._feed, name="encoder", daemon=True)
-        self._writer.start()
-
-    def __enter__(self) -> "Encoder":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if kind is None:
-                self._finish()
-        finally:
-            if self._process.poll() is None:
-                self._process.kill()
-            self._process.wait()
-            if self._writer.is_alive():
-                self._put(None)
-                self._writer.join()
-            self._errors.close()
-
-    def write(self, frame: Frame) -> None:
-        """Hand over `frame` (H, W, 3). Raises UserError, in ffmpeg's words, where it gave up."""
-        if frame.shape[:2] != self._size:
-            raise ValueError(f"a frame of {frame.shape[:2]} in a video of {self._size}")
-        self._put(frame)
-        self.frames += 1
-
-    def _put(self, frame: Frame | None) -> None:
-        while self._writer.is_alive():
-            try:
-                self._queue.put(frame, timeout=0.1)
-                return
-            except queue.Full:
-                continue
-        if frame is not None:
-            self._give_up()
-
-    def _feed(self) -> None:
-        assert self._process.stdin is not None
-        try:
-            with self._process.stdin as pipe:
-                while (frame := self._queue.get()) is not None:
-                    pipe.write(np.ascontiguousarray(padded_to_even(frame)).data)
-        except OSError as error:  # ffmpeg is gone; its own words say why
-            self._broken = error
-
-    def _finish(self) -> None:
-        self._put(None)
-        self._writer.join()
-        if self._process.wait() != 0 or self._broken:
-            self._give_up()
-
-    def _give_up(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        raise UserError(f"ffmpeg could not write {self._path.parent}: {_cause(self._errors)}")
+    size: tuple[int, int]
+    rate: Fraction
+    crf: int
+    speed: str
+    pixel_shape: Fraction = Fraction(1)
 
 
-def add_sound(
-    video: Path,
+def start_encoding(
+    raw: Path, out: Path, encoding: Encoding, threads: int
+) -> tuple["subprocess.Popen[bytes]", IO[bytes]]:
+    """An ffmpeg of our own that turns the frames in `raw`, BGR, one after the other and of even
+    size, into the file `out` without sound; and what it will have said, for `failure_of`."""
+    height, width = even(encoding.size)
+    rate, shape = encoding.rate, encoding.pixel_shape
+    return _start_ffmpeg(
+        [
+            *("-f", "rawvideo", "-pixel_format", "bgr24", "-video_size", f"{width}x{height}"),
+            *("-framerate", f"{rate.numerator}/{rate.denominator}", "-i", str(raw.absolute())),
+            *("-vf", f"{TO_BT709},setsar={shape.numerator}/{shape.denominator}"),
+            *("-c:v", "libx264", "-preset", encoding.speed, "-crf", str(encoding.crf)),
+            *("-pix_fmt", "yuv420p", "-threads", str(threads), *BIT_EXACT),
+            *("-video_track_timescale", str(rate.numerator), str(out.absolute())),
+        ]
+    )
+
+
+def encode(frames: Iterable[Frame], out: Path, encoding: Encoding, threads: int = 0) -> None:
+    """Write `frames` into the file `out`, without sound."""
+    with tempfile.NamedTemporaryFile(suffix=".bgr") as raw:
+        for frame in frames:
+            raw.write(padded_to_even(frame).tobytes())
+        raw.flush()
+        failure = failure_of(*start_encoding(Path(raw.name), out, encoding, threads))
+    if failure is not None:
+        raise UserError(f"ffmpeg could not write {out}: {failure}")
+
+
+def mux(
+    segments: list[Path],
     source: Clip | None,
     out: Path,
     span: tuple[Fraction, Fraction] | None,
     on_notice: Callable[[str], None],
 ) -> None:
-    """Write `out`: the pictures of `video` and the sound of `source`, if any, ready for streaming.
+    """Write `out`: the pictures of `segments`, one after the other, and the sound of `source`, if
+    any, ready for streaming.
 
     The sound is copied. Where only a span (begin, end) of the source, in seconds, was dreamed, it
     is cut there and encoded anew, and so it is where the container does not take it as it is.
@@ -401,37 +322,56 @@ def add_sound(
     elif span is not None:
         ways = [way for way in ways if way != ("all", "copy") and way != ("first", "copy")]
     failure: str | None = None
-    for which, how in ways:
-        failure = run_ffmpeg(
-            ["-i", str(video.absolute()), *(sound if which != "none" else []), "-map", "0:v",
-             *TRACKS[which], "-c:v", "copy", *SOUND[how], "-movflags", "+faststart",
-             str(out.absolute())]
-        )  # fmt: skip
-        if failure is None:
-            if (which, how) != ways[0]:
-                on_notice(f"{out.suffix} did not take the source's sound as it is: {TOLD[which]}")
-            return
-        if "No space" in failure:
-            break
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as listed:
+        listed.writelines(f"file {_quoted(path)}\n" for path in segments)
+        listed.flush()
+        pictures = ["-f", "concat", "-safe", "0", "-i", listed.name]
+        for which, how in ways:
+            failure = run_ffmpeg(
+                [*pictures, *(sound if which != "none" else []), "-map", "0:v", *TRACKS[which],
+                 "-c:v", "copy", *SOUND[how], *BIT_EXACT, "-movflags", "+faststart",
+                 str(out.absolute())]
+            )  # fmt: skip
+            if failure is None:
+                if (which, how) != ways[0]:
+                    on_notice(
+                        f"{out.suffix} did not take the source's sound as it is: {TOLD[which]}"
+                    )
+                return
+            if "No space" in failure:
+                break
     raise UserError(f"ffmpeg could not write {out.parent}: {failure}")
 
 
 def run_ffmpeg(options: list[str]) -> str | None:
-    """Run ffmpeg to its end. None where it succeeded, else its last line."""
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            [ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *options],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            start_new_session=True,
-        )
+    """Run ffmpeg to its end. None where it succeeded, else the line that names the cause."""
+    return failure_of(*_start_ffmpeg(options))
+
+
+def _start_ffmpeg(options: list[str]) -> tuple["subprocess.Popen[bytes]", IO[bytes]]:
+    errors = tempfile.TemporaryFile()  # noqa: SIM115
+    process = subprocess.Popen(
+        [ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *options],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+        start_new_session=True,  # the terminal's Ctrl-C is ours to answer
+    )
+    return process, errors
+
+
+def failure_of(process: "subprocess.Popen[bytes]", errors: IO[bytes]) -> str | None:
+    """Wait for an ffmpeg to end. None where it succeeded, else the line that names the cause."""
+    with errors:
         try:
-            return None if process.wait() == 0 else _cause(errors)
+            code = process.wait()
         finally:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+        if code == 0:
+            return None
+        return f"it was killed by signal {-code}" if code < 0 else _cause(errors)
 
 
 def count_frames(path: Path) -> int:
@@ -478,6 +418,11 @@ def still_at(clip: Clip, seconds: float) -> tuple[int, Frame]:
     if frame is None:
         raise UserError(f"{clip.path} has no frame at {seconds:g} s")
     return number, frame
+
+
+def _quoted(path: Path) -> str:
+    """`path` as ffmpeg's lists of files have it."""
+    return "'" + str(path.absolute()).replace("'", "'\\''") + "'"
 
 
 def _cause(errors: IO[bytes]) -> str:

@@ -1,6 +1,7 @@
 """Clips made and read by tests, and where things are."""
 
 import subprocess
+import sys
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dreamreel.pipeline.video import Encoder, ffmpeg
+from dreamreel.pipeline.video import Encoding, encode, ffmpeg
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -30,9 +31,7 @@ def write_clip(
     sound: bool = False,
 ) -> Path:
     silent = path.with_name(f"silent-{path.name}") if sound else path
-    with Encoder(silent, frames[0].shape[:2], rate, 12, "veryfast") as encoder:
-        for frame in frames:
-            encoder.write(frame)
+    encode(frames, silent, Encoding(frames[0].shape[:2], rate, 12, "veryfast"))
     if sound:
         seconds = float(len(frames) / rate)
         run_ffmpeg(
@@ -66,3 +65,13 @@ def read_clip(path: Path) -> list[np.ndarray]:
         frames.append(read[1])
     capture.release()
     return frames
+
+
+def start(*arguments: object) -> "subprocess.Popen[str]":
+    """The command line, in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "dreamreel.cli", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

@@ -3,10 +3,8 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +17,7 @@ from PIL import Image
 
 from dreamreel.pipeline.presets import preset_names
 from dreamreel.pipeline.video import probe
-from making import ROOT, Run, read_clip, run_ffmpeg, write_clip
+from making import ROOT, Run, read_clip, run_ffmpeg
 
 Call = Callable[..., Run]
 QUICK = (
@@ -311,53 +309,6 @@ def test_layers_are_listed_with_their_fields(dreamreel: Call) -> None:
 def test_networks_are_listed(dreamreel: Call) -> None:
     names = [line.split()[0] for line in dreamreel("networks").out.splitlines()]
     assert names[:2] == ["dreamnet", "bvlc_googlenet"] and "resnet50" in names
-
-
-def start(*arguments: object) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "dreamreel.cli", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupt_leaves_nothing_half_made(
-    tmp_path: Path, scene: np.ndarray, number: int, code: int
-) -> None:
-    clip = write_clip(tmp_path / "clip.mp4", [scene[:96, i : 160 + i] for i in range(200)])
-    process = start("video", clip, "-o", tmp_path / "o.mp4")
-    deadline = time.monotonic() + 60
-    while not leftovers(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.5)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert out == "" and "Traceback" not in err
-    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
-
-
-@pytest.mark.skipif(
-    getattr(os, "geteuid", lambda: 1)() != 0, reason="mounting a small disk takes root"
-)
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, scene: np.ndarray) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk])
-    if mounted.returncode != 0:
-        pytest.skip("no tmpfs can be mounted here")
-    try:
-        clip = write_clip(tmp_path / "clip.mp4", [scene[:, i : 300 + i] for i in range(60)])
-        process = start("video", clip, "-o", disk / "o.mp4", *QUICK, "--quiet")
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == 2, err
-        assert err.startswith("dreamreel: ") and err.count("\n") == 1
-        assert "No space left" in err
-        assert list(disk.iterdir()) == []
-    finally:
-        subprocess.run(["umount", disk], check=True)
 
 
 def test_help_brings_no_torch() -> None:

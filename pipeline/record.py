@@ -1,0 +1,95 @@
+"""Records: what a file was made of, and how, so that it can be made again."""
+
+import json
+from dataclasses import dataclass
+from fractions import Fraction
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dreamreel.pipeline.checkpoint import write_whole
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.settings import Settings, build
+
+FORMAT = 1
+LIBRARIES = ("torch", "torchvision", "opencv-python", "imageio-ffmpeg", "scenedetect")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What can be read of a record: the `kind` of render, "video" or "zoom", its `source` and
+    that file's SHA-256, where it has one, its settings, its `threads`, the job's own numbers in
+    `job`, and the `versions` of what made it."""
+
+    kind: str
+    source: Path | None
+    digest: str | None
+    settings: Settings
+    threads: dict[str, int]
+    job: dict[str, Any]
+    versions: dict[str, str]
+
+
+def record_path(out: Path) -> Path:
+    """Where the record of `out` stands."""
+    return out.with_name(out.name + ".json")
+
+
+def versions() -> dict[str, str]:
+    """Those of everything here that may change what comes out."""
+    return {name: version(name) for name in ("dreamreel", *LIBRARIES)}
+
+
+def write_record(path: Path, told: dict[str, Any]) -> None:
+    """Write what is `told` of a render to `path`, whole or not at all."""
+    text = json.dumps({"record": FORMAT, **told}, indent=2) + "\n"
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
+def is_record(path: Path) -> bool:
+    """Whether the file at `path` is a record of ours."""
+    try:
+        _read(path)
+    except UserError:
+        return False
+    return True
+
+
+def read_record(path: Path) -> Record:
+    """The record at `path`. Raises UserError where it is none, or its settings no longer are."""
+    told = _read(path)
+    try:
+        source = told["source"]
+        return Record(
+            kind=str(told["kind"]),
+            source=None if source is None else Path(source["path"]),
+            digest=None if source is None else str(source["sha256"]),
+            settings=build((str(path), told["settings"])),
+            threads={name: int(count) for name, count in told["threads"].items()},
+            job=dict(told["job"]),
+            versions=dict(told["versions"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is a record with something missing ({error})") from error
+
+
+def span_of(job: dict[str, Any]) -> tuple[int, int | None]:
+    """The span of frames that a video's `job` names."""
+    start, stop = job["frames"]
+    return int(start), None if stop is None else int(stop)
+
+
+def zoom_of(job: dict[str, Any]) -> tuple[int, Fraction, tuple[int, int]]:
+    """The frames, the rate and the canvas (height, width) that a zoom's `job` names."""
+    height, width = job["size"]
+    return int(job["count"]), Fraction(job["rate"]), (int(height), int(width))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        told = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is no record that can be read ({error})") from error
+    if not isinstance(told, dict) or told.get("record") != FORMAT:
+        raise UserError(f"{path} is no record of a render")
+    return told

@@ -1,0 +1,317 @@
+"""Renders under way: a folder beside the file to be, from which any stop can be gone on.
+
+It holds `job.json` (what is rendered, and with how many threads), `lock`, `state.pt` (what the
+frames to come need of those before), and the frames themselves: segments of a fixed number of
+frames, encoded, and those of the open segment as they are. A frame counts as done once the state
+after it is on the disk.
+"""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import filelock
+
+from dreamreel.pipeline.checkpoint import Tree, flush, load_tree, publish, save_tree, write_whole
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.images import Frame
+from dreamreel.pipeline.video import (
+    Encoding,
+    count_frames,
+    even,
+    failure_of,
+    padded_to_even,
+    start_encoding,
+)
+
+Job = dict[str, Any]  # what JSON can hold
+
+SEGMENT_BYTES = 1 << 28  # of frames as they are, at most, but for SHORTEST
+SHORTEST, LONGEST = 48, 250  # frames in a segment
+CODED = 0.02  # bytes a pixel takes once encoded, at least; dreams were seen at 0.06 to 0.12
+LONGEST_NAME = 200  # bytes; 255 are allowed
+STATE = "state.pt"
+TOLD = 4  # differences between two jobs that are told
+
+
+@dataclass(frozen=True)
+class Threads:
+    """How many of them share the work: other numbers round otherwise, and make other files."""
+
+    torch: int
+    encoder: int
+
+
+class Unfinished:
+    """A render under way, as `begin` gives it."""
+
+    def __init__(self, folder: Path, encoding: Encoding, threads: Threads) -> None:
+        """Of frames encoded as `encoding` says, in `folder`, which may hold some already."""
+        self.threads = threads
+        self.folder = folder
+        self.done = 0  # frames that need not be made again
+        self.state: Tree = None  # after the last of them
+        self.frames = 0  # that are made
+        self.seconds = 0.0  # that it took to make those that are done
+        self._encoding = encoding
+        height, width = even(encoding.size)
+        self._frame_bytes = 3 * height * width
+        self._length = min(max(SEGMENT_BYTES // self._frame_bytes, SHORTEST), LONGEST)
+        self._open: IO[bytes] | None = None
+        self._waiting: list[int] = []  # segments to be encoded
+        self._process: tuple[int, subprocess.Popen[bytes], IO[bytes]] | None = None
+        self._saved = time.monotonic()
+        self._go_on()
+
+    def check_room(self, frames: int | None) -> None:
+        """Raise UserError where the disk cannot hold what is to come of so many `frames`."""
+        left = self._length if frames is None else max(0, frames - self.done)
+        as_they_are = min(left, 2 * self._length) * self._frame_bytes
+        coded = (2 * left + self.done) * CODED * self._frame_bytes / 3  # segments, and all of them
+        free = shutil.disk_usage(self.folder).free
+        if free < as_they_are + coded:
+            raise UserError(
+                f"{self.folder.parent} has {free >> 20} MB of room; this render takes at least "
+                f"{int(as_they_are + coded) >> 20} MB"
+            )
+
+    def add(self, frame: Frame) -> None:
+        """Keep the next `frame` (H, W, 3)."""
+        if frame.shape[:2] != self._encoding.size:
+            raise ValueError(f"a frame of {frame.shape[:2]} in a video of {self._encoding.size}")
+        if self._open is None:
+            self._open = self._raw(self.frames // self._length).open("ab")
+        self._open.write(padded_to_even(frame).tobytes())
+        self.frames += 1
+        self._encode_on()
+
+    def is_due(self, seconds: float) -> bool:
+        """Whether to save: the segment is full, or the last time was `seconds` ago."""
+        full = self.frames % self._length == 0
+        return full or time.monotonic() - self._saved >= seconds
+
+    def save(self, state: Tree) -> None:
+        """The frames so far are done; `state` is what those to come need."""
+        if self._open is not None:
+            flush(self._open)
+        now = time.monotonic()
+        self.seconds += now - self._saved
+        tree = {"frames": self.frames, "seconds": self.seconds, "state": state}
+        save_tree(self.folder / STATE, tree)
+        self.done, self._saved = self.frames, now
+        if self._open is not None and self.frames % self._length == 0:
+            self._close_segment()
+
+    def segments(self) -> list[Path]:
+        """All frames, which are done, encoded: the files, in order. Raises UserError where ffmpeg
+        fails."""
+        if self._open is not None:
+            self._close_segment()
+        while self._process is not None or self._waiting:
+            self._encode_on(wait=True)
+        return [self._segment(number) for number in range(-(-self.frames // self._length))]
+
+    def close(self) -> None:
+        """Let go of everything; what is on the disk stays."""
+        if self._open is not None:
+            self._open.close()
+        if self._process is not None:
+            _, process, errors = self._process
+            process.kill()
+            process.wait()
+            errors.close()
+
+    def _go_on(self) -> None:
+        for leftover in self.folder.glob("*.partial*"):
+            leftover.unlink()
+        if (self.folder / STATE).exists():
+            saved = load_tree(self.folder / STATE)
+            self.done, self.state = saved["frames"], saved["state"]
+            self.seconds = saved["seconds"]
+        self.frames = self.done
+        whole, more = divmod(self.done, self._length)
+        for number in range(whole):
+            if not self._segment(number).exists():
+                self._check_raw(number, self._length)
+                self._waiting.append(number)
+        for path in self.folder.glob("*.bgr"):
+            if int(path.stem) > whole or (int(path.stem) == whole and not more):
+                path.unlink()
+        if more and not self._segment(whole).exists():
+            self._check_raw(whole, more)
+            self._open = self._raw(whole).open("r+b")
+            self._open.truncate(more * self._frame_bytes)
+            self._open.seek(0, 2)
+
+    def _check_raw(self, number: int, frames: int) -> None:
+        path = self._raw(number)
+        if not path.exists() or path.stat().st_size < frames * self._frame_bytes:
+            raise UserError(f"{self.folder} has lost frames; --restart begins anew")
+
+    def _close_segment(self) -> None:
+        assert self._open is not None
+        self._open.close()
+        self._open = None
+        self._waiting.append((self.frames - 1) // self._length)
+        while len(self._waiting) > 1:  # frames come faster than they are encoded
+            self._encode_on(wait=True)
+        self._encode_on()
+
+    def _encode_on(self, wait: bool = False) -> None:
+        """Take up what ffmpeg has finished, and give it the next segment."""
+        if self._process is not None:
+            number, process, errors = self._process
+            if process.poll() is None and not wait:
+                return
+            failure = failure_of(process, errors)
+            self._process = None
+            if failure is not None:
+                self._waiting.insert(0, number)
+                raise UserError(f"ffmpeg could not write {self.folder}: {failure}")
+            self._take(number)
+        if self._waiting:
+            number = self._waiting.pop(0)
+            started = start_encoding(self._raw(number), self._partial(number), self._encoding,
+                                     self.threads.encoder)  # fmt: skip
+            self._process = (number, *started)
+
+    def _take(self, number: int) -> None:
+        partial, raw = self._partial(number), self._raw(number)
+        went_in, came_out = raw.stat().st_size // self._frame_bytes, count_frames(partial)
+        if went_in != came_out:
+            raise RuntimeError(f"{went_in} frames went in, {came_out} came out")
+        with partial.open("rb+") as file:
+            flush(file)
+        publish(partial, self._segment(number))
+        raw.unlink()
+
+    def _segment(self, number: int) -> Path:
+        return self.folder / f"{number:06}.mp4"
+
+    def _partial(self, number: int) -> Path:
+        return self.folder / f"{number:06}.partial.mp4"
+
+    def _raw(self, number: int) -> Path:
+        return self.folder / f"{number:06}.bgr"
+
+
+@contextmanager
+def begin(
+    out: Path,
+    job: Job,
+    encoding: Encoding,
+    threads: Threads,
+    restart: bool = False,
+    frames: int | None = None,
+) -> Iterator[Unfinished]:
+    """The render of `job`, of so many `frames`, into `out`: begun, or gone on with.
+
+    Going on takes the `threads` of the beginning. Leaving normally removes the folder; by an
+    error, keeps it if frames in it are done. Raises UserError where another process renders into
+    `out`, where the disk fails or has no room, or where another job was begun, unless `restart`
+    discards it.
+    """
+    folder = folder_of(out)
+    state = folder / STATE
+    with _locked(folder, out), _errors_told(folder):
+        if restart or not state.exists():
+            _clear(folder)
+        work = Unfinished(folder, encoding, _begun(folder, out, job, threads))
+        finished = False
+        try:
+            work.check_room(frames)
+            yield work
+            finished = True
+        except (UserError, OSError) as error:
+            if not state.exists():
+                raise
+            kept = "the frames so far are kept, and the same command goes on with them"
+            raise UserError(f"{_said(error, folder)}; {kept}") from error
+        finally:
+            work.close()
+            if finished or not state.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path, out: Path) -> Iterator[None]:
+    with _errors_told(folder):
+        folder.mkdir(exist_ok=True)
+        lock = filelock.FileLock(folder / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise UserError(f"{out} is being rendered already, by another dreamreel") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _errors_told(folder: Path) -> Iterator[None]:
+    """Raise UserError where the disk fails, or is full."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(_said(error, folder)) from error
+
+
+def _said(error: Exception, folder: Path) -> str:
+    if isinstance(error, OSError):
+        return f"{folder} could not be written ({error.strerror or error})"
+    return str(error)
+
+
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.name != "lock":
+            path.unlink()
+
+
+def folder_of(out: Path) -> Path:
+    """Where the render into `out` is under way."""
+    name = out.name
+    if len(name.encode()) > LONGEST_NAME:
+        name = f"{out.stem[:32]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}{out.suffix}"
+    return out.with_name(f"{name}.unfinished")
+
+
+def _begun(folder: Path, out: Path, job: Job, threads: Threads) -> Threads:
+    """The threads that the job in `folder` was begun with; begins it where there is none."""
+    record = folder / "job.json"
+    job = json.loads(json.dumps(job))
+    if record.exists():
+        begun = json.loads(record.read_text())
+        if differences := list(_differences(begun["job"], job)):
+            told = "; ".join(differences[:TOLD])
+            if len(differences) > TOLD:
+                told += f"; and {len(differences) - TOLD} more"
+            raise UserError(
+                f"{out} was begun with {told}: the same command goes on with it, --restart "
+                "discards it"
+            )
+        return Threads(**begun["threads"])
+    text = json.dumps({"job": job, "threads": vars(threads)}, indent=2)
+    write_whole(record, lambda file: file.write(text.encode()))
+    return threads
+
+
+def _differences(then: Job, now: Job, name: str = "") -> Iterator[str]:
+    for key in sorted({*then, *now}):
+        before, after = then.get(key), now.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from _differences(before, after, f"{name}{key}.")
+        elif before != after:
+            yield f"{name}{key} {_shown(before)}, now {_shown(after)}"
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else str(value)

@@ -1,0 +1,105 @@
+"""Records, and files made again from them."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.record import read_record, record_path
+from dreamreel.pipeline.render import Report, Target, render_video, render_zoom, reproduce
+from dreamreel.pipeline.settings import build
+from making import write_clip
+
+QUICK = build(("test", {"dream": {"octaves": 2, "steps": 2, "layers": "textures"}, "seed": 3}))
+
+
+@pytest.fixture
+def clip(tmp_path: Path, scene: np.ndarray) -> Path:
+    there = [scene[20:116, 3 * i : 3 * i + 160] for i in range(5)]
+    then = [np.flip(scene[100:196, 2 * i : 2 * i + 160], 0) for i in range(3)]
+    return write_clip(tmp_path / "clip.mp4", [*there, *then], Fraction(25), sound=True)
+
+
+@pytest.fixture
+def out(clip: Path, tmp_path: Path) -> Path:
+    return render_video(clip, Target(tmp_path / "o.mp4"), QUICK, (1, 7))
+
+
+def test_a_record_tells_what_was_made_of_what(out: Path, clip: Path) -> None:
+    told = json.loads(record_path(out).read_text())
+    assert told["source"]["path"] == str(clip) and len(told["source"]["sha256"]) == 64
+    assert told["frames"] == 6 and told["cuts"] == [5] and told["seconds"] >= 0
+    assert told["settings"]["seed"] == 3 and told["settings"]["dream"]["octaves"] == 2
+    assert told["device"] == "cpu" and set(told["threads"]) == {"torch", "encoder"}
+    assert {"dreamreel", "torch", "opencv-python"} <= set(told["versions"])
+    assert read_record(record_path(out)).settings == QUICK
+
+
+def test_a_video_is_made_again_from_its_record(out: Path, tmp_path: Path) -> None:
+    again = reproduce(record_path(out), Target(tmp_path / "again.mp4"))
+    assert again.read_bytes() == out.read_bytes()
+
+
+def test_a_zoom_is_made_again_from_its_record(tmp_path: Path) -> None:
+    rate = Fraction(30000, 1001)
+    out = render_zoom(None, Target(tmp_path / "z.mp4"), QUICK, 0.2, rate, (96, 128))
+    again = reproduce(record_path(out), Target(tmp_path / "again.mp4"))
+    assert again.read_bytes() == out.read_bytes()
+
+
+def test_a_source_that_moved_is_found_beside_the_record_or_named(
+    out: Path, clip: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    clip = clip.rename(elsewhere / clip.name)
+    record = record_path(out).rename(elsewhere / "o.mp4.json")
+    again = reproduce(record, Target(tmp_path / "again.mp4"))
+    assert again.read_bytes() == out.read_bytes()
+    clip = clip.rename(elsewhere / "other.mp4")
+    with pytest.raises(UserError, match="there is no file"):
+        reproduce(record, Target(tmp_path / "again2.mp4"))
+    again = reproduce(record, Target(tmp_path / "again2.mp4"), clip)
+    assert again.read_bytes() == out.read_bytes()
+
+
+def test_another_source_is_refused(
+    out: Path, clip: Path, tmp_path: Path, scene: np.ndarray
+) -> None:
+    write_clip(clip, [scene[:96, :160]] * 8, Fraction(25))
+    with pytest.raises(UserError, match="is not what .* was made of"):
+        reproduce(record_path(out), Target(tmp_path / "again.mp4"))
+    assert not (tmp_path / "again.mp4").exists()
+
+
+def test_other_versions_are_told_of(out: Path, tmp_path: Path) -> None:
+    record = record_path(out)
+    told = json.loads(record.read_text())
+    told["versions"]["torch"] = "0.1"
+    record.write_text(json.dumps(told))
+    notices: list[str] = []
+    reproduce(record, Target(tmp_path / "again.mp4"), report=Report(on_notice=notices.append))
+    assert len(notices) == 1 and "made with torch 0.1, now " in notices[0]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"record": 99}', '{"record": 1}', '{"record": 1, "source": 3}']
+)
+def test_what_is_no_record_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "o.mp4.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"o\.mp4\.json is "):
+        reproduce(path, Target(tmp_path / "o.mp4"))
+
+
+def test_a_file_that_only_has_the_name_of_a_record_is_not_replaced(
+    clip: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "o.mp4.json"
+    path.write_text('{"mine": true}')
+    with pytest.raises(UserError, match="is no record of a render; --overwrite"):
+        render_video(clip, Target(tmp_path / "o.mp4"), QUICK)
+    assert path.read_text() == '{"mine": true}'

@@ -1,0 +1,312 @@
+"""Renders that are stopped, and go on."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+
+import filelock
+import numpy as np
+import pytest
+
+from dreamreel.pipeline import unfinished
+from dreamreel.pipeline.errors import Stopped, UserError
+from dreamreel.pipeline.render import Report, Target, preview_flow, render_video, render_zoom
+from dreamreel.pipeline.settings import Settings, build
+from dreamreel.pipeline.unfinished import Threads, begin, folder_of
+from dreamreel.pipeline.video import Encoding, count_frames
+from making import start, write_clip
+
+QUICK = {
+    "dream": {"octaves": 2, "steps": 2, "layers": "textures"},
+    "output": {"save_seconds": 3600.0},
+}
+Render = Callable[[Path, Settings, Report], Path]
+
+
+@pytest.fixture
+def clip(tmp_path: Path, scene: np.ndarray) -> Path:
+    """Two shots of eight frames, with sound, the second after a flash of two frames."""
+    there = [scene[20:116, 3 * i : 3 * i + 160] for i in range(8)]
+    then = [np.flip(scene[100:196, 2 * i : 2 * i + 160], 0) for i in range(8)]
+    frames = [*there[:3], *[np.full_like(there[0], 255)] * 2, *there[5:], *then]
+    return write_clip(tmp_path / "clip.mp4", frames, Fraction(25), sound=True)
+
+
+@pytest.fixture
+def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unfinished, "SHORTEST", 5)
+    monkeypatch.setattr(unfinished, "LONGEST", 5)
+
+
+def renders(clip: Path) -> dict[str, Render]:
+    return {
+        "video": lambda out, settings, report: render_video(
+            clip, Target(out), settings, report=report
+        ),
+        "span": lambda out, settings, report: render_video(
+            clip, Target(out), settings, (2, 13), report
+        ),
+        "preview": lambda out, settings, report: preview_flow(
+            clip, Target(out), settings, report=report
+        ),
+        "zoom": lambda out, settings, report: render_zoom(
+            None, Target(out), settings, 0.5, Fraction(25), (96, 160), report
+        ),
+    }
+
+
+def stopping_after(frames: int) -> Report:
+    """A report that asks to stop when so many frames more are made."""
+    asked = iter([False] * (frames - 1))
+    return Report(is_stopping=lambda: next(asked, True))
+
+
+@pytest.mark.usefixtures("short_segments")
+@pytest.mark.parametrize("kind", ["video", "span", "preview", "zoom"])
+def test_a_render_that_was_stopped_often_is_that_of_one_go(
+    clip: Path, tmp_path: Path, kind: str
+) -> None:
+    settings, render = build(("test", QUICK)), renders(clip)[kind]
+    whole = render(tmp_path / "whole.mp4", settings, Report()).read_bytes()
+    for pace in (1, 4, 5, 7):
+        out = tmp_path / f"{pace}.mp4"
+        stops = 0
+        while not out.exists():
+            try:
+                render(out, settings, stopping_after(pace))
+            except Stopped as stopped:
+                stops += 1
+                assert f"{pace * stops} of" in str(stopped) and "goes on" in str(stopped)
+                assert not out.exists()
+        assert stops >= 10 // pace
+        assert out.read_bytes() == whole
+        assert not folder_of(out).exists()
+
+
+@pytest.mark.usefixtures("short_segments")
+def test_segments_begin_at_fixed_frames_and_make_one_clip(clip: Path, tmp_path: Path) -> None:
+    out = render_video(clip, Target(tmp_path / "o.mp4"), build(("test", QUICK)))
+    assert count_frames(out) == 16
+
+
+def test_another_job_is_not_mixed_in_and_nothing_is_lost(clip: Path, tmp_path: Path) -> None:
+    out, settings = tmp_path / "o.mp4", build(("test", QUICK))
+    with pytest.raises(Stopped):
+        render_video(clip, Target(out), settings, report=stopping_after(6))
+    kept = sorted(path.name for path in folder_of(out).iterdir())
+    other = build(("test", QUICK), ("more", {"seed": 7}))
+    with pytest.raises(UserError, match=r"settings\.seed 0, now 7.*--restart"):
+        render_video(clip, Target(out), other)
+    with pytest.raises(UserError, match=r"frames \[0, None\], now \[0, 3\]"):
+        render_video(clip, Target(out), settings, (0, 3))
+    assert sorted(path.name for path in folder_of(out).iterdir()) == kept
+    with pytest.raises(Stopped, match="^stopped; 2 of"):
+        render_video(clip, Target(out, restart=True), other, report=stopping_after(2))
+
+
+def test_a_source_that_changed_is_another_job(
+    clip: Path, tmp_path: Path, scene: np.ndarray
+) -> None:
+    out, settings = tmp_path / "o.mp4", build(("test", QUICK))
+    with pytest.raises(Stopped):
+        render_video(clip, Target(out), settings, report=stopping_after(2))
+    write_clip(clip, [scene[:96, :160]] * 16, Fraction(25))
+    with pytest.raises(UserError, match="source"):
+        render_video(clip, Target(out), settings)
+
+
+def test_two_renders_into_one_file_are_one_too_many(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o.mp4"
+    folder_of(out).mkdir()
+    with (
+        filelock.FileLock(folder_of(out) / "lock"),
+        pytest.raises(UserError, match="being rendered already"),
+    ):
+        render_video(clip, Target(out), build(("test", QUICK)))
+    assert render_video(clip, Target(out), build(("test", QUICK))) == out
+
+
+@pytest.fixture
+def usual() -> Encoding:
+    return Encoding((32, 48), Fraction(25), 20, "veryfast")
+
+
+def test_frames_that_are_gone_are_missed(tmp_path: Path, usual: Encoding) -> None:
+    out = tmp_path / "o.mp4"
+    with pytest.raises(KeyError), begin(out, {}, usual, Threads(1, 1)) as work:
+        work.add(np.zeros((32, 48, 3), np.uint8))
+        work.save(None)
+        raise KeyError
+    for path in folder_of(out).glob("*.bgr"):
+        path.unlink()
+    with (
+        pytest.raises(UserError, match="has lost frames; --restart"),
+        begin(out, {}, usual, Threads(1, 1)),
+    ):
+        pass
+
+
+def test_what_was_not_saved_is_not_there(tmp_path: Path, usual: Encoding) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (4, 32, 48, 3), np.uint8)
+    out = tmp_path / "o.mp4"
+    with pytest.raises(KeyError), begin(out, {}, usual, Threads(1, 1)) as work:
+        for frame in frames[:2]:
+            work.add(frame)
+        work.save({"at": 2})
+        work.add(frames[2])
+        raise KeyError
+    with begin(out, {}, usual, Threads(2, 2)) as work:
+        assert (work.done, work.state) == (2, {"at": 2})
+        assert work.threads == Threads(1, 1)  # as it began
+        work.add(frames[3])
+        work.save(None)
+        (segment,) = work.segments()
+        assert count_frames(segment) == 3
+
+
+def test_a_frame_of_another_size_is_our_own_mistake(tmp_path: Path, usual: Encoding) -> None:
+    with (
+        pytest.raises(ValueError, match="in a video of"),
+        begin(tmp_path / "o.mp4", {}, usual, Threads(1, 1)) as work,
+    ):
+        work.add(np.zeros((48, 32, 3), np.uint8))
+    assert not folder_of(tmp_path / "o.mp4").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="this system has no /proc")
+@pytest.mark.usefixtures("short_segments")
+def test_no_ffmpeg_is_left_running(tmp_path: Path) -> None:
+    def children() -> set[str]:
+        found = set()
+        for status in Path("/proc").glob("[0-9]*/status"):
+            with suppress(OSError):
+                text = status.read_text()
+                if f"PPid:\t{os.getpid()}\n" in text and "ffmpeg" in text:
+                    found.add(text)
+        return found
+
+    large = Encoding((1080, 1920), Fraction(25), 5, "slower")
+    noise = np.random.default_rng(0).integers(0, 255, (1080, 1920, 3), np.uint8)
+    with pytest.raises(KeyError), begin(tmp_path / "o.mp4", {}, large, Threads(1, 1)) as work:
+        for _ in range(5):
+            work.add(noise)
+        work.save(None)
+        deadline = time.monotonic() + 10
+        while not children():
+            assert time.monotonic() < deadline
+        raise KeyError
+    assert not children()
+
+
+def test_a_name_as_long_as_can_be_has_its_folder(tmp_path: Path) -> None:
+    longest = tmp_path / ("n" * 251 + ".mp4")
+    folder_of(longest).mkdir()
+    assert folder_of(longest) != folder_of(tmp_path / ("n" * 250 + "m.mp4"))
+
+
+OPTIONS = ("--set", "dream.octaves=2", "--set", "dream.steps=2", "--set", "dream.layers=textures",
+           "--set", "output.save_seconds=0", "--quiet")  # fmt: skip
+
+
+@pytest.fixture
+def long_clip(tmp_path: Path, scene: np.ndarray) -> Path:
+    frames = [scene[:96, i : 160 + i] for i in range(150)]
+    return write_clip(tmp_path / "clip.mp4", frames, Fraction(25), sound=True)
+
+
+def wait_for_work(out: Path, process: "subprocess.Popen[str]") -> None:
+    state = folder_of(out) / unfinished.STATE
+    deadline = time.monotonic() + 120
+    while not state.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_says_how_to_go_on(
+    tmp_path: Path, long_clip: Path, number: int, code: int
+) -> None:
+    out = tmp_path / "o.mp4"
+    process = start("video", long_clip, "-o", out, *OPTIONS)
+    wait_for_work(out, process)
+    process.send_signal(number)
+    said, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert said == "" and err.count("\n") == 1
+    assert err.startswith("dreamreel: stopped; ") and "the same command goes on" in err
+    assert not out.exists() and folder_of(out).is_dir()
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_render_that_is_killed_again_and_again_is_that_of_one_go(
+    tmp_path: Path, long_clip: Path, kills: int
+) -> None:
+    def render(out: Path) -> "subprocess.Popen[str]":
+        return start("video", long_clip, "-o", out, *OPTIONS)
+
+    whole, out = tmp_path / "whole.mp4", tmp_path / "o.mp4"
+    began = time.monotonic()
+    assert render(whole).wait(120) == 0
+    takes = time.monotonic() - began
+    moments = random.Random(kills)
+    for _ in range(kills):
+        process = render(out)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(moments.uniform(0.2, 1) * takes)
+        process.kill()
+        process.communicate()
+        if out.exists():
+            assert out.read_bytes() == whole.read_bytes()
+            out.unlink()
+    if folder_of(out).exists():
+        assert render(out).wait(120) == 0
+        assert out.read_bytes() == whole.read_bytes()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 16 MiB."""
+    if getattr(os, "geteuid", lambda: 1)() != 0:
+        pytest.skip("mounting a small disk takes root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", disk]).returncode != 0:
+        pytest.skip("no tmpfs can be mounted here")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_disk_that_fills_on_the_way_stops_the_render_and_loses_nothing(
+    tmp_path: Path, long_clip: Path, small_disk: Path
+) -> None:
+    assert start("video", long_clip, "-o", tmp_path / "whole.mp4", *OPTIONS).wait(120) == 0
+    out, filler = small_disk / "o.mp4", small_disk / "filler"
+    process = start("video", long_clip, "-o", out, *OPTIONS)
+    wait_for_work(out, process)
+    room = shutil.disk_usage(small_disk).free
+    filler.write_bytes(bytes(max(0, room - 500_000)))
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert err.startswith("dreamreel: ") and err.count("\n") == 1
+    assert "No space left" in err and "the same command goes on" in err
+    filler.unlink()
+    assert start("video", long_clip, "-o", out, *OPTIONS).wait(120) == 0
+    assert out.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+    assert sorted(path.name for path in small_disk.iterdir()) == ["o.mp4", "o.mp4.json"]
+
+
+def test_a_disk_without_room_is_found_out_at_once(
+    tmp_path: Path, long_clip: Path, small_disk: Path
+) -> None:
+    (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free - 2_000_000))
+    process = start("video", long_clip, "-o", small_disk / "o.mp4", *OPTIONS)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert err.startswith("dreamreel: ") and err.count("\n") == 1 and "MB of room" in err
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]
