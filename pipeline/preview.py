@@ -21,8 +21,8 @@ def draw_motion(
     """For each of `frames`, a picture (H, 2 W, 3) of it beside its flow.
 
     In the frame, red is where no dream is carried, yellow what the frame before did not show. The
-    flow's hue is its direction, its brightness its speed. A white border and a word mark a cut,
-    told to `on_cut` by its number.
+    flow's hue is its direction, its brightness tells its speed. A white border and a word mark a
+    cut, told to `on_cut` by its number.
     """
     for moving in frames:
         height, width = moving.frame.shape[:2]
@@ -53,11 +53,12 @@ def tinted(frame: Frame, share: NDArray[np.float32], colour: tuple[int, int, int
 
 
 def flow_colours(flow: FlowArray) -> Frame:
-    """`flow` (H, W, 2) as a picture: hue by direction, brightness by speed."""
+    """`flow` (H, W, 2) as a picture: hue by direction, brightness by the root of its speed, which
+    shows slow motion too."""
     speed, angle = cv2.cartToPolar(flow[..., 0], flow[..., 1], angleInDegrees=True)
     full = FULL_COLOUR * min(flow.shape[:2])
     hue = np.asarray(angle / 2).astype(np.uint8)  # OpenCV's circle has 180 degrees
-    value = np.clip(np.asarray(speed) * (255 / full), 0, 255).astype(np.uint8)
+    value = np.clip(255 * np.sqrt(np.asarray(speed) / full), 0, 255).astype(np.uint8)
     hsv = np.dstack([hue, np.full_like(hue, 200), value])
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR))
 
