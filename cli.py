@@ -95,6 +95,9 @@ def video(
         bool,
         typer.Option("--preview-flow", help="Dream nothing: show motion, doubts and cuts."),
     ] = False,
+    no_audio: Annotated[
+        bool, typer.Option("--no-audio", help="Leave the sound out: output.audio=false.")
+    ] = False,
     preset: Presets = None,
     set_: Sets = None,
     network: NetworkName = None,
@@ -112,7 +115,8 @@ def video(
     Without -o the result is IN-dream.mp4, beside IN; of --preview-flow, IN-flow.mp4. A render that
     was stopped, by Ctrl-C or a power cut, goes on when the same command is given again.
     """
-    settings = _settings(preset, set_, network, weights, precision, width, device, seed)
+    sets = [*(set_ or []), *(["output.audio=false"] if no_audio else [])]
+    settings = _settings(preset, sets, network, weights, precision, width, device, seed)
     span = parse_span(frames)
     if preview_flow:
         if still is not None:

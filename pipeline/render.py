@@ -5,7 +5,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
@@ -120,7 +120,7 @@ def render_video(
     is written where something given cannot work, and Stopped where the report asks for it, all
     frames so far saved.
     """
-    clip = _checked_clip(source, out)
+    clip = _checked_clip(source, out, settings)
     check_record(out)
     network = ready_network(settings, fitted_size(clip.height, clip.width, settings.width))
     job = _job("video", settings, source, {"frames": list(span)})
@@ -145,7 +145,7 @@ def preview_flow(
     render would follow, into the video `out.path`; nothing is dreamed."""
     if settings.flow.method == "none":
         raise UserError("flow.method = none follows no motion: there is nothing to preview")
-    clip = _checked_clip(source, out)
+    clip = _checked_clip(source, out, settings)
     job = _job("preview", settings, source, {"frames": list(span)})
     with _under_way(clip, out, settings, job, span, None, abreast=2) as work:
         cuts: list[int] = work.state["cuts"] if work.done else []
@@ -327,13 +327,14 @@ def check_output(out: Target) -> None:
         raise UserError(f"{path.parent} cannot be written to ({error.strerror})") from error
 
 
-def _checked_clip(source: Path, out: Target) -> Clip:
-    """What the video `source` holds. Raises UserError where it cannot become `out`."""
+def _checked_clip(source: Path, out: Target, settings: Settings) -> Clip:
+    """What the video `source` holds that is wanted. Raises UserError where it cannot become
+    `out`."""
     check_source(source, out)
     check_video_name(out.path)
     clip = probe(source)
     check_output(out)
-    return clip
+    return clip if settings.output.audio else replace(clip, has_audio=False)
 
 
 def _job(kind: str, settings: Settings, source: Path | None, more: Job) -> Job:

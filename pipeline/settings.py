@@ -136,6 +136,7 @@ class Output(Section):
     speed: Literal[
         "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower"
     ] = Field("veryfast", description="x264's preset: slower makes smaller files")
+    audio: bool = Field(True, description="whether the sound comes along")
     save_seconds: float = Field(
         30, ge=0, le=86_400, description="most work, in seconds, that a crash or kill may cost"
     )

@@ -56,6 +56,7 @@ class Clip:
     has_audio: bool
     offset: float
     irregular: bool = False
+    has_subtitles: bool = False
 
 
 def probe(path: Path) -> Clip:
@@ -72,6 +73,7 @@ def probe(path: Path) -> Clip:
             coded = (stream.codec_context.height, stream.codec_context.width)
             shape = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
             has_audio = bool(container.streams.audio)
+            has_subtitles = bool(container.streams.subtitles)
             begins = float((stream.start_time or 0) * (stream.time_base or 0))
             offset = max(0.0, begins - (container.start_time or 0) / 1_000_000)
         times = frame_times(path)
@@ -84,7 +86,10 @@ def probe(path: Path) -> Clip:
     if coded == (width, height) != (height, width):  # turned upright, and its pixels with it
         shape = 1 / shape
     rate, irregular = mean_rate(times, snap_rate(nominal))
-    return Clip(path, height, width, rate, len(times) or None, shape, has_audio, offset, irregular)
+    return Clip(
+        path, height, width, rate, len(times) or None, shape, has_audio, offset, irregular,
+        has_subtitles,
+    )  # fmt: skip
 
 
 def frame_times(path: Path) -> list[Fraction]:
@@ -304,43 +309,74 @@ def mux(
     """Write `out`: the pictures of `segments`, one after the other, and the sound of `source`, if
     any, ready for streaming.
 
-    The sound is copied. Where only a span (begin, end) of the source, in seconds, was dreamed, it
-    is cut there and encoded anew, and so it is where the container does not take it as it is.
+    The sound is copied, every track of it; so are subtitles, chapters and what the file says of
+    itself. Where only a span (begin, end) of the source, in seconds, was dreamed, the sound is cut
+    there and encoded anew, and so it is where the container does not take it as it is; what it
+    does not take at all is left out, with a notice.
     """
-    sound: list[str] = []
-    if source is not None and source.has_audio:
-        offset = Fraction(source.offset).limit_denominator(1_000_000)
-        if span is not None:
-            begin, end = span
-            sound = ["-ss", f"{float(begin + offset):.6f}", "-t", f"{float(end - begin):.6f}"]
-        elif offset:
-            sound = ["-itsoffset", f"{-float(offset):.6f}"]
-        sound += ["-i", str(source.path.absolute())]
-    ways = [("all", "copy"), ("all", "aac"), ("first", "copy"), ("first", "aac"), ("none", "copy")]
-    if not sound:
-        ways = ways[-1:]
-    elif span is not None:
-        ways = [way for way in ways if way != ("all", "copy") and way != ("first", "copy")]
-    failure: str | None = None
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as listed:
         listed.writelines(f"file {_quoted(path)}\n" for path in segments)
         listed.flush()
-        pictures = ["-f", "concat", "-safe", "0", "-i", listed.name]
-        for which, how in ways:
+        inputs = ["-f", "concat", "-safe", "0", "-i", listed.name]
+        ways = [Way("none", "copy", False)]
+        if source is not None:
+            inputs += [*_cut(source, span), "-i", str(source.path.absolute())]
+            inputs += ["-map_metadata", "1", "-map_chapters", "1", "-metadata", "encoder="]
+            ways = _ways(source, cut=span is not None)
+        failure: str | None = None
+        for way in ways:
             failure = run_ffmpeg(
-                [*pictures, *(sound if which != "none" else []), "-map", "0:v", *TRACKS[which],
-                 "-c:v", "copy", *SOUND[how], *BIT_EXACT, "-movflags", "+faststart",
-                 str(out.absolute())]
+                [*inputs, "-map", "0:v", *TRACKS[way.tracks], *_subtitles(way, out), "-c:v", "copy",
+                 *SOUND[way.sound], *BIT_EXACT, "-movflags", "+faststart", str(out.absolute())]
             )  # fmt: skip
             if failure is None:
-                if (which, how) != ways[0]:
-                    on_notice(
-                        f"{out.suffix} did not take the source's sound as it is: {TOLD[which]}"
-                    )
+                for lost in _lost(way, ways[0]):
+                    on_notice(f"{out.suffix} does not take the source's {lost}")
                 return
             if "No space" in failure:
                 break
     raise UserError(f"ffmpeg could not write {out.parent}: {failure}")
+
+
+@dataclass(frozen=True)
+class Way:
+    """Which of a source's audio `tracks` go along ("all", "first" or "none"), how ("copy" or
+    "aac"), and whether its subtitles do."""
+
+    tracks: str
+    sound: str
+    subtitles: bool
+
+
+def _ways(source: Clip, cut: bool) -> list[Way]:
+    """How the rest of `source` may go along, the best first."""
+    sounds = [("all", "copy"), ("all", "aac"), ("first", "copy"), ("first", "aac")]
+    if cut:
+        sounds = [sound for sound in sounds if sound[1] == "aac"]
+    sounds = [*(sounds if source.has_audio else []), ("none", "copy")]
+    subtitles = [True, False] if source.has_subtitles else [False]
+    return [Way(*sound, written) for sound in sounds for written in subtitles]
+
+
+def _cut(source: Clip, span: tuple[Fraction, Fraction] | None) -> list[str]:
+    """What has ffmpeg begin with `source` where its pictures do, or where the `span` does."""
+    offset = Fraction(source.offset).limit_denominator(1_000_000)
+    if span is not None:
+        begin, end = span
+        return ["-ss", f"{float(begin + offset):.6f}", "-t", f"{float(end - begin):.6f}"]
+    return ["-itsoffset", f"{-float(offset):.6f}"] if offset else []
+
+
+def _subtitles(way: Way, out: Path) -> list[str]:
+    kind = "copy" if out.suffix.lower() == ".mkv" else "mov_text"
+    return ["-map", "1:s", "-c:s", kind] if way.subtitles else []
+
+
+def _lost(way: Way, best: Way) -> Iterator[str]:
+    if (way.tracks, way.sound) != (best.tracks, best.sound):
+        yield f"sound as it is: {TOLD[way.tracks]}"
+    if way.subtitles != best.subtitles:
+        yield "subtitles: left out (.mkv keeps any)"
 
 
 def run_ffmpeg(options: list[str]) -> str | None:

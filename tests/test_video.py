@@ -162,6 +162,54 @@ def test_sound_that_the_container_refuses_becomes_aac(tmp_path: Path, scene: np.
     assert len(notices) == 1 and "AAC" in notices[0]
 
 
+@pytest.fixture
+def rich_clip(tmp_path: Path, scene: np.ndarray) -> Path:
+    """Twenty frames with two sounds in two languages, subtitles, two chapters and a title."""
+    silent = write_clip(tmp_path / "silent.mp4", [scene[:96, :160]] * 20, Fraction(20))
+    (tmp_path / "words.srt").write_text("1\n00:00:00,100 --> 00:00:00,700\nWords\n")
+    (tmp_path / "told.txt").write_text(
+        ";FFMETADATA1\ntitle=Clouds\n"
+        "[CHAPTER]\nTIMEBASE=1/10\nSTART=0\nEND=4\ntitle=One\n"
+        "[CHAPTER]\nTIMEBASE=1/10\nSTART=4\nEND=10\ntitle=Two\n"
+    )
+    out = tmp_path / "rich.mkv"
+    run_ffmpeg(
+        *("-i", str(silent), "-i", str(tmp_path / "words.srt"), "-i", str(tmp_path / "told.txt")),
+        *("-f", "lavfi", "-i", "sine=440:duration=1", "-f", "lavfi", "-i", "sine=880:duration=1"),
+        *("-map", "0:v", "-map", "3:a", "-map", "4:a", "-map", "1:s", "-map_metadata", "2"),
+        *("-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=fra"),
+        *("-c:v", "copy", "-c:a", "aac", str(out)),
+    )
+    return out
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_all_that_a_file_holds_comes_along(rich_clip: Path, tmp_path: Path, suffix: str) -> None:
+    notices: list[str] = []
+    out, told = tmp_path / f"out{suffix}", tmp_path / "out.txt"
+    mux([tmp_path / "silent.mp4"], probe(rich_clip), out, None, notices.append)
+    with av.open(str(out)) as container:
+        languages = [stream.language for stream in container.streams.audio]
+        assert languages == ["eng", "fra"]
+        assert len(container.streams.video) == 1
+    # A subtitle's text, whatever the container calls it.
+    run_ffmpeg("-i", str(out), "-map", "0:s:0", str(tmp_path / "out.srt"))
+    assert "Words" in (tmp_path / "out.srt").read_text()
+    run_ffmpeg("-i", str(out), "-f", "ffmetadata", str(told))
+    assert "title=Clouds" in told.read_text()
+    assert told.read_text().count("[CHAPTER]") == 2 and "title=Two" in told.read_text()
+    assert not notices
+
+
+def test_chapters_and_words_are_cut_where_the_pictures_are(rich_clip: Path, tmp_path: Path) -> None:
+    out, told = tmp_path / "out.mkv", tmp_path / "out.txt"
+    part = write_clip(tmp_path / "part.mp4", read_clip(rich_clip)[10:], Fraction(20))
+    span = (Fraction(1, 2), Fraction(1))
+    mux([part], probe(rich_clip), out, span, lambda line: None)
+    run_ffmpeg("-i", str(out), "-f", "ffmetadata", str(told))
+    assert told.read_text().count("[CHAPTER]") == 1 and "title=Two" in told.read_text()
+
+
 def test_sound_is_cut_where_the_pictures_are(tmp_path: Path, scene: np.ndarray) -> None:
     source = write_clip(tmp_path / "long.mp4", [scene[:96, :160]] * 60, Fraction(30), sound=True)
     part = write_clip(tmp_path / "part.mp4", [scene[:96, :160]] * 15, Fraction(30))
