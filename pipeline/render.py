@@ -65,6 +65,7 @@ from dreamreel.pipeline.video import (
     probe,
     read_frames,
     resized,
+    retime,
     still_at,
     usable,
 )
@@ -409,10 +410,6 @@ def _moving_frames(
     first = list(itertools.islice(frames, 1))
     if not first and not done:
         raise UserError(f"{clip.path} ends before frame {start}")
-    if clip.irregular:
-        report.on_notice(
-            f"{clip.path} has a variable frame rate: made constant, {float(clip.rate):.3f}"
-        )
     sources = prefetch(itertools.chain(first, frames))
     moving = prefetch(follow_motion(sources, clip.rate, settings, start, since))
     with closing(sources), closing(moving):
@@ -459,7 +456,10 @@ def _finish(
         _tell_missing(clip, span, work.frames, report)
         seconds = _seconds(clip, span, work.frames)
     whole = work.folder / f"whole.partial{path.suffix}"
-    mux(work.segments(), clip, whole, seconds, report.on_notice)
+    segments = work.segments()
+    if clip is not None and clip.times:
+        segments = [_retimed(segments, clip, span[0], work)]
+    mux(segments, clip, whole, seconds, report.on_notice)
     decoded = sum(1 for _ in read_frames(whole))
     if not work.frames == count_frames(whole) == decoded:
         raise RuntimeError(f"{work.frames} frames went in, {decoded} came out")
@@ -469,6 +469,17 @@ def _finish(
         write_record(record_path(path), told)
     publish(whole, path)
     return path
+
+
+def _retimed(segments: list[Path], clip: Clip, start: int, work: Unfinished) -> Path:
+    """The pictures of `segments`, each at the time at which the source `clip`, of a variable
+    rate, shows the frame it is of."""
+    even, own = work.folder / "even.partial.mp4", work.folder / "own.partial.mp4"
+    mux(segments, None, even, None, lambda line: None)
+    begins = clip.shown_at(start)
+    times = [clip.shown_at(start + number) - begins for number in range(work.frames + 1)]
+    retime(even, own, times)
+    return own
 
 
 def _told(
@@ -535,7 +546,7 @@ def _seconds(
     start, stop = span
     if start == 0 and (stop is None or frames < stop or frames == clip.frames):
         return None
-    return start / clip.rate, (start + frames) / clip.rate
+    return clip.shown_at(start), clip.shown_at(start + frames)
 
 
 def _tell_missing(clip: Clip, span: tuple[int, int | None], frames: int, report: Report) -> None:

@@ -1,13 +1,14 @@
 """Video files: what they hold, their frames, and the encoder that writes a new one."""
 
 import itertools
+import math
 import os
 import queue
 import subprocess
 import tempfile
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -43,8 +44,9 @@ class Clip:
 
     `height` and `width` are those of an upright frame, `pixel_shape` its pixels' width over their
     height; `frames` counts what the container holds, a hint only, for not all may be decoded;
-    `offset` is how much later than the file its pictures begin, in seconds; `irregular` where
-    frames come at a variable rate, of which `rate` is the mean.
+    `offset` is how much later than the file its pictures begin, in seconds; `times` when each
+    frame is shown, in seconds since the first, where they come at a variable rate, of which `rate`
+    is the mean.
     """
 
     path: Path
@@ -55,8 +57,17 @@ class Clip:
     pixel_shape: Fraction
     has_audio: bool
     offset: float
-    irregular: bool = False
+    times: tuple[Fraction, ...] = ()
     has_subtitles: bool = False
+
+    def shown_at(self, number: int) -> Fraction:
+        """When the frame `number` is shown, or would be after the last, in seconds."""
+        if not self.times:
+            return number / self.rate
+        beyond = number - (len(self.times) - 1)
+        if beyond <= 0:
+            return self.times[number]
+        return self.times[-1] + beyond * _usual_gap(self.times)
 
 
 def probe(path: Path) -> Clip:
@@ -87,8 +98,8 @@ def probe(path: Path) -> Clip:
         shape = 1 / shape
     rate, irregular = mean_rate(times, snap_rate(nominal))
     return Clip(
-        path, height, width, rate, len(times) or None, shape, has_audio, offset, irregular,
-        has_subtitles,
+        path, height, width, rate, len(times) or None, shape, has_audio, offset,
+        tuple(time - times[0] for time in times) if irregular else (), has_subtitles,
     )  # fmt: skip
 
 
@@ -106,18 +117,25 @@ def frame_times(path: Path) -> list[Fraction]:
 
 
 def mean_rate(times: list[Fraction], nominal: Fraction) -> tuple[Fraction, bool]:
-    """The rate of pictures shown at `times`, and whether it varies.
+    """The rate of pictures shown at `times`, and whether it varies: whether one of them is shown
+    more than a quarter of a frame early or late.
 
     It is `nominal` where that leads from the first to the last within a frame; else their mean.
     """
     if len(times) < 3:
         return nominal, False
-    span = times[-1] - times[0]
-    if abs((len(times) - 1) / nominal - span) <= 1 / nominal or span <= 0:
-        return nominal, False
-    # The last picture is shown for as long as the others typically are.
+    span, rate = times[-1] - times[0], nominal
+    if span > 0 and abs((len(times) - 1) / nominal - span) > 1 / nominal:
+        # The last picture is shown for as long as the others typically are.
+        rate = snap_rate(len(times) / (span + _usual_gap(times)))
+    due = (times[0] + number / rate for number in range(len(times)))
+    varies = any(abs(time - when) > 1 / (4 * rate) for time, when in zip(times, due, strict=True))
+    return rate, varies and span > 0
+
+
+def _usual_gap(times: Sequence[Fraction]) -> Fraction:
     gaps = sorted(after - before for before, after in itertools.pairwise(times))
-    return snap_rate(len(times) / (span + gaps[len(gaps) // 2])), True
+    return gaps[len(gaps) // 2]
 
 
 def check_readable(path: Path) -> None:
@@ -336,6 +354,39 @@ def mux(
             if "No space" in failure:
                 break
     raise UserError(f"ffmpeg could not write {out.parent}: {failure}")
+
+
+def retime(video: Path, out: Path, times: Sequence[Fraction]) -> None:
+    """Write `out`, the pictures of `video` without sound: its frames, in the order in which they
+    are shown, at `times` in seconds, and one time more, at which the last of them ends."""
+    import av
+
+    with av.open(str(video)) as container:
+        shown = [packet.pts for packet in container.demux(video=0) if packet.size]
+    number = {pts: rank for rank, pts in enumerate(sorted(shown))}
+    # A frame is decoded no later than it is shown: so many frames before that.
+    delay = max(place - number[pts] for place, pts in enumerate(shown))
+    base = _time_base(times)
+    with av.open(str(video)) as container, av.open(str(out), "w") as written:
+        stream = written.add_stream_from_template(container.streams.video[0])
+        stream.time_base = base
+        place = 0
+        for packet in container.demux(video=0):
+            if not packet.size:
+                continue
+            rank, early = number[packet.pts], place - delay
+            packet.stream, packet.time_base = stream, base
+            packet.pts = round(times[rank] / base)
+            packet.duration = round(times[rank + 1] / base) - packet.pts
+            packet.dts = early if early < 0 else round(times[early] / base)
+            written.mux(packet)
+            place += 1
+
+
+def _time_base(times: Sequence[Fraction]) -> Fraction:
+    """One in which all `times` are whole, or, where there is none so fine, a fine one."""
+    whole = math.lcm(*(time.denominator for time in times))
+    return Fraction(1, whole if 1000 <= whole <= 1_000_000 else 90_000)
 
 
 @dataclass(frozen=True)

@@ -75,3 +75,16 @@ def start(*arguments: object) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def varying_clip(path: Path) -> Path:
+    """One second at 30 a second, then two at 2 a second."""
+    raw = b"".join(np.full((32, 48, 3), 6 * i, np.uint8).tobytes() for i in range(34))
+    times = "if(lt(N,30),N/30,1+(N-30)/2)/TB"
+    run_ffmpeg(
+        *("-f", "rawvideo", "-pixel_format", "bgr24", "-video_size", "48x32", "-framerate", "30"),
+        *("-i", "-", "-vf", f"settb=1/600,setpts='{times}'", "-fps_mode", "passthrough"),
+        *("-enc_time_base", "1/600", "-c:v", "libx264", "-crf", "5", str(path)),
+        stdin=raw,
+    )
+    return path

@@ -20,8 +20,8 @@ from dreamreel.pipeline.errors import Stopped, UserError
 from dreamreel.pipeline.render import Report, Target, preview_flow, render_video, render_zoom
 from dreamreel.pipeline.settings import Settings, build
 from dreamreel.pipeline.unfinished import Threads, begin, folder_of
-from dreamreel.pipeline.video import Encoding, count_frames
-from making import start, write_clip
+from dreamreel.pipeline.video import Encoding, count_frames, frame_times
+from making import start, varying_clip, write_clip
 
 QUICK = {
     "dream": {"octaves": 2, "steps": 2, "layers": "textures"},
@@ -94,6 +94,19 @@ def test_a_render_that_was_stopped_often_is_that_of_one_go(
 def test_segments_begin_at_fixed_frames_and_make_one_clip(clip: Path, tmp_path: Path) -> None:
     out = render_video(clip, Target(tmp_path / "o.mp4"), build(("test", QUICK)))
     assert count_frames(out) == 16
+
+
+@pytest.mark.usefixtures("short_segments")
+def test_a_variable_rate_is_kept_frame_by_frame(tmp_path: Path) -> None:
+    source = varying_clip(tmp_path / "a.mp4")
+    settings = build(("test", QUICK))
+    for first, last in ((0, None), (20, 33)):
+        out = tmp_path / f"{first}.mp4"
+        render_video(source, Target(out), settings, (first, last))
+        due, found = frame_times(source)[first:last], frame_times(out)
+        assert [float(time - found[0]) for time in found] == pytest.approx(
+            [float(time - due[0]) for time in due], abs=0.001
+        )
 
 
 def test_another_job_is_not_mixed_in_and_nothing_is_lost(clip: Path, tmp_path: Path) -> None:

@@ -17,17 +17,20 @@ from dreamreel.pipeline.video import (
     count_frames,
     encode,
     failure_of,
+    frame_times,
+    mean_rate,
     mux,
     padded_to_even,
     prefetch,
     probe,
     read_frames,
     resized,
+    retime,
     snap_rate,
     start_encoding,
     still_at,
 )
-from making import read_clip, run_ffmpeg, write_clip
+from making import read_clip, run_ffmpeg, varying_clip, write_clip
 
 BLACK = np.zeros((32, 48, 3), np.uint8)
 USUAL = Encoding((32, 48), Fraction(25), 20, "veryfast")
@@ -281,23 +284,43 @@ def test_a_name_that_begins_with_a_dash_is_a_name(
     assert probe(Path("-a b%d.mp4")).frames == 2
 
 
-def varying_clip(path: Path) -> Path:
-    """One second at 30 a second, then two at 2 a second."""
-    raw = b"".join(np.full((32, 48, 3), 6 * i, np.uint8).tobytes() for i in range(34))
-    times = "if(lt(N,30),N/30,1+(N-30)/2)/TB"
-    run_ffmpeg(
-        *("-f", "rawvideo", "-pixel_format", "bgr24", "-video_size", "48x32", "-framerate", "30"),
-        *("-i", "-", "-vf", f"settb=1/600,setpts='{times}'", "-fps_mode", "passthrough"),
-        *("-enc_time_base", "1/600", "-c:v", "libx264", "-crf", "5", str(path)),
-        stdin=raw,
+@given(st.lists(st.floats(-0.24, 0.24), min_size=3, max_size=40), st.integers(1, 60))
+def test_a_rate_that_wavers_by_less_than_a_quarter_of_a_frame_is_constant(
+    wavering: list[float], rate: int
+) -> None:
+    times = [(number + Fraction(off)) / rate for number, off in enumerate([0, *wavering, 0])]
+    assert mean_rate(times, Fraction(rate)) == (rate, False)
+
+
+def test_a_frame_that_was_dropped_makes_a_rate_vary() -> None:
+    times = [Fraction(number, 25) for number in range(60) if number != 30]
+    assert mean_rate(times, Fraction(25)) == (25, True)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_frames_are_shown_when_they_were(tmp_path: Path, ending: str) -> None:
+    source = varying_clip(tmp_path / "a.mp4")
+    clip, even = probe(source), tmp_path / "even.mp4"
+    write_clip(even, read_clip(source))
+    times = [clip.shown_at(number) for number in range(35)]
+    retime(even, tmp_path / "own.mp4", times)
+    out = tmp_path / f"out.{ending}"
+    mux([tmp_path / "own.mp4"], None, out, None, lambda line: None)
+    found = frame_times(out)
+    assert [float(time - found[0]) for time in found] == pytest.approx(
+        [float(time) for time in times[:-1]], abs=0.001
     )
-    return path
+    assert [round(float(frame.mean())) for frame in read_clip(out)] == pytest.approx(
+        [6 * number for number in range(34)], abs=2
+    )
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
 def test_a_variable_rate_keeps_its_length_and_its_stills(tmp_path: Path, ending: str) -> None:
     clip = probe(varying_clip(tmp_path / f"a.{ending}"))
-    assert clip.irregular and clip.frames == 34
+    assert len(clip.times) == clip.frames == 34
+    assert float(clip.shown_at(31)) == pytest.approx(1.5, abs=0.003)
+    assert clip.shown_at(34) > clip.shown_at(33)
     # The last of them, at 2.5 s, is shown as long as most are.
     assert float(clip.frames / clip.rate) == pytest.approx(2.5 + 1 / 30, abs=0.02)
     for seconds, number in ((0.91, 27), (1.2, 30), (1.6, 31), (2.2, 32)):
