@@ -87,6 +87,11 @@ def video(
         str | None,
         typer.Option(metavar="A:B", help="Only frames A up to, but without, B; the first is 0."),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Only from TIME on: 2.5 or 1:02.5 or 1:00:02.5."),
+    ] = None,
+    end: Annotated[str | None, typer.Option(metavar="TIME", help="Only up to TIME.")] = None,
     still: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="Only the frame at TIME (2.5 or 1:02.5), as a picture."),
@@ -117,7 +122,11 @@ def video(
     """
     sets = [*(set_ or []), *(["output.audio=false"] if no_audio else [])]
     settings = _settings(preset, sets, network, weights, precision, width, device, seed)
-    span = parse_span(frames)
+    if still is not None and (frames or start or end):
+        raise UserError(
+            "--still is one frame, --frames, --start and --end a span: give one of them"
+        )
+    span = _span(source, frames, start, end)
     if preview_flow:
         if still is not None:
             raise UserError("--still is one picture and --preview-flow a video: give one of them")
@@ -129,9 +138,7 @@ def video(
         print(path)
         return
     if still is not None:
-        if frames is not None:
-            raise UserError("--still is one frame and --frames a span: give one of them")
-        seconds = parse_time(still)
+        seconds = parse_time("--still", still)
         out = _output(output, source.parent / f"{source.stem}-dream.png", overwrite)
         from dreamreel.pipeline.render import render_still
 
@@ -415,14 +422,29 @@ def parse_span(text: str | None) -> tuple[int, int | None]:
     return start, stop
 
 
-def parse_time(text: str) -> float:
+def _span(
+    source: Path, frames: str | None, start: str | None, end: str | None
+) -> tuple[int, int | None]:
+    """The span that --frames names, or --start and --end."""
+    if start is None and end is None:
+        return parse_span(frames)
+    if frames is not None:
+        raise UserError("--frames counts frames, --start and --end seconds: give one or the other")
+    begins = None if start is None else parse_time("--start", start)
+    ends = None if end is None else parse_time("--end", end)
+    from dreamreel.pipeline.video import frames_between, probe
+
+    return frames_between(probe(source), begins, ends)
+
+
+def parse_time(option: str, text: str) -> float:
     """`2.5`, `2.5s`, `1:02.5` or `1:00:02.5` in seconds."""
     try:
         parts = [float(part) for part in text.removesuffix("s").split(":")]
     except ValueError:
         parts = []
     if not 1 <= len(parts) <= 3 or not all(0 <= part < 1e9 for part in parts):
-        raise UserError(f"--still {text!r} is no time; 2.5 and 1:02.5 are")
+        raise UserError(f"{option} {text!r} is no time; 2.5 and 1:02.5 are")
     return sum(part * 60**power for power, part in enumerate(reversed(parts)))
 
 

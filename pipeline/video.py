@@ -7,7 +7,7 @@ import queue
 import subprocess
 import tempfile
 import threading
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -491,6 +491,25 @@ def padded_to_even(frame: Frame) -> Frame:
         return frame
     missing = ((0, height - frame.shape[0]), (0, width - frame.shape[1]), (0, 0))
     return np.pad(frame, missing, mode="edge")
+
+
+def frames_between(clip: Clip, start: float | None, end: float | None) -> tuple[int, int | None]:
+    """The frames (first, one past the last) shown from `start` up to, but without, `end`, in
+    seconds; from the first, or to the last, where None. Raises UserError where there are none."""
+    first = 0 if start is None else _first_from(clip, start)
+    stop = None if end is None else _first_from(clip, end)
+    if (stop is not None and stop <= first) or (clip.frames is not None and first >= clip.frames):
+        begins, ends = start or 0.0, "its end" if end is None else f"{end:g} s"
+        raise UserError(f"{clip.path} has no frame from {begins:g} s to {ends}")
+    return first, stop
+
+
+def _first_from(clip: Clip, seconds: float) -> int:
+    """The number of the first frame shown at `seconds` or later."""
+    since = Fraction(seconds).limit_denominator(1_000_000)
+    if clip.times and since <= clip.times[-1]:
+        return bisect_left(clip.times, since)
+    return math.ceil(since * clip.rate - Fraction(1, 1000))  # 0.033333 s is the second at 30
 
 
 def still_at(clip: Clip, seconds: float) -> tuple[int, Frame]:

@@ -306,6 +306,40 @@ def test_layers_are_listed_with_their_fields(dreamreel: Call) -> None:
     assert rows["classes"] == ["1000", "whole", "picture"]
 
 
+def test_a_span_of_seconds_cuts_pictures_and_sound_alike(
+    dreamreel: Call, moving_clip: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "o.mp4"
+    times = ("--start", "0.1", "--end", "0:00.3")
+    assert dreamreel("video", moving_clip, "-o", out, *QUICK, *times).code == 0
+    assert probe(out).frames == 6
+    with av.open(str(out)) as container:
+        sound = container.streams.audio[0]
+        assert float(sound.duration * sound.time_base) == pytest.approx(0.2, abs=0.03)
+
+
+def test_sound_can_be_left_out(dreamreel: Call, moving_clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o.mp4"
+    assert dreamreel("video", moving_clip, "-o", out, *QUICK, "--no-audio").code == 0
+    assert not probe(out).has_audio
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--start", "1", "--frames", "0:3"), "give one or the other"),
+        (("--start", "soon"), "--start 'soon' is no time"),
+        (("--start", "9"), "no frame from 9 s to its end"),
+        (("--still", "0", "--end", "1"), "give one of them"),
+    ],
+)
+def test_spans_that_are_none_are_refused(
+    dreamreel: Call, moving_clip: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    run = dreamreel("video", moving_clip, *arguments)
+    assert run.code == 2 and told in run.err and run.err.count("\n") == 1
+
+
 def test_networks_are_listed(dreamreel: Call) -> None:
     names = [line.split()[0] for line in dreamreel("networks").out.splitlines()]
     assert names[:2] == ["dreamnet", "bvlc_googlenet"] and "resnet50" in names

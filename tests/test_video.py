@@ -18,6 +18,7 @@ from dreamreel.pipeline.video import (
     encode,
     failure_of,
     frame_times,
+    frames_between,
     mean_rate,
     mux,
     padded_to_even,
@@ -313,6 +314,18 @@ def test_frames_are_shown_when_they_were(tmp_path: Path, ending: str) -> None:
     assert [round(float(frame.mean())) for frame in read_clip(out)] == pytest.approx(
         [6 * number for number in range(34)], abs=2
     )
+
+
+def test_a_span_in_seconds_is_one_of_frames(tmp_path: Path, moving_clip: Path) -> None:
+    clip = probe(moving_clip)  # 12 frames at 30000/1001
+    assert frames_between(clip, None, 0.1) == (0, 3)
+    assert frames_between(clip, 0.033367, 0.2) == (1, 6)
+    assert frames_between(clip, 0.04, None) == (2, None)
+    for start, end in ((0.3, 0.2), (0.41, None), (0.101, 0.102)):
+        with pytest.raises(UserError, match="has no frame from"):
+            frames_between(clip, start, end)
+    varying = probe(varying_clip(tmp_path / "a.mp4"))
+    assert frames_between(varying, 0.5, 1.6) == (15, 32)
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
