@@ -103,6 +103,9 @@ def video(
     no_audio: Annotated[
         bool, typer.Option("--no-audio", help="Leave the sound out: output.audio=false.")
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse a damaged source: output.strict=true.")
+    ] = False,
     preset: Presets = None,
     set_: Sets = None,
     network: NetworkName = None,
@@ -120,7 +123,8 @@ def video(
     Without -o the result is IN-dream.mp4, beside IN; of --preview-flow, IN-flow.mp4. A render that
     was stopped, by Ctrl-C or a power cut, goes on when the same command is given again.
     """
-    sets = [*(set_ or []), *(["output.audio=false"] if no_audio else [])]
+    flags = {"output.audio=false": no_audio, "output.strict=true": strict}
+    sets = [*(set_ or []), *(text for text, given in flags.items() if given)]
     settings = _settings(preset, sets, network, weights, precision, width, device, seed)
     if still is not None and (frames or start or end):
         raise UserError(

@@ -60,6 +60,7 @@ from dreamreel.pipeline.video import (
     Encoding,
     check_readable,
     count_frames,
+    damage,
     mux,
     prefetch,
     probe,
@@ -335,6 +336,10 @@ def _checked_clip(source: Path, out: Target, settings: Settings) -> Clip:
     check_video_name(out.path)
     clip = probe(source)
     check_output(out)
+    if settings.output.strict and (fault := damage(source)) is not None:
+        raise UserError(
+            f"{source} is damaged ({fault}); what can be read is dreamed without --strict"
+        )
     return clip if settings.output.audio else replace(clip, has_audio=False)
 
 

@@ -136,6 +136,10 @@ class Output(Section):
     speed: Literal[
         "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower"
     ] = Field("veryfast", description="x264's preset: slower makes smaller files")
+    strict: bool = Field(
+        False,
+        description="whether a damaged source is refused, rather than dreamed in part",
+    )
     audio: bool = Field(True, description="whether the sound comes along")
     save_seconds: float = Field(
         30, ge=0, le=86_400, description="most work, in seconds, that a crash or kill may cost"

@@ -21,6 +21,7 @@ import numpy as np
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.images import Frame, fitted_size
 
+DAMAGED_AT_MOST = 100  # frames in a row that cannot be decoded, before that is the end
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv")
 # ffmpeg 7 tags without converting where it is given flags alone; this is right on every version.
 TO_BT709 = (
@@ -87,7 +88,8 @@ def probe(path: Path) -> Clip:
             has_subtitles = bool(container.streams.subtitles)
             begins = float((stream.start_time or 0) * (stream.time_base or 0))
             offset = max(0.0, begins - (container.start_time or 0) / 1_000_000)
-        times = frame_times(path)
+            told = stream.frames  # 0 where the container does not say
+        times, packets = _shown(path)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UserError(f"{path} is no video that can be read ({_reason(error)})") from error
     first = next(read_frames(path), None)
@@ -97,23 +99,37 @@ def probe(path: Path) -> Clip:
     if coded == (width, height) != (height, width):  # turned upright, and its pixels with it
         shape = 1 / shape
     rate, irregular = mean_rate(times, snap_rate(nominal))
+    frames = len(times) + max(0, told - packets) or None  # a file cut off lacks what it tells of
     return Clip(
-        path, height, width, rate, len(times) or None, shape, has_audio, offset,
+        path, height, width, rate, frames, shape, has_audio, offset,
         tuple(time - times[0] for time in times) if irregular else (), has_subtitles,
     )  # fmt: skip
 
 
 def frame_times(path: Path) -> list[Fraction]:
     """When each picture of the file at `path` is shown, in seconds, in order; undecoded."""
+    return _shown(path)[0]
+
+
+def _shown(path: Path) -> tuple[list[Fraction], int]:
+    """When each picture is shown, and how many there are, with those that are not."""
     import av
 
+    times, count = [], 0
     with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        return sorted(
-            packet.pts * packet.time_base
-            for packet in container.demux(stream)
-            if packet.pts is not None and packet.size and not packet.is_discard
-        )
+        for packet in container.demux(video=0):
+            count += packet.size > 0
+            if packet.pts is not None and packet.size and not packet.is_discard:
+                times.append(packet.pts * packet.time_base)
+    return sorted(times), count
+
+
+def damage(path: Path) -> str | None:
+    """The first fault that decoding the video at `path` to its end meets, or None."""
+    return run_ffmpeg(
+        ["-xerror", "-err_detect", "explode", "-i", str(path.absolute()), "-map", "0:v:0",
+         "-f", "null", "-"]
+    )  # fmt: skip
 
 
 def mean_rate(times: list[Fraction], nominal: Fraction) -> tuple[Fraction, bool]:
@@ -182,10 +198,10 @@ def read_frames(
         return
     capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
     try:
-        decodes = capture.grab()
+        decodes = _grab(capture)
         if decodes:
             for _ in range(start):  # grabbing alone: what is skipped is not converted
-                if not capture.grab():
+                if not _grab(capture):
                     return
             count = None if stop is None else stop - start
             yield from itertools.islice(_rest_of(capture), count)
@@ -195,14 +211,18 @@ def read_frames(
         yield from itertools.islice(_read_with_pyav(path), start, stop)
 
 
+def _grab(capture: cv2.VideoCapture) -> bool:
+    """Whether there is another frame: past one that is damaged, there often is."""
+    return any(capture.grab() for _ in range(DAMAGED_AT_MOST))
+
+
 def _rest_of(capture: cv2.VideoCapture) -> Iterator[Frame]:
     """The frames from the one last grabbed on."""
     while True:
         whole, frame = capture.retrieve()
-        if not whole:
-            return
-        yield frame
-        if not capture.grab():
+        if whole:
+            yield frame
+        if not _grab(capture):
             return
 
 
@@ -211,11 +231,16 @@ def _read_with_pyav(path: Path) -> Iterator[Frame]:
 
     try:
         with av.open(str(path)) as container:
-            for frame in container.decode(video=0):
-                turns = round(getattr(frame, "rotation", 0) / 90) % 4
-                yield np.ascontiguousarray(np.rot90(frame.to_ndarray(format="bgr24"), turns))
+            for packet in container.demux(video=0):
+                try:
+                    decoded = packet.decode()
+                except (av.FFmpegError, ValueError):
+                    continue  # as above: past a damaged frame there often is another
+                for frame in decoded:
+                    turns = round(getattr(frame, "rotation", 0) / 90) % 4
+                    yield np.ascontiguousarray(np.rot90(frame.to_ndarray(format="bgr24"), turns))
     except (av.FFmpegError, OSError, ValueError):
-        return  # as OpenCV does: what cannot be decoded is the end
+        return
 
 
 def resized(frames: Iterable[Frame], width: int | None) -> Iterator[Frame]:

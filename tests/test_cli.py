@@ -17,7 +17,7 @@ from PIL import Image
 
 from dreamreel.pipeline.presets import preset_names
 from dreamreel.pipeline.video import probe
-from making import ROOT, Run, read_clip, run_ffmpeg
+from making import ROOT, Run, read_clip, run_ffmpeg, write_clip
 
 Call = Callable[..., Run]
 QUICK = (
@@ -316,6 +316,24 @@ def test_a_span_of_seconds_cuts_pictures_and_sound_alike(
     with av.open(str(out)) as container:
         sound = container.streams.audio[0]
         assert float(sound.duration * sound.time_base) == pytest.approx(0.2, abs=0.03)
+
+
+def test_a_film_that_was_cut_off_is_dreamed_as_far_as_it_goes_or_refused(
+    dreamreel: Call, tmp_path: Path, scene: np.ndarray
+) -> None:
+    whole, part, out = tmp_path / "a.mp4", tmp_path / "part.mp4", tmp_path / "o.mp4"
+    source = write_clip(
+        tmp_path / "source.mp4", [scene[:96, 2 * i : 160 + 2 * i] for i in range(60)]
+    )
+    run_ffmpeg("-i", str(source), "-c", "copy", "-movflags", "+faststart", str(whole))
+    part.write_bytes(whole.read_bytes()[: int(0.9 * whole.stat().st_size)])
+    refused = dreamreel("video", part, "-o", out, *QUICK, "--strict")
+    assert refused.code == 2 and "part.mp4 is damaged (" in refused.err
+    assert sorted(tmp_path.iterdir()) == sorted([source, whole, part])
+    run = dreamreel("video", part, "-o", out, *QUICK)
+    assert run.code == 0 and "promises 60 frames; " in run.err
+    assert 10 < (probe(out).frames or 0) < 60
+    assert dreamreel("video", whole, "-o", tmp_path / "o2.mp4", *QUICK, "--strict").code == 0
 
 
 def test_sound_can_be_left_out(dreamreel: Call, moving_clip: Path, tmp_path: Path) -> None:
