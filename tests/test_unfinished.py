@@ -193,6 +193,26 @@ def test_a_frame_of_another_size_is_our_own_mistake(tmp_path: Path, usual: Encod
     assert not folder_of(tmp_path / "o.mp4").exists()
 
 
+@pytest.mark.usefixtures("short_segments")
+def test_an_ffmpeg_that_is_killed_costs_no_frame(tmp_path: Path) -> None:
+    out, large = tmp_path / "o.mp4", Encoding((540, 960), Fraction(25), 5, "slower")
+    noise = np.random.default_rng(0).integers(0, 255, (540, 960, 3), np.uint8)
+    with (
+        pytest.raises(UserError, match="killed by signal 9; the frames so far are kept"),
+        begin(out, {}, large, Threads(1, 1)) as work,
+    ):
+        for _ in range(5):
+            work.add(noise)
+        work.save(None)
+        assert work._process is not None
+        work._process[1].kill()
+        work.segments()
+    with begin(out, {}, large, Threads(1, 1)) as work:
+        assert work.done == 5
+        (segment,) = work.segments()
+        assert count_frames(segment) == 5
+
+
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="this system has no /proc")
 @pytest.mark.usefixtures("short_segments")
 def test_no_ffmpeg_is_left_running(tmp_path: Path) -> None:
