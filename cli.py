@@ -542,6 +542,8 @@ def _bar(console: Any, unit: str) -> Iterator[Any]:
 
         def on_progress(progress: "Progress") -> None:
             made = progress.done - progress.before
+            if made == 1:  # what was done before tells nothing of the time left
+                bars.reset(task, total=progress.total, completed=progress.before, rate="")
             rate = made / max(1e-9, time.monotonic() - began)
             bars.update(task, completed=progress.done, total=progress.total, rate=f"{rate:.1f}/s")
 

@@ -126,12 +126,13 @@ def render_video(
     check_record(out)
     network = ready_network(settings, fitted_size(clip.height, clip.width, settings.width))
     job = _job("video", settings, source, {"frames": list(span)})
-    with _under_way(clip, out, settings, job, span, threads) as work:
+    encoding, total = _encoding(clip, settings), _expected(clip, span)
+    with _under_way(out, job, encoding, total, threads) as work:
         memory = Memory.from_tree(work.state, network.device) if work.done else Memory()
         with _moving_frames(clip, settings, span, report, work.done, memory.followed) as moving:
             images = dream_video(moving, network, settings, memory)
             frames = (to_frame(image) for image in images)
-            _make(frames, work, memory.as_tree, _expected(clip, span), settings, report)
+            _make(frames, work, memory.as_tree, total, settings, report)
         told = _told(job, settings, source, work, network, {"cuts": memory.cuts})
         return _finish(work, out.path, report, told, clip, span)
 
@@ -149,7 +150,8 @@ def preview_flow(
         raise UserError("flow.method = none follows no motion: there is nothing to preview")
     clip = _checked_clip(source, out, settings)
     job = _job("preview", settings, source, {"frames": list(span)})
-    with _under_way(clip, out, settings, job, span, None, abreast=2) as work:
+    encoding, total = _encoding(clip, settings, abreast=2), _expected(clip, span)
+    with _under_way(out, job, encoding, total) as work:
         cuts: list[int] = work.state["cuts"] if work.done else []
         since = Followed.from_tree(work.state["followed"]) if work.done else None
         with _moving_frames(clip, settings, span, report, work.done, since) as moving:
@@ -166,7 +168,7 @@ def preview_flow(
                 return {"cuts": cuts, "followed": followed.as_tree()}
 
             frames = draw_motion(remembered(), cuts.append)
-            _make(frames, work, state, _expected(clip, span), settings, report)
+            _make(frames, work, state, total, settings, report)
         path = _finish(work, out.path, report, None, clip, span)
     where = f"cuts at frames {', '.join(map(str, cuts))}" if cuts else "no cuts"
     report.on_notice(f"{where}; red: not carried, yellow: newly seen")
@@ -207,8 +209,7 @@ def render_zoom(
         image = crop_to(picture.image, canvas).to(network.device)
     job = _job("zoom", settings, photo, {"count": frames, "rate": str(rate), "size": list(canvas)})
     encoding = Encoding(canvas, rate, settings.output.crf, settings.output.speed)
-    threads = threads or threads_now()
-    with begin(out.path, job, encoding, threads, out.restart, frames) as work, using(work.threads):
+    with _under_way(out, job, encoding, frames, threads) as work:
         memory = ZoomMemory.from_tree(work.state, network.device) if work.done else ZoomMemory()
         images = infinite_zoom(image, network, settings, frames, rate, work.done, memory)
         pictures = (to_frame(image) for image in images)
@@ -362,41 +363,30 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def threads_now() -> Threads:
-    """Those that a render begun now takes."""
-    return Threads(torch.get_num_threads(), os.cpu_count() or 1)
-
-
-@contextmanager
-def using(threads: Threads) -> Iterator[None]:
-    """Have torch take so many `threads`, for now."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads.torch)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 @contextmanager
 def _under_way(
-    clip: Clip,
     out: Target,
-    settings: Settings,
     job: Job,
-    span: tuple[int, int | None],
-    threads: Threads | None,
-    abreast: int = 1,
+    encoding: Encoding,
+    frames: int | None,
+    threads: Threads | None = None,
 ) -> Iterator[Unfinished]:
-    """The render of `clip`, begun or gone on with, and its threads; `abreast` pictures a frame."""
+    """The render of `job` into `out`, begun or gone on with, and torch with its threads."""
+    threads = threads or Threads(torch.get_num_threads(), os.cpu_count() or 1)
+    before = torch.get_num_threads()
+    with begin(out.path, job, encoding, threads, out.restart, frames) as work:
+        torch.set_num_threads(work.threads.torch)
+        try:
+            yield work
+        finally:
+            torch.set_num_threads(before)
+
+
+def _encoding(clip: Clip, settings: Settings, abreast: int = 1) -> Encoding:
+    """How what is made of `clip` is encoded, so many pictures `abreast`."""
     height, width = fitted_size(clip.height, clip.width, settings.width)
-    how = settings.output
-    size = (height, abreast * width)
-    encoding = Encoding(size, clip.rate, how.crf, how.speed, clip.pixel_shape)
-    threads = threads or threads_now()
-    frames = _expected(clip, span)
-    with begin(out.path, job, encoding, threads, out.restart, frames) as work, using(work.threads):
-        yield work
+    how, size = settings.output, (height, abreast * width)
+    return Encoding(size, clip.rate, how.crf, how.speed, clip.pixel_shape)
 
 
 @contextmanager

@@ -89,7 +89,7 @@ def probe(path: Path) -> Clip:
             begins = float((stream.start_time or 0) * (stream.time_base or 0))
             offset = max(0.0, begins - (container.start_time or 0) / 1_000_000)
             told = stream.frames  # 0 where the container does not say
-        times, packets = _shown(path)
+        times, packets, untimed = _shown(path)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UserError(f"{path} is no video that can be read ({_reason(error)})") from error
     first = next(read_frames(path), None)
@@ -98,8 +98,11 @@ def probe(path: Path) -> Clip:
     height, width = first.shape[:2]
     if coded == (width, height) != (height, width):  # turned upright, and its pixels with it
         shape = 1 / shape
+    if untimed:  # as in .avi: then the rate is all there is
+        times = []
     rate, irregular = mean_rate(times, snap_rate(nominal))
-    frames = len(times) + max(0, told - packets) or None  # a file cut off lacks what it tells of
+    shown = packets if untimed else len(times)
+    frames = shown + max(0, told - packets) or None  # a file cut off lacks what it tells of
     return Clip(
         path, height, width, rate, frames, shape, has_audio, offset,
         tuple(time - times[0] for time in times) if irregular else (), has_subtitles,
@@ -111,17 +114,19 @@ def frame_times(path: Path) -> list[Fraction]:
     return _shown(path)[0]
 
 
-def _shown(path: Path) -> tuple[list[Fraction], int]:
-    """When each picture is shown, and how many there are, with those that are not."""
+def _shown(path: Path) -> tuple[list[Fraction], int, int]:
+    """When each picture is shown; how many there are, those included that are not shown; and how
+    many of them have no time."""
     import av
 
-    times, count = [], 0
+    times, count, untimed = [], 0, 0
     with av.open(str(path)) as container:
         for packet in container.demux(video=0):
             count += packet.size > 0
+            untimed += packet.size > 0 and packet.pts is None
             if packet.pts is not None and packet.size and not packet.is_discard:
                 times.append(packet.pts * packet.time_base)
-    return sorted(times), count
+    return sorted(times), count, untimed
 
 
 def damage(path: Path) -> str | None:
@@ -392,6 +397,9 @@ def retime(video: Path, out: Path, times: Sequence[Fraction]) -> None:
     # A frame is decoded no later than it is shown: so many frames before that.
     delay = max(place - number[pts] for place, pts in enumerate(shown))
     base = _time_base(times)
+    ticks: list[int] = []
+    for time in times:  # no two frames may be shown at once, as some sources have it
+        ticks.append(max(round(time / base), ticks[-1] + 1 if ticks else 0))
     with av.open(str(video)) as container, av.open(str(out), "w") as written:
         stream = written.add_stream_from_template(container.streams.video[0])
         stream.time_base = base
@@ -401,9 +409,8 @@ def retime(video: Path, out: Path, times: Sequence[Fraction]) -> None:
                 continue
             rank, early = number[packet.pts], place - delay
             packet.stream, packet.time_base = stream, base
-            packet.pts = round(times[rank] / base)
-            packet.duration = round(times[rank + 1] / base) - packet.pts
-            packet.dts = early if early < 0 else round(times[early] / base)
+            packet.pts, packet.duration = ticks[rank], ticks[rank + 1] - ticks[rank]
+            packet.dts = early if early < 0 else ticks[early]
             written.mux(packet)
             place += 1
 

@@ -371,6 +371,26 @@ def test_a_span_in_seconds_is_one_of_frames(tmp_path: Path, moving_clip: Path) -
     assert frames_between(varying, 0.5, 1.6) == (15, 32)
 
 
+def test_frames_that_are_shown_at_once_are_shown_one_after_the_other(
+    tmp_path: Path, scene: np.ndarray
+) -> None:
+    even = write_clip(tmp_path / "a.mp4", [scene[:96, 2 * i : 160 + 2 * i] for i in range(12)])
+    times = [Fraction(number // 3, 10) for number in range(13)]
+    retime(even, tmp_path / "own.mp4", times)
+    found = frame_times(tmp_path / "own.mp4")
+    assert len(set(found)) == 12
+    assert [float(time) for time in found] == pytest.approx(
+        [float(t) for t in times[:-1]], abs=0.01
+    )
+
+
+def test_a_file_without_times_has_a_rate(tmp_path: Path, scene: np.ndarray) -> None:
+    source = write_clip(tmp_path / "a.mp4", [scene[:96, 2 * i : 160 + 2 * i] for i in range(20)])
+    run_ffmpeg("-i", str(source), "-c:v", "mpeg4", "-bf", "2", str(tmp_path / "a.avi"))
+    clip = probe(tmp_path / "a.avi")
+    assert (clip.rate, clip.frames, clip.times) == (Fraction(30000, 1001), 20, ())
+
+
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
 def test_a_variable_rate_keeps_its_length_and_its_stills(tmp_path: Path, ending: str) -> None:
     clip = probe(varying_clip(tmp_path / f"a.{ending}"))
