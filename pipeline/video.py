@@ -400,6 +400,7 @@ def retime(video: Path, out: Path, times: Sequence[Fraction]) -> None:
     ticks: list[int] = []
     for time in times:  # no two frames may be shown at once, as some sources have it
         ticks.append(max(round(time / base), ticks[-1] + 1 if ticks else 0))
+    before = max(1, round(_usual_gap(times) / base))  # between the decoding of the very first
     with av.open(str(video)) as container, av.open(str(out), "w") as written:
         stream = written.add_stream_from_template(container.streams.video[0])
         stream.time_base = base
@@ -410,7 +411,7 @@ def retime(video: Path, out: Path, times: Sequence[Fraction]) -> None:
             rank, early = number[packet.pts], place - delay
             packet.stream, packet.time_base = stream, base
             packet.pts, packet.duration = ticks[rank], ticks[rank + 1] - ticks[rank]
-            packet.dts = early if early < 0 else ticks[early]
+            packet.dts = early * before if early < 0 else ticks[early]
             written.mux(packet)
             place += 1
 

@@ -1,18 +1,22 @@
 """Show how still the dreams hold, on our own footage and, where they are given, on real clips.
 
     python samples/make_coherence.py [table] [steady] [cuts] [uncovered] [picture]
-        [--clips FOLDER] [--weights BVLC_GOOGLENET] [--judge SQUEEZENET1_1]
+        [--clips FOLDER] [--weights BVLC_GOOGLENET] [--judge SQUEEZENET1_1] [--into README.md]
 
 prints, as Markdown: `table` (frame by frame, the linear blend of other tools, and ours, measured),
 `steady` (a thousand frames of a still and of a slow pan), `cuts` (the strength after each cut, in
 a clip with a fade and a flash) and `uncovered` (the strength of a wall from which a card slides
 off). `picture` writes, beside itself, `coherence.jpg` and `coherence.gif`. Without names: all.
-Judged strength is that which another network sees.
+Judged strength is that which another network sees. What was printed goes `--into` a file as well,
+between its marks.
 """
 
 import argparse
+import contextlib
+import io
 import itertools
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -88,7 +92,11 @@ def blended(frames: Iterable[Frame], rate: Fraction, network: Network,
         yield last
 
 
-WAYS: dict[str, Dreaming] = {"frame by frame": alone, "linear blend": blended, "Dreamreel": ours}
+WAYS: dict[str, Dreaming] = {
+    "frame by frame": alone,
+    "linear blend": blended,
+    "**Dreamreel**": ours,
+}
 
 
 def build_on(settings: Settings, table: dict[str, object]) -> Settings:
@@ -152,11 +160,13 @@ def footage(clips: Path | None) -> Iterator[tuple[str, Path]]:
 
 def table(given: Given) -> None:
     """Every way, clip and network."""
-    print(f"The first {FRAMES} frames at {WIDTH} wide, 4 octaves; the ratio is to the source's own "
-          "warp error, the strength to frame by frame.\n")  # fmt: skip
-    print("| network | clip | way | warp error | ratio | over the shot | strength | judged "
-          "| sharpness | colour drift | time |")  # fmt: skip
-    print("|---" * 11 + "|")
+    print(f"The first {FRAMES} frames at {WIDTH} wide, 4 octaves, `parts` of `dreamnet` and "
+          "`inception_4c` of\n`bvlc_googlenet`; strength (*judged*: as `squeezenet1_1` sees it) "
+          "and time a frame against dreaming\nevery frame alone (10 steps an octave):"
+          "\n")  # fmt: skip
+    print("| network | clip | way | warp error, times the source's | over the shot | strength "
+          "| judged | sharpness | colour drift | time |")  # fmt: skip
+    print("|---" * 10 + "|")
     judge = judging(given.judge)
     for network, settings in networks(given.weights):
         for name, path in footage(given.clips):
@@ -178,7 +188,7 @@ def row(network: str, clip: str, way: str, shown: Shown, first: Shown) -> str:
     found, base = shown.found, first.found.judged_strength
     judged = f"{(found.judged_strength or 0) / base:.2f}" if base else ""
     return (
-        f"| {network} | {clip} | {way} | {found.warp_error:.2g} | {found.warp_error_ratio:.3g} "
+        f"| {network} | {clip} | {way} | {found.warp_error_ratio:.3g} "
         f"| {found.long_warp_error_ratio:.3g} | {found.strength / first.found.strength:.2f} "
         f"| {judged} | {found.sharpness:.2f} | {found.colour_drift:.2f} "
         f"| {shown.seconds / first.seconds:.2f} |"
@@ -205,8 +215,8 @@ def steady(given: Given) -> None:
             move = np.array([[1, 0, -number / 2], [0, 1, 0]], np.float32)
             yield np.asarray(cv2.warpAffine(wide, move, size[::-1], flags=cv2.INTER_CUBIC))
 
-    print(f"\n{count} frames of {size[1]}x{size[0]}; each but the first frame against the first, "
-          "averaged over a second.\n")  # fmt: skip
+    print(f"\n{count:,} frames of {size[1]}x{size[0]}; strength and sharpness against the first "
+          "frame's, each second's mean:\n")  # fmt: skip
     print("| clip | strength | sharpness | colour drift | brightness |\n|---|---|---|---|---|")
     for name, frames in (("a still", itertools.repeat(photo, count)), ("a slow pan", pan())):
         sources, seen = itertools.tee(frames)
@@ -240,10 +250,10 @@ def cuts(given: Given) -> None:
     """The strength of each shot's first frames against its last."""
     network, settings = next(networks(None))
     settings = build_on(settings, {"shots": {"min_seconds": 0.4}})
-    told = "24, 48; the fade lies at 58 to 81, the flash at 94 and 95"
-    print(f"\nCuts; in ours they are at {told}.\n")
-    print("| clip | cut at | strength of the 3 frames after it, against its shot's last 3 "
-          "| frame by frame |\n|---|---|---|---|")  # fmt: skip
+    print("\nCuts, in a clip of ours that also fades (58 to 81) and flashes (94, 95), and in real "
+          "footage; the\nstrength of the three frames after each, against that of the shot's last "
+          "three (frame by frame, it\nis the footage's own):\n")  # fmt: skip
+    print("| clip | cut at | strength after it | frame by frame |\n|---|---|---|---|")  # fmt: skip
     generated = cut_clip()
     sources = [("generated", generated, RATE)]
     for path in sorted(given.clips.glob("bikes_*")) if given.clips is not None else []:
@@ -283,8 +293,8 @@ def cut_clip() -> list[Frame]:
 def uncovered(given: Given) -> None:
     """The strength of a wall that a card uncovers, three frames after, against its surroundings:
     each against stills of the bare wall, since a place's strength depends on what is there."""
-    print("\nA card slides off a wall, 24 pixels a frame at 480x270: strength of what it uncovered "
-          "k frames ago, against the wall beside it.\n")  # fmt: skip
+    print("\nA card slides off a wall, 24 pixels a frame at 480x270; the strength of what it "
+          "uncovered *k* frames\nago, against the wall beside it:\n")  # fmt: skip
     print("| network | " + " | ".join(f"k = {age}" for age in range(7)) + " |\n" + "|---" * 8 + "|")
     for network, settings in networks(given.weights):
         ratios: dict[int, list[float]] = {age: [] for age in range(7)}
@@ -343,7 +353,9 @@ def picture(given: Given) -> None:
     shown = {title: show(frames, rate, network, settings, way) for title, way in WAYS.items()}
     rows = []
     for number in (30, 31):
-        rows.append(np.hstack([label(one.dreams[number], name) for name, one in shown.items()]))
+        rows.append(
+            np.hstack([label(one.dreams[number], name.strip("*")) for name, one in shown.items()])
+        )
     changes = [
         np.uint8(np.clip(np.abs(one.dreams[31].astype(int) - one.dreams[30]) * 3, 0, 255))
         for one in shown.values()
@@ -366,6 +378,25 @@ SHOWN = {
 }
 
 
+class Both(io.StringIO):
+    """What is printed here is printed on the terminal too."""
+
+    def write(self, text: str) -> int:
+        sys.__stdout__.write(text)
+        sys.__stdout__.flush()
+        return super().write(text)
+
+
+def put_into(path: Path, figures: str) -> None:
+    """Have `figures` stand in the file at `path`, between its marks."""
+    begin, end = "<!-- figures -->", "<!-- figures end -->"
+    before, _, rest = path.read_text().partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise SystemExit(f"{path} has no marks {begin} and {end}")
+    path.write_text(f"{before}{begin}\n{figures}{end}{after}")
+
+
 def main() -> None:
     """Show what is named, or all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -373,9 +404,13 @@ def main() -> None:
     parser.add_argument("--clips", type=Path)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--judge", type=Path)
+    parser.add_argument("--into", type=Path)
     arguments = parser.parse_args()
-    for name in arguments.names or SHOWN:
-        SHOWN[name](Given(arguments.clips, arguments.weights, arguments.judge))
+    with contextlib.redirect_stdout(Both()) as printed:
+        for name in arguments.names or SHOWN:
+            SHOWN[name](Given(arguments.clips, arguments.weights, arguments.judge))
+    if arguments.into is not None:
+        put_into(arguments.into, printed.getvalue())
 
 
 if __name__ == "__main__":

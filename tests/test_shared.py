@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import pytest
 import torch
 
 from dreamreel.pipeline.networks import load_network
-from dreamreel.pipeline.video import probe, read_frames
+from dreamreel.pipeline.video import frame_times, probe, read_frames
 from making import SHARED, Run, read_clip
 
 pytestmark = pytest.mark.shared
@@ -42,7 +43,17 @@ def test_a_real_clip_is_dreamed(dreamreel: Callable[..., Run], tmp_path: Path, n
     frames = read_clip(tmp_path / "o.mp4")
     assert len(frames) == 3
     assert after.has_audio == before.has_audio
-    assert after.rate == before.rate
+    if before.times:  # each frame at its own time, to the end of the last
+        due = [float(time) for time in before.times[:3]]
+        found = [float(time) for time in frame_times(tmp_path / "o.mp4")]
+        assert found == pytest.approx(due, abs=0.001)
+        with av.open(str(tmp_path / "o.mp4")) as container:
+            stream = container.streams.video[0]
+            assert float(stream.duration * stream.time_base) == pytest.approx(
+                float(before.shown_at(3)), abs=0.002
+            )
+    else:
+        assert after.rate == before.rate
     assert frames[0].shape[1] == 160
     upright = next(read_frames(source)).shape
     assert frames[0].shape[0] == pytest.approx(160 * upright[0] / upright[1], abs=2)

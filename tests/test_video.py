@@ -371,6 +371,14 @@ def test_a_span_in_seconds_is_one_of_frames(tmp_path: Path, moving_clip: Path) -
     assert frames_between(varying, 0.5, 1.6) == (15, 32)
 
 
+def test_a_few_frames_last_until_the_end_of_the_last(tmp_path: Path, scene: np.ndarray) -> None:
+    even = write_clip(tmp_path / "a.mp4", [scene[:96, 2 * i : 160 + 2 * i] for i in range(3)])
+    retime(even, tmp_path / "own.mp4", [Fraction(number, 10) for number in range(4)])
+    with av.open(str(tmp_path / "own.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.duration * stream.time_base == Fraction(3, 10)
+
+
 def test_frames_that_are_shown_at_once_are_shown_one_after_the_other(
     tmp_path: Path, scene: np.ndarray
 ) -> None:
