@@ -1,12 +1,12 @@
 """The command line: parse, call, report."""
 
-import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -58,6 +58,20 @@ Device = Annotated[
     str | None, typer.Option("--device", metavar="D", help="auto, cpu, cuda, cuda:1 or mps.")
 ]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="S", help="Of all randomness.")]
+Codec = Annotated[
+    str | None,
+    typer.Option(
+        "--codec", metavar="C", help="h264, hevc, av1, prores, ffv1 or vp9: output.codec."
+    ),
+]
+Crf = Annotated[
+    int | None,
+    typer.Option("--crf", metavar="Q", help="Constant quality, less is better: output.crf."),
+]
+PixelFormat = Annotated[
+    str | None,
+    typer.Option("--pixel-format", metavar="F", help="As ffmpeg names it: output.pixel_format."),
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the output if it is there already.")
 ]
@@ -100,12 +114,31 @@ def video(
         bool,
         typer.Option("--preview-flow", help="Dream nothing: show motion, doubts and cuts."),
     ] = False,
+    fps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="R", help="Make the rate constant: 30, 23.976 or 30000/1001: source.fps."
+        ),
+    ] = None,
+    stream: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Which stream of pictures, from 0: source.stream."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse a damaged source: source.strict=true.")
+    ] = False,
     no_audio: Annotated[
         bool, typer.Option("--no-audio", help="Leave the sound out: output.audio=false.")
     ] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse a damaged source: output.strict=true.")
+    side_by_side: Annotated[
+        bool,
+        typer.Option(
+            "--side-by-side", help="Show the source beside its dream: output.side_by_side=true."
+        ),
     ] = False,
+    codec: Codec = None,
+    crf: Crf = None,
+    pixel_format: PixelFormat = None,
     preset: Presets = None,
     set_: Sets = None,
     network: NetworkName = None,
@@ -120,21 +153,34 @@ def video(
 ) -> None:
     """Dream a video: the dream flows with what moves; sound, rate and colours stay.
 
-    Without -o the result is IN-dream.mp4, beside IN; of --preview-flow, IN-flow.mp4. A render that
-    was stopped, by Ctrl-C or a power cut, goes on when the same command is given again.
+    IN is a video, a GIF, WebP or APNG, a folder of pictures, or a pattern such as
+    frames/img_%04d.png. OUT ends in .mp4, .m4v, .mov, .mkv, .webm, .gif, .webp or .apng, or is a
+    pattern such as dream/%05d.png (.tif, .exr, .jpg). Without -o the result is IN-dream.mp4,
+    beside IN; of --preview-flow, IN-flow.mp4. A render that was stopped, by Ctrl-C or a power cut,
+    goes on when the same command is given again.
     """
-    flags = {"output.audio=false": no_audio, "output.strict=true": strict}
-    sets = [*(set_ or []), *(text for text, given in flags.items() if given)]
-    settings = _settings(preset, sets, network, weights, precision, width, device, seed)
+    settings = _settings(
+        preset, set_, network, weights, precision, width, device, seed,
+        {
+            "--fps": ("source.fps", fps),
+            "--stream": ("source.stream", stream),
+            "--strict": ("source.strict", strict or None),
+            "--no-audio": ("output.audio", False if no_audio else None),
+            "--side-by-side": ("output.side_by_side", side_by_side or None),
+            **_encoding_flags(codec, crf, pixel_format),
+        },
+    )  # fmt: skip
+    from dreamreel.pipeline.render import usual_output
+
     if still is not None and (frames or start or end):
         raise UserError(
             "--still is one frame, --frames, --start and --end a span: give one of them"
         )
-    span = _span(source, frames, start, end)
+    span = _span(source, settings, frames, start, end)
     if preview_flow:
         if still is not None:
             raise UserError("--still is one picture and --preview-flow a video: give one of them")
-        out = _output(output, source.parent / f"{source.stem}-flow.mp4", overwrite, restart)
+        out = _output(output, usual_output(source, "flow", settings), overwrite, restart)
         from dreamreel.pipeline.render import preview_flow as preview
 
         with terminal("frames", quiet, stoppable=True) as report:
@@ -150,7 +196,7 @@ def video(
             path = render_still(source, out, settings, seconds, report)
         print(path)
         return
-    out = _output(output, source.parent / f"{source.stem}-dream.mp4", overwrite, restart)
+    out = _output(output, usual_output(source, "dream", settings), overwrite, restart)
     from dreamreel.pipeline.render import render_video
 
     with terminal("frames", quiet, stoppable=True) as report:
@@ -172,6 +218,9 @@ def zoom(
         str | None,
         typer.Option(metavar="WxH", help="The canvas, to which a photo is cropped."),
     ] = None,
+    codec: Codec = None,
+    crf: Crf = None,
+    pixel_format: PixelFormat = None,
     preset: Presets = None,
     set_: Sets = None,
     network: NetworkName = None,
@@ -186,13 +235,20 @@ def zoom(
 ) -> None:
     """Zoom and dream without end, into a photo or out of noise.
 
-    Without -o the result is PHOTO-zoom.mp4, beside PHOTO, or zoom.mp4.
+    OUT is what it may be of `video`. Without -o the result is PHOTO-zoom.mp4, beside PHOTO, or
+    zoom.mp4.
     """
-    settings = _settings(preset, set_, network, weights, precision, width, device, seed)
+    settings = _settings(
+        preset, set_, network, weights, precision, width, device, seed,
+        _encoding_flags(codec, crf, pixel_format),
+    )  # fmt: skip
     rate, canvas = parse_rate(fps), parse_size(size)
     if not 0 < seconds <= 86_400:
         raise UserError(f"--seconds {seconds:g} is no length; more than 0, at most 86400")
-    usual = photo.parent / f"{photo.stem}-zoom.mp4" if photo else Path("zoom.mp4")
+    from dreamreel.pipeline.encoding import usual_suffix
+
+    name = f"{photo.stem}-zoom" if photo else "zoom"
+    usual = Path(photo.parent if photo else ".") / (name + usual_suffix(settings.output.codec))
     out = _output(output, usual, overwrite, restart)
     from dreamreel.pipeline.render import render_zoom
 
@@ -427,7 +483,11 @@ def parse_span(text: str | None) -> tuple[int, int | None]:
 
 
 def _span(
-    source: Path, frames: str | None, start: str | None, end: str | None
+    source: Path,
+    settings: "Settings",
+    frames: str | None,
+    start: str | None,
+    end: str | None,
 ) -> tuple[int, int | None]:
     """The span that --frames names, or --start and --end."""
     if start is None and end is None:
@@ -436,9 +496,10 @@ def _span(
         raise UserError("--frames counts frames, --start and --end seconds: give one or the other")
     begins = None if start is None else parse_time("--start", start)
     ends = None if end is None else parse_time("--end", end)
-    from dreamreel.pipeline.video import frames_between, probe
+    from dreamreel.pipeline.clips import frames_between, probe
 
-    return frames_between(probe(source), begins, ends)
+    clip = probe(source, settings.source.stream, settings.source.fps)
+    return frames_between(clip, begins, ends)
 
 
 def parse_time(option: str, text: str) -> float:
@@ -454,15 +515,12 @@ def parse_time(option: str, text: str) -> float:
 
 def parse_rate(text: str) -> "Fraction":
     """`30`, `23.976` or `30000/1001` as an exact rate."""
-    from fractions import Fraction
+    from dreamreel.pipeline.settings import parse_rate as parse
 
-    from dreamreel.pipeline.video import snap_rate
-
-    plain = re.fullmatch(r"\d{1,7}(\.\d{1,7})?|\d{1,7}/[1-9]\d{0,6}", text)
-    rate = Fraction(text) if plain else Fraction(0)
-    if not 1 <= rate <= 1000:
-        raise UserError(f"--fps {text!r} is no rate; 30, 23.976 and 30000/1001 are")
-    return snap_rate(rate)
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise UserError(f"--fps {text!r} {error}") from error
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
@@ -589,10 +647,11 @@ def _settings(
     width: int | None,
     device: str | None,
     seed: int | None,
+    more: Mapping[str, tuple[str, Any]] = MappingProxyType({}),
 ) -> "Settings":
     """Defaults, then presets, then files, then `--set`, then the flags of their own."""
     from dreamreel.pipeline.presets import merge_presets
-    from dreamreel.pipeline.settings import build, parse_assignment
+    from dreamreel.pipeline.settings import build, parse_assignment, put
 
     named = {
         "network": network,
@@ -602,9 +661,25 @@ def _settings(
         "device": device,
         "seed": seed,
     }
+    flags: list[tuple[str, dict[str, Any]]]
     flags = [(f"--{name}", {name: value}) for name, value in named.items() if value is not None]
+    for option, (name, value) in more.items():
+        if value is not None:
+            table: dict[str, Any] = {}
+            put(table, name, value)
+            flags.append((option, table))
     sets = [("--set", parse_assignment(text)) for text in assignments or []]
     return build(*merge_presets(presets or []), *sets, *flags)
+
+
+def _encoding_flags(
+    codec: str | None, crf: int | None, pixel_format: str | None
+) -> dict[str, tuple[str, Any]]:
+    return {
+        "--codec": ("output.codec", codec),
+        "--crf": ("output.crf", crf),
+        "--pixel-format": ("output.pixel_format", pixel_format),
+    }
 
 
 def _layers(text: str) -> str:

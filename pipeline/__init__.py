@@ -1,20 +1,22 @@
 """Dreamreel's rooms. A module imports only from the floors below its own:
 
 0 errors, checkpoint, kernels, layers, architectures, objectives
-1 images, devices, weights, settings
-2 flow, video, networks, presets, camera, record
-3 shots, dream, unfinished
-4 motion
+1 images, devices, weights, settings, ffmpeg
+2 flow, decoding, encoding, pictures, networks, presets, camera, record
+3 clips, shots, dream, unfinished, exports
+4 mux, motion
 5 animate, measure, preview
 6 render
 7 bench, and above all of them cli.py
 """
 
 import os
+import warnings
 
 # Decoders answer through exceptions and results; on the terminal only the command line speaks.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+warnings.filterwarnings("ignore", module=r"PIL\.")  # on tags that make no sense
 # An idle thread of torch's spins for a while before it sleeps, which decoding, flow and encoding
 # pay for. Spinning less costs the network nothing; not spinning at all, a quarter of its speed.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")

@@ -1,6 +1,7 @@
 """One clear line for a mistake that the user can mend."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -29,6 +30,18 @@ def expanded(name: str | Path) -> Path:
         return Path(name).expanduser()
     except RuntimeError as error:
         raise UserError(f"{name}: {error}") from error
+
+
+@contextmanager
+def usable(path: Path) -> Iterator[None]:
+    """Raise UserError where the system refuses even to look at `path`, or nobody could name it."""
+    try:
+        str(path).encode()  # OpenCV and PyAV take names as UTF-8
+        yield
+    except UnicodeEncodeError as error:
+        raise UserError(f"the name {str(path)!r} is not UTF-8; rename the file") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be used ({error.strerror})") from error
 
 
 class Stopped(Exception):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from dreamreel.pipeline.checkpoint import Tree
 from dreamreel.pipeline.devices import find_device
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.images import Frame, sample
+from dreamreel.pipeline.images import Frame, sample, to_8_bits
 from dreamreel.pipeline.settings import Settings
 from dreamreel.pipeline.weights import State, fetch_weights, read_weights
 
@@ -172,11 +172,12 @@ def grey(frame: Frame) -> Grey:
 
 
 def working_frame(frame: Frame, side: int) -> Frame:
-    """`frame` with its shorter side shrunk to `side`, at which flow is estimated.
+    """`frame`, in 8 bits, with its shorter side shrunk to `side`, at which flow is estimated.
 
     The constants of the visibility test are in pixels: they hold at one size only. A smaller
     frame stays: enlarged, it would have motion, but no texture to tell it by.
     """
+    frame = to_8_bits(frame if frame.shape[2] == 3 else np.ascontiguousarray(frame[..., :3]))
     scale = side / min(frame.shape[:2])
     if scale >= 1:
         return frame

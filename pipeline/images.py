@@ -1,7 +1,8 @@
 """The image convention, and the bridges to files and to OpenCV.
 
 An image is a float32 RGB tensor of shape (1, 3, H, W), in [0, 1], channels last in memory.
-A frame is OpenCV's: a uint8 BGR array of shape (H, W, 3).
+A frame is OpenCV's: an array of shape (H, W, 3), BGR, or (H, W, 4), with alpha; uint8, or uint16
+where its source is deeper.
 """
 
 import os
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from dreamreel.pipeline.errors import UserError
 
-Frame = NDArray[np.uint8]
+Frame = NDArray[Any]
 
 JPEG = {".jpg", ".jpeg", ".jpe", ".jfif"}
 KEEPS_ALPHA = {".png", ".apng", ".webp", ".tif", ".tiff", ".avif", ".tga", ".jp2", ".gif"}
@@ -33,16 +34,38 @@ class Picture:
 
 
 def to_image(frame: Frame, device: torch.device) -> Tensor:
-    """A frame (H, W, 3), uint8 BGR, as an image (1, 3, H, W), float32 RGB in [0, 1]."""
-    pixels = torch.from_numpy(frame).to(device)
-    image = pixels.flip(-1).permute(2, 0, 1)[None].float().div_(255)
+    """A frame (H, W, 3 or 4) as an image (1, 3, H, W), float32 RGB in [0, 1], without alpha."""
+    pixels = torch.from_numpy(np.ascontiguousarray(frame[..., :3])).to(device)
+    levels = 255 if frame.dtype == np.uint8 else 65535
+    image = pixels.flip(-1).permute(2, 0, 1)[None].float().div_(levels)
     return image.contiguous(memory_format=torch.channels_last)
 
 
-def to_frame(image: Tensor) -> Frame:
-    """An image (1, 3, H, W) as a frame (H, W, 3), uint8 BGR, rounded to the nearest level."""
-    pixels = image[0].mul(255).round_().clamp_(0, 255).to(torch.uint8)
-    return np.ascontiguousarray(pixels.permute(1, 2, 0).flip(-1).cpu().numpy())
+def to_frame(image: Tensor, depth: int = 8) -> Frame:
+    """An image (1, 3, H, W) as a frame (H, W, 3), BGR, rounded to the nearest level: uint8, or
+    uint16 of the full range where more than 8 bits of `depth` are asked for."""
+    levels, kind = (255, torch.uint8) if depth <= 8 else (65535, torch.int32)
+    pixels = image[0].mul(levels).round_().clamp_(0, levels).to(kind)
+    frame = np.ascontiguousarray(pixels.permute(1, 2, 0).flip(-1).cpu().numpy())
+    return frame if depth <= 8 else frame.astype(np.uint16)
+
+
+def to_8_bits(frame: Frame) -> Frame:
+    """`frame` with 8 bits a colour, rounded."""
+    if frame.dtype == np.uint8:
+        return frame
+    return ((frame.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def with_alpha(frame: Frame, source: Frame) -> Frame:
+    """`frame` (H, W, 3), as transparent as `source` (H, W, 4), or as it is where that has none."""
+    if source.shape[2] == 3:
+        return frame
+    alpha = source[..., 3]
+    if alpha.dtype != frame.dtype:
+        deeper = frame.dtype == np.uint16
+        alpha = alpha.astype(np.uint16) * 257 if deeper else to_8_bits(alpha)
+    return np.dstack([frame, alpha])
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
@@ -130,7 +153,7 @@ def load_picture(path: Path, device: torch.device) -> Picture:
     Of an animation, the first picture. Raises UserError where the file is no picture.
     """
     try:
-        pixels = _read_pixels(path)
+        pixels = read_pixels(path)
     except (OSError, ValueError, SyntaxError) as error:
         raise UserError(f"{path} is no picture that can be read ({error})") from error
     levels = 65535 if pixels.dtype == np.uint16 else 255
@@ -140,7 +163,7 @@ def load_picture(path: Path, device: torch.device) -> Picture:
     return Picture(image, alpha)
 
 
-def _read_pixels(path: Path) -> NDArray[Any]:
+def read_pixels(path: Path) -> NDArray[Any]:
     """The pixels at `path` as RGBA (H, W, 4), uint8, or uint16 where a grey file has 16 bits."""
     import imageio.v3 as imageio
     from PIL import Image

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dreamreel.pipeline.clips import Clip, prefetch, probe, read_frames, resized
+from dreamreel.pipeline.encoding import even
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.flow import (
     FlowEstimator,
@@ -30,15 +32,6 @@ from dreamreel.pipeline.images import Frame, fitted_size, sharpness, to_image
 from dreamreel.pipeline.motion import follow_motion
 from dreamreel.pipeline.networks import Network
 from dreamreel.pipeline.settings import Settings
-from dreamreel.pipeline.video import (
-    Clip,
-    count_frames,
-    even,
-    prefetch,
-    probe,
-    read_frames,
-    resized,
-)
 
 LEVEL = 1 / 255
 STILL = 2  # levels by which a pixel may change and yet stand still
@@ -115,15 +108,16 @@ def measure(
     The source is resized to the dream. Raises UserError where the two differ in shape or in their
     count of frames, or where they are too small for a network.
     """
-    before, after = probe(source), probe(dream)
+    before = probe(source, settings.source.stream, settings.source.fps)
+    after = probe(dream)
     size = common_size(before, after)
     for network, layers in filter(None, (seer, judge)):
         if not network.runs_at(size, layers):
             raise UserError(f"{dream} is too small for {network.name} at {', '.join(layers)}")
     total = common_count(before, after, span)
     start, stop = span
-    sources = prefetch(resized(read_frames(source, start, stop), size[1]))
-    dreams = prefetch(frame[: size[0], : size[1]] for frame in read_frames(dream))
+    sources = prefetch(resized(read_frames(before, start, stop), size[1]))
+    dreams = prefetch(frame[: size[0], : size[1], :3] for frame in read_frames(after))
     figures: list[FrameFigures] = []
     with closing(sources), closing(dreams):
         pairs = _paired(sources, dreams, before, start)
@@ -152,7 +146,7 @@ def common_size(source: Clip, dream: Clip) -> tuple[int, int]:
 def common_count(source: Clip, dream: Clip, span: tuple[int, int | None]) -> int:
     """How many frames the dream has. Raises UserError where the span of `source` has others."""
     start, stop = span
-    count = count_frames(dream.path)
+    count = dream.frames or 0
     ends = [end for end in (stop, source.frames) if end is not None]
     if ends and min(ends) - start != count:
         raise _other_count(source, dream.path, max(0, min(ends) - start), count)

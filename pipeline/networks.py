@@ -24,7 +24,7 @@ from dreamreel.pipeline.kernels import (
     suits_strided_stem,
 )
 from dreamreel.pipeline.layers import Anatomy, Layer, dissect
-from dreamreel.pipeline.weights import State, fetch_weights, read_weights
+from dreamreel.pipeline.weights import State, digest_of, fetch_weights, read_weights
 
 BUNDLED_WEIGHTS = Path(__file__).resolve().parent / "dreamnet.safetensors"
 MINUS_ONE_TO_ONE = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -91,6 +91,7 @@ class Network:
         self.device = device
         self.precision = precision
         self.layers = anatomy.layers
+        self.digest: str | None = None  # the SHA-256 of its weights, where they were loaded
         self._architecture = architecture
         self._missing = missing
         self._normalise = Normalise(architecture).to(device)
@@ -213,7 +214,9 @@ def load_network(
     on = find_device(device)
     state = read_weights(weights) if weights is not None else architecture.fetch()
     given = str(weights) if weights is not None else f"the weights file of {name}"
-    return assemble(architecture, state, on, find_precision(precision, on), given)
+    network = assemble(architecture, state, on, find_precision(precision, on), given)
+    network.digest = digest_of(state)
+    return network
 
 
 def assemble(

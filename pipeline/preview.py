@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamreel.pipeline.flow import FlowArray
-from dreamreel.pipeline.images import Frame
+from dreamreel.pipeline.images import Frame, to_8_bits
 from dreamreel.pipeline.motion import MovingFrame
 
 FULL_COLOUR = 0.04  # motion, in shorter sides a frame, that is drawn at its brightest
@@ -26,8 +26,9 @@ def draw_motion(
     """
     for moving in frames:
         height, width = moving.frame.shape[:2]
+        left = to_8_bits(moving.frame[..., :3].copy())
         if moving.motion is None:
-            left, right = moving.frame.copy(), np.zeros_like(moving.frame)
+            right = np.zeros_like(left)
             if moving.followed is not None and moving.followed.judged > 1:
                 on_cut(moving.number)
                 cv2.rectangle(left, (0, 0), (width - 1, height - 1), (255, 255, 255), 6)
@@ -36,7 +37,7 @@ def draw_motion(
                 _write(left, str(moving.number))
         else:
             motion = moving.motion
-            left = tinted(moving.frame, 1 - motion.carried, NOT_CARRIED)
+            left = tinted(left, 1 - motion.carried, NOT_CARRIED)
             left = tinted(left, motion.uncovered.astype(np.float32), UNCOVERED)
             coloured = flow_colours(motion.flow)
             right = np.asarray(cv2.resize(coloured, (width, height)))

@@ -1,8 +1,10 @@
 """Records: what a file was made of, and how, so that it can be made again."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.settings import Settings, build
 
 FORMAT = 1
-LIBRARIES = ("torch", "torchvision", "opencv-python", "imageio-ffmpeg", "scenedetect")
+LIBRARIES = ("torch", "torchvision", "opencv-python", "av", "imageio-ffmpeg", "scenedetect")
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,18 @@ def record_path(out: Path) -> Path:
 
 
 def versions() -> dict[str, str]:
-    """Those of everything here that may change what comes out."""
-    return {name: version(name) for name in ("dreamreel", *LIBRARIES)}
+    """Those of everything here that may change what comes out, and a digest of our own code, which
+    changes from one version to the next as well."""
+    return {name: version(name) for name in ("dreamreel", *LIBRARIES)} | {"code": code_digest()}
+
+
+@cache
+def code_digest() -> str:
+    """The beginning of the SHA-256 of Dreamreel's own code."""
+    found = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        found.update(path.name.encode() + b"\0" + path.read_bytes())
+    return found.hexdigest()[:16]
 
 
 def write_record(path: Path, told: dict[str, Any]) -> None:

@@ -11,7 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from dreamreel.pipeline.animate import (
     Memory,
@@ -24,8 +26,37 @@ from dreamreel.pipeline.animate import (
     still_ascent,
 )
 from dreamreel.pipeline.checkpoint import Tree, flush, publish
+from dreamreel.pipeline.clips import (
+    Clip,
+    check_readable,
+    damage,
+    prefetch,
+    probe,
+    read_frames,
+    resized,
+    still_at,
+)
+from dreamreel.pipeline.decoding import decode, look_of
 from dreamreel.pipeline.dream import dream, octave_sizes
-from dreamreel.pipeline.errors import Stopped, UserError
+from dreamreel.pipeline.encoding import (
+    CONTAINERS,
+    Encoding,
+    alike,
+    encoding_for,
+    usual_suffix,
+)
+from dreamreel.pipeline.errors import Stopped, UserError, usable
+from dreamreel.pipeline.exports import (
+    FASTEST_GIF,
+    check_series_name,
+    export,
+    is_animated,
+    is_series,
+    lossless_encoding,
+    place_of,
+    publish_series,
+    series_files,
+)
 from dreamreel.pipeline.images import (
     KEEPS_ALPHA,
     Frame,
@@ -39,11 +70,15 @@ from dreamreel.pipeline.images import (
     save_picture,
     to_frame,
     to_image,
+    with_alpha,
 )
 from dreamreel.pipeline.motion import Followed, MovingFrame, follow_motion
+from dreamreel.pipeline.mux import Part, Way, mux, retime, suffix_that_holds
 from dreamreel.pipeline.networks import Network, load_network
+from dreamreel.pipeline.pictures import find_series, read_series
 from dreamreel.pipeline.preview import draw_motion
 from dreamreel.pipeline.record import (
+    code_digest,
     is_record,
     read_record,
     record_path,
@@ -54,22 +89,6 @@ from dreamreel.pipeline.record import (
 )
 from dreamreel.pipeline.settings import Settings
 from dreamreel.pipeline.unfinished import Job, Threads, Unfinished, begin
-from dreamreel.pipeline.video import (
-    CONTAINERS,
-    Clip,
-    Encoding,
-    check_readable,
-    count_frames,
-    damage,
-    mux,
-    prefetch,
-    probe,
-    read_frames,
-    resized,
-    retime,
-    still_at,
-    usable,
-)
 
 DEFAULT_CANVAS = (360, 640)  # height, width of a zoom that starts from noise
 
@@ -115,26 +134,28 @@ def render_video(
     report: Report = QUIET,
     threads: Threads | None = None,
 ) -> Path:
-    """Dream the frames `span` (first, one past the last) of the video `source` into `out.path`.
+    """Dream the frames `span` (first, one past the last) of the video `source` into `out.path`,
+    or into what holds all of it, which is returned.
 
     Rate, size and sound are the source's. A render that was stopped goes on; its file is, byte
     for byte, that of one never stopped with as many `threads`. Raises UserError before anything
     is written where something given cannot work, and Stopped where the report asks for it, all
     frames so far saved.
     """
-    clip = _checked_clip(source, out, settings)
+    clip, out = _checked_clip(source, out, settings, report)
     check_record(out)
+    encoding, total = _encoding(clip, out, settings, report), _expected(clip, span)
     network = ready_network(settings, fitted_size(clip.height, clip.width, settings.width))
-    job = _job("video", settings, source, {"frames": list(span)})
-    encoding, total = _encoding(clip, settings), _expected(clip, span)
+    job = _job("video", settings, source, network, {"frames": list(span)})
     with _under_way(out, job, encoding, total, threads) as work:
         memory = Memory.from_tree(work.state, network.device) if work.done else Memory()
         with _moving_frames(clip, settings, span, report, work.done, memory.followed) as moving:
-            images = dream_video(moving, network, settings, memory)
-            frames = (to_frame(image) for image in images)
-            _make(frames, work, memory.as_tree, total, settings, report)
+            last, remembered = _remembering(moving)
+            images = dream_video(remembered, network, settings, memory)
+            frames = (_shown(last[0].frame, image, encoding, settings) for image in images)
+            _make(frames, work, memory.as_tree, total, settings, report, source)
         told = _told(job, settings, source, work, network, {"cuts": memory.cuts})
-        return _finish(work, out.path, report, told, clip, span)
+        return _finish(work, encoding, out, report, told, clip, span)
 
 
 def preview_flow(
@@ -148,28 +169,24 @@ def preview_flow(
     render would follow, into the video `out.path`; nothing is dreamed."""
     if settings.flow.method == "none":
         raise UserError("flow.method = none follows no motion: there is nothing to preview")
-    clip = _checked_clip(source, out, settings)
-    job = _job("preview", settings, source, {"frames": list(span)})
-    encoding, total = _encoding(clip, settings, abreast=2), _expected(clip, span)
+    clip, out = _checked_clip(source, out, settings, report)
+    job = _job("preview", settings, source, None, {"frames": list(span)})
+    plain = replace(clip, look=None, series=None, animation=None)  # drawings, of 8 bits
+    encoding, total = _encoding(plain, out, settings, report, abreast=2), _expected(clip, span)
     with _under_way(out, job, encoding, total) as work:
         cuts: list[int] = work.state["cuts"] if work.done else []
         since = Followed.from_tree(work.state["followed"]) if work.done else None
         with _moving_frames(clip, settings, span, report, work.done, since) as moving:
-            last: list[MovingFrame] = []
-
-            def remembered() -> Iterator[MovingFrame]:
-                for one in moving:
-                    last[:] = [one]
-                    yield one
+            last, remembered = _remembering(moving)
 
             def state() -> Tree:
                 followed = last[0].followed
                 assert followed is not None
                 return {"cuts": cuts, "followed": followed.as_tree()}
 
-            frames = draw_motion(remembered(), cuts.append)
-            _make(frames, work, state, total, settings, report)
-        path = _finish(work, out.path, report, None, clip, span)
+            frames = draw_motion(remembered, cuts.append)
+            _make(frames, work, state, total, settings, report, source)
+        path = _finish(work, encoding, out, report, None, clip, span)
     where = f"cuts at frames {', '.join(map(str, cuts))}" if cuts else "no cuts"
     report.on_notice(f"{where}; red: not carried, yellow: newly seen")
     return path
@@ -195,6 +212,7 @@ def render_zoom(
     check_video_name(out.path)
     check_output(out)
     check_record(out)
+    _refuse_source_settings(settings)
     frames = max(1, round(seconds * rate))
     device = torch.device("cpu")
     picture = load_picture(photo, device) if photo is not None else None
@@ -202,20 +220,21 @@ def render_zoom(
         report.on_notice(f"{photo} has transparent parts: a video keeps none")
     canvas = size or (tuple(picture.image.shape[2:]) if picture is not None else DEFAULT_CANVAS)
     canvas = fitted_size(canvas[0], canvas[1], settings.width)
+    encoding = _encoding(Clip(out.path, *canvas, rate, frames), out, settings, report)
     network = ready_network(settings, canvas)
     if picture is None:
         image = noise(canvas, settings.seed, network.device)
     else:
         image = crop_to(picture.image, canvas).to(network.device)
-    job = _job("zoom", settings, photo, {"count": frames, "rate": str(rate), "size": list(canvas)})
-    encoding = Encoding(canvas, rate, settings.output.crf, settings.output.speed)
+    more = {"count": frames, "rate": str(rate), "size": list(canvas)}
+    job = _job("zoom", settings, photo, network, more)
     with _under_way(out, job, encoding, frames, threads) as work:
         memory = ZoomMemory.from_tree(work.state, network.device) if work.done else ZoomMemory()
         images = infinite_zoom(image, network, settings, frames, rate, work.done, memory)
-        pictures = (to_frame(image) for image in images)
-        _make(pictures, work, memory.as_tree, frames, settings, report)
+        pictures = (to_frame(image, encoding.depth) for image in images)
+        _make(pictures, work, memory.as_tree, frames, settings, report, photo)
         told = _told(job, settings, photo, work, network, {})
-        return _finish(work, out.path, report, told)
+        return _finish(work, encoding, out, report, told)
 
 
 def render_image(source: Path, out: Target, settings: Settings, report: Report = QUIET) -> Path:
@@ -254,7 +273,9 @@ def render_still(
     be, into the picture `out.path`."""
     check_source(source, out)
     check_picture_name(out.path)
-    clip = probe(source)
+    clip = probe(source, settings.source.stream, settings.source.fps)
+    for notice in clip.notices:
+        report.on_notice(notice)
     check_output(out)
     network = ready_network(settings, fitted_size(clip.height, clip.width, settings.width))
     number, frame = still_at(clip, seconds)
@@ -291,7 +312,7 @@ def loaded_network(settings: Settings) -> tuple[Network, dict[str, float]]:
 
 
 def check_source(source: Path, out: Target) -> None:
-    """Raise UserError where `source` cannot be read, or is what would be written."""
+    """Raise UserError where the file `source` cannot be read, or is what would be written."""
     check_readable(source)
     with usable(out.path):
         if out.path.exists() and out.path.samefile(source):
@@ -299,28 +320,35 @@ def check_source(source: Path, out: Target) -> None:
 
 
 def check_video_name(path: Path) -> None:
-    """Raise UserError unless `path` ends as a container that can be written does."""
-    if path.suffix.lower() not in CONTAINERS:
+    """Raise UserError unless `path` ends as something moving that can be written does."""
+    if is_series(path):
+        check_series_name(path)
+    elif path.suffix.lower() not in CONTAINERS and not is_animated(path):
         given = f"ends in {path.suffix}" if path.suffix else "has no ending"
-        raise UserError(f"{path} {given}; {', '.join(CONTAINERS)} would work")
+        raise UserError(
+            f"{path} {given}; {', '.join(CONTAINERS)}, .gif, .webp or .apng would work, or "
+            "frames/%05d.png"
+        )
 
 
 def check_record(out: Target) -> None:
     """Raise UserError unless the record of `out.path` can be written."""
-    path = record_path(out.path)
+    path = record_path(place_of(out.path))
     if path.exists() and not out.overwrite and not is_record(path):
         raise UserError(f"{path} exists, and is no record of a render; --overwrite replaces it")
 
 
 def check_output(out: Target) -> None:
     """Raise UserError unless `out.path` can be written."""
-    path = out.path
+    path = place_of(out.path)
     with usable(path):
-        if path.is_dir():
-            raise UserError(f"{path} is a folder; name a file in it")
+        if is_series(out.path):
+            _check_series(out)
+        elif path.is_dir():
+            raise UserError(f"{path} is a folder; name a file in it, or {path}/%05d.png")
         if not path.parent.is_dir():
             raise UserError(f"there is no folder {path.parent} to write {path.name} into")
-        if os.path.lexists(path) and not out.overwrite:
+        if os.path.lexists(path) and not path.is_dir() and not out.overwrite:
             raise UserError(f"{path} exists; --overwrite replaces it")
     probe_file = partial_path(path)
     try:
@@ -330,37 +358,114 @@ def check_output(out: Target) -> None:
         raise UserError(f"{path.parent} cannot be written to ({error.strerror})") from error
 
 
-def _checked_clip(source: Path, out: Target, settings: Settings) -> Clip:
-    """What the video `source` holds that is wanted. Raises UserError where it cannot become
-    `out`."""
-    check_source(source, out)
+def _check_series(out: Target) -> None:
+    place = place_of(out.path)
+    if place.exists() and not place.is_dir():
+        raise UserError(f"{place} is a file, not a folder to write {out.path.name} into")
+    if place.is_dir() and any(place.iterdir()) and not out.overwrite:
+        there = len(series_files(out.path))
+        raise UserError(
+            f"{place} has files in it, {there} of them like {out.path.name}: --overwrite replaces "
+            "those, or give a folder of its own"
+        )
+
+
+def usual_output(source: Path, what: str, settings: Settings) -> Path:
+    """Where what is made of `source` goes if nobody says: beside it, and named after it."""
+    with usable(source):
+        series = not source.is_file() and (source.is_dir() or bool({*"%*?["} & {*source.name}))
+    if series:
+        folder = (source if source.is_dir() else source.parent).resolve()
+        return folder.with_name(f"{folder.name}-{what}{usual_suffix(settings.output.codec)}")
+    return source.parent / f"{source.stem}-{what}{usual_suffix(settings.output.codec)}"
+
+
+def _checked_clip(
+    source: Path, out: Target, settings: Settings, report: Report
+) -> tuple[Clip, Target]:
+    """What the video `source` holds that is wanted, and where its dream goes: into another kind of
+    file where the one given would not hold all. Raises UserError where it cannot become that."""
+    with usable(source):
+        one = source.is_file()
+    if one:
+        check_source(source, out)
     check_video_name(out.path)
-    clip = probe(source)
+    clip = probe(source, settings.source.stream, settings.source.fps)
+    with usable(out.path):
+        if is_series(out.path) and set(series_files(out.path)) & set(clip.files):
+            raise UserError(f"{out.path} is the source itself; give another folder with -o")
+    clip = replace(
+        clip,
+        has_audio=clip.has_audio and settings.output.audio,
+        subtitles=clip.subtitles if settings.output.subtitles else (),
+    )
+    if out.path.suffix.lower() in CONTAINERS:
+        suffix = suffix_that_holds(clip, out.path.suffix)
+        if suffix != out.path.suffix:
+            report.on_notice(
+                f"{out.path.suffix} does not hold the source's subtitles, which are pictures: it "
+                f"becomes {suffix}; output.subtitles=false leaves them out"
+            )
+            out = replace(out, path=out.path.with_suffix(suffix))
     check_output(out)
-    if settings.output.strict and (fault := damage(source)) is not None:
+    if settings.source.strict and (fault := damage(clip)) is not None:
         raise UserError(
             f"{source} is damaged ({fault}); what can be read is dreamed without --strict"
         )
-    return clip if settings.output.audio else replace(clip, has_audio=False)
+    for notice in clip.notices:
+        report.on_notice(notice)
+    return clip, out
 
 
-def _job(kind: str, settings: Settings, source: Path | None, more: Job) -> Job:
+def _refuse_source_settings(settings: Settings) -> None:
+    """Raise UserError where settings of a source are given and there is none."""
+    for name, value in settings.source:
+        if value != type(settings.source).model_fields[name].default:
+            raise UserError(f"source.{name} = {value}: a zoom reads no video")
+
+
+def _job(
+    kind: str, settings: Settings, source: Path | None, network: Network | None, more: Job
+) -> Job:
     """What tells one render from another."""
-    weights = settings.weights
     return {
         "dreamreel": version("dreamreel"),
+        "code": code_digest(),
         "kind": kind,
         "source": source and digest(source),
-        "weights": weights and digest(weights),
+        "weights": network and network.digest,
         **more,
         "settings": settings.model_dump(mode="json", exclude_none=True),
     }
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of the file at `path`."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """The SHA-256 of the file at `path`; of pictures in files of their own, that of all of them."""
+    files = _files_of(path)
+    found = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            one = hashlib.file_digest(opened, "sha256")
+        if len(files) == 1:
+            return one.hexdigest()
+        found.update(one.digest())
+    return found.hexdigest()
+
+
+def _files_of(source: Path) -> list[Path]:
+    series = find_series(source)
+    return [source] if series is None else list(series.files)
+
+
+def _stamp(source: Path | None) -> list[tuple[int, int]]:
+    """What tells whether `source` was changed: the size of its files, and when each was written."""
+    if source is None:
+        return []
+    try:
+        stats = [path.stat() for path in _files_of(source)]
+    except OSError as error:
+        raise UserError(f"{source} is gone ({error.strerror})") from error
+    return [(stat.st_size, stat.st_mtime_ns) for stat in stats]
 
 
 @contextmanager
@@ -374,7 +479,7 @@ def _under_way(
     """The render of `job` into `out`, begun or gone on with, and torch with its threads."""
     threads = threads or Threads(torch.get_num_threads(), os.cpu_count() or 1)
     before = torch.get_num_threads()
-    with begin(out.path, job, encoding, threads, out.restart, frames) as work:
+    with begin(place_of(out.path), job, encoding, threads, out.restart, frames) as work:
         torch.set_num_threads(work.threads.torch)
         try:
             yield work
@@ -382,11 +487,50 @@ def _under_way(
             torch.set_num_threads(before)
 
 
-def _encoding(clip: Clip, settings: Settings, abreast: int = 1) -> Encoding:
+def _encoding(
+    clip: Clip, out: Target, settings: Settings, report: Report, abreast: int = 1
+) -> Encoding:
     """How what is made of `clip` is encoded, so many pictures `abreast`."""
     height, width = fitted_size(clip.height, clip.width, settings.width)
-    how, size = settings.output, (height, abreast * width)
-    return Encoding(size, clip.rate, how.crf, how.speed, clip.pixel_shape)
+    abreast *= 2 if settings.output.side_by_side else 1
+    told = (height, abreast * width), clip.rate, clip.pixel_shape, clip.depth, clip.has_alpha
+    suffix = out.path.suffix.lower()
+    if suffix in CONTAINERS:
+        encoding = encoding_for(settings.output, suffix, *told)
+    else:
+        encoding = lossless_encoding(settings.output, out.path, *told)
+    if clip.has_alpha and not encoding.has_alpha:
+        report.on_notice(f"{encoding.told(suffix)} keeps no transparency: written without")
+    if clip.depth > encoding.depth == 8:
+        more = "; --codec hevc or prores keeps 10" if suffix in CONTAINERS else ""
+        report.on_notice(f"{encoding.told(suffix)} keeps 8 bits of the source's {clip.depth}{more}")
+    if suffix == ".gif" and clip.rate > FASTEST_GIF:
+        report.on_notice(f"players slow down a GIF of more than {FASTEST_GIF} frames a second")
+    return encoding
+
+
+def _remembering(
+    moving: Iterator[MovingFrame],
+) -> tuple[list[MovingFrame], Iterator[MovingFrame]]:
+    """`moving`, and a list that holds the one of them that was given out last."""
+    last: list[MovingFrame] = []
+
+    def remembered() -> Iterator[MovingFrame]:
+        for one in moving:
+            last[:] = [one]
+            yield one
+
+    return last, remembered()
+
+
+def _shown(source: Frame, image: Tensor, encoding: Encoding, settings: Settings) -> Frame:
+    """`image`, the dream of the frame `source`, as it is encoded."""
+    frame = to_frame(image, encoding.depth)
+    if encoding.has_alpha:
+        frame = with_alpha(frame, source)
+    if settings.output.side_by_side:
+        frame = np.hstack([alike(source, encoding), alike(frame, encoding)])
+    return frame
 
 
 @contextmanager
@@ -401,7 +545,7 @@ def _moving_frames(
     """The frames `span` of `clip` with their motion, but the first `done`, up to which all was
     followed `since`; read and followed ahead by threads."""
     start, stop = span[0] + done, span[1]
-    frames = resized(read_frames(clip.path, start, stop), settings.width)
+    frames = resized(read_frames(clip, start, stop, report.on_notice), settings.width)
     first = list(itertools.islice(frames, 1))
     if not first and not done:
         raise UserError(f"{clip.path} ends before frame {start}")
@@ -418,8 +562,17 @@ def _make(
     total: int | None,
     settings: Settings,
     report: Report,
+    source: Path | None,
 ) -> None:
-    """Have `work` keep all `frames`, and now and then the `state` after the one made last."""
+    """Have `work` keep all `frames`, and now and then the `state` after the one made last. Raises
+    UserError where the `source` has changed since they began: no such frame is kept."""
+    stamp = _stamp(source)
+
+    def save() -> None:
+        if _stamp(source) != stamp:
+            raise UserError(f"{source} was changed while it was rendered: put it back")
+        work.save(state())
+
     before = work.done
     if before:
         report.on_notice(f"going on after {before} frames that were done before")
@@ -428,17 +581,18 @@ def _make(
         report.on_progress(Progress(work.frames, total, before))
         stopping = report.is_stopping()
         if stopping or work.is_due(settings.output.save_seconds):
-            work.save(state())
+            save()
         if stopping:
             of = "" if total is None else f" of {total}"
             raise Stopped(f"stopped; {work.done}{of} frames are done: the same command goes on")
     if work.frames > work.done:
-        work.save(state())
+        save()
 
 
 def _finish(
     work: Unfinished,
-    path: Path,
+    encoding: Encoding,
+    out: Target,
     report: Report,
     told: dict[str, Any] | None,
     clip: Clip | None = None,
@@ -446,35 +600,82 @@ def _finish(
 ) -> Path:
     """Put the file together, add the sound, look whether all is there, and give it its
     name; and what is `told` of it, to its record."""
-    seconds = None
+    place = place_of(out.path)
     if clip is not None:
         _tell_missing(clip, span, work.frames, report)
-        seconds = _seconds(clip, span, work.frames)
-    whole = work.folder / f"whole.partial{path.suffix}"
-    segments = work.segments()
+    parts = [Part(path, frames / encoding.rate) for path, frames in work.segments()]
+    last = (work.frames - 1) / encoding.rate
     if clip is not None and clip.times:
-        segments = [_retimed(segments, clip, span[0], work)]
-    mux(segments, clip, whole, seconds, report.on_notice)
-    decoded = sum(1 for _ in read_frames(whole))
-    if not work.frames == count_frames(whole) == decoded:
-        raise RuntimeError(f"{work.frames} frames went in, {decoded} came out")
-    with whole.open("rb+") as file:
-        flush(file)
+        parts = [_retimed(parts, clip, span[0], work, encoding)]
+        last = clip.shown_at(span[0] + work.frames - 1) - clip.shown_at(span[0])
+    if out.path.suffix.lower() in CONTAINERS:
+        sound = clip if clip is not None and clip.is_file else None
+        seconds = None if clip is None else _seconds(clip, span, work.frames)
+        made = work.folder / f"whole.partial{out.path.suffix}"
+        way = mux(parts, sound, made, seconds, report.on_notice)
+        check_whole(made, work.frames, last, way)
+    else:
+        whole = work.folder / "lossless.partial.mkv"
+        mux(parts, None, whole, None, report.on_notice)
+        varies = clip is not None and bool(clip.times)
+        made = export(whole, out.path, encoding, span[0], varies, work.folder)
+        check_exported(made, work.frames, sum(part.seconds for part in parts))
+    for path in [made] if made.is_file() else made.iterdir():
+        with path.open("rb+") as file:
+            flush(file)
     if told is not None:
-        write_record(record_path(path), told)
-    publish(whole, path)
-    return path
+        write_record(record_path(place), told)
+    if is_series(out.path):
+        publish_series(made, out.path)
+    else:
+        publish(made, place)
+    return place
 
 
-def _retimed(segments: list[Path], clip: Clip, start: int, work: Unfinished) -> Path:
-    """The pictures of `segments`, each at the time at which the source `clip`, of a variable
+def check_whole(video: Path, frames: int, last: Fraction, way: Way) -> None:
+    """Raise RuntimeError unless decoding `video` gives so many `frames`, the last of them shown
+    `last` seconds after the first, within two milliseconds, and it has the streams of `way`."""
+    import av
+
+    with av.open(str(video)) as container:
+        sounds, texts = len(container.streams.audio), len(container.streams.subtitles)
+    times = [picture.time for picture in decode(video, 0, look_of(video, 0))]
+    if len(times) != frames:
+        raise RuntimeError(f"{frames} frames went in, {len(times)} came out")
+    since = (times[-1] or 0) - (times[0] or 0)
+    if abs(since - last) > Fraction(1, 500):
+        raise RuntimeError(f"the last frame is shown at {float(since)} s, not {float(last)} s")
+    if (sounds > 0) != (way.tracks != "none") or (texts > 0) != way.subtitles:
+        raise RuntimeError(f"{sounds} tracks of sound and {texts} subtitles came out of {way}")
+
+
+def check_exported(made: Path, frames: int, seconds: Fraction | int) -> None:
+    """Raise RuntimeError unless the pictures `made`, a folder or one animation, are so many, and
+    last so many `seconds`. (WebP joins frames that are alike.)"""
+    series = find_series(made)
+    came = sum(1 for _ in (read_frames(made) if series is None else read_series(series)))
+    joined = made.suffix.lower() == ".webp" and came < frames
+    if came != frames and not joined:
+        raise RuntimeError(f"{frames} frames went in, {came} came out")
+    if series is None:
+        lasts = probe(made).shown_at(came)
+        # Each frame's time is rounded to centiseconds, and how long the last is shown is a guess.
+        if abs(lasts - seconds) > Fraction(1, 50) + seconds / frames:
+            raise RuntimeError(f"{float(seconds)} s went in, {float(lasts)} came out")
+
+
+def _retimed(
+    parts: list[Part], clip: Clip, start: int, work: Unfinished, encoding: Encoding
+) -> Part:
+    """The pictures of `parts`, each at the time at which the source `clip`, of a variable
     rate, shows the frame it is of."""
-    even, own = work.folder / "even.partial.mp4", work.folder / "own.partial.mp4"
-    mux(segments, None, even, None, lambda line: None)
+    suffix = encoding.segment_suffix
+    even, own = (work.folder / f"{name}.partial{suffix}" for name in ("even", "own"))
+    mux(parts, None, even, None, lambda line: None)
     begins = clip.shown_at(start)
     times = [clip.shown_at(start + number) - begins for number in range(work.frames + 1)]
     retime(even, own, times)
-    return own
+    return Part(own, times[-1])
 
 
 def _told(
@@ -486,7 +687,7 @@ def _told(
     more: dict[str, Any],
 ) -> dict[str, Any]:
     """What the record of a render tells."""
-    known = ("dreamreel", "kind", "source", "weights", "settings")
+    known = ("dreamreel", "code", "kind", "source", "weights", "settings")
     return {
         "kind": job["kind"],
         "source": source and {"path": str(source.absolute()), "sha256": job["source"]},
@@ -512,7 +713,8 @@ def reproduce(
     if source is not None and not source.exists():
         source = record.parent / source.name
     if source is not None:
-        check_readable(source)
+        if find_series(source) is None:
+            check_readable(source)
         if digest(source) != told.digest:
             raise UserError(f"{source} is not what {record} was made of: its content differs")
     now = versions()

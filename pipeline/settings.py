@@ -4,8 +4,10 @@ Presets, `--set NAME=VALUE` and the command's own flags all become nested tables
 `build` merges them, later ones winning, and checks the whole. Each default stands here, once.
 """
 
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -33,6 +35,29 @@ def _as_weights(value: Any) -> Any:
     return value
 
 
+def parse_rate(value: Any) -> Fraction:
+    """`30`, `"23.976"` or `"30000/1001"` as a fraction; 23.976 means 24000/1001. Raises ValueError
+    for what is no rate."""
+    if isinstance(value, Fraction):
+        return value
+    plain = re.fullmatch(r"\d{1,7}(\.\d{1,9})?|\d{1,7}/[1-9]\d{0,6}", str(value))
+    rate = Fraction(str(value)) if plain else Fraction(0)
+    if not 1 <= rate <= 1000:
+        raise ValueError("is no rate from 1 to 1000; 30, 23.976 and 30000/1001 are")
+    return snap_rate(rate)
+
+
+def snap_rate(rate: Fraction) -> Fraction:
+    """`rate` as the whole number or the n/1001 that it stands for, if it is within 0.02 %."""
+    for exact in (Fraction(round(rate)), Fraction(round(rate * Fraction(1001, 1000)) * 1000, 1001)):
+        if exact > 0 and abs(rate - exact) < exact / 5000:
+            return exact
+    return rate.limit_denominator(100_000)
+
+
+Speed = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower"]
+SPEEDS: tuple[str, ...] = get_args(Speed)
+Rate = Annotated[Fraction, BeforeValidator(parse_rate)]
 SMALLEST_SIDE, LARGEST_SIDE = 16, 16384  # pixels; the largest is x264's
 FilePath = Annotated[Path, Field(strict=False)]
 LayerWeights = Annotated[dict[str, float], BeforeValidator(_as_weights)]
@@ -129,18 +154,37 @@ class Camera(Section):
     )
 
 
-class Output(Section):
-    """How the video is encoded."""
+class Source(Section):
+    """How a video is read."""
 
-    crf: int = Field(17, ge=0, le=51, description="x264's constant quality; less is better")
-    speed: Literal[
-        "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower"
-    ] = Field("veryfast", description="x264's preset: slower makes smaller files")
-    strict: bool = Field(
-        False,
-        description="whether a damaged source is refused, rather than dreamed in part",
+    stream: int = Field(0, ge=0, le=999, description="which of its streams of pictures, from 0")
+    fps: Rate | None = Field(
+        None, description="frames a second, made constant: 23.976 or 30000/1001; none: its own"
     )
+    strict: bool = Field(
+        False, description="whether a damaged one is refused, rather than dreamed in part"
+    )
+
+
+class Output(Section):
+    """What is written, and how it is encoded."""
+
+    codec: Literal["auto", "h264", "hevc", "av1", "prores", "ffv1", "vp9"] = Field(
+        "auto", description="of the video; auto: h264, or vp9 in .webm"
+    )
+    crf: int | None = Field(
+        None,
+        ge=0,
+        le=63,
+        description="constant quality of h264, hevc, av1 and vp9; less is better; none: fine",
+    )
+    pixel_format: str = Field(
+        "auto", description="as ffmpeg names it; auto: the source's depth and alpha, where it can"
+    )
+    speed: Speed = Field("veryfast", description="of the encoder: slower makes smaller files")
+    side_by_side: bool = Field(False, description="whether the source is shown beside the dream")
     audio: bool = Field(True, description="whether the sound comes along")
+    subtitles: bool = Field(True, description="whether the subtitles come along")
     save_seconds: float = Field(
         30, ge=0, le=86_400, description="most work, in seconds, that a crash or kill may cost"
     )
@@ -168,6 +212,7 @@ class Settings(Section):
     flow: Flow = Flow()
     shots: Shots = Shots()
     camera: Camera = Camera()
+    source: Source = Source()
     output: Output = Output()
 
 
@@ -319,7 +364,7 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, Mapping):
         inner = ", ".join(f"{_toml_value(str(k))} = {_toml_value(v)}" for k, v in value.items())
         return "{ " + inner + " }" if inner else "{}"
-    if isinstance(value, str | Path):
+    if isinstance(value, str | Path | Fraction):
         # A JSON string is a TOML basic string, but for DEL, which TOML wants escaped.
         return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007F")
     return json.dumps(value)

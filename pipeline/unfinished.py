@@ -9,7 +9,6 @@ after it is on the disk.
 import hashlib
 import json
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,22 +19,18 @@ from typing import IO, Any
 import filelock
 
 from dreamreel.pipeline.checkpoint import Tree, flush, load_tree, publish, save_tree, write_whole
+from dreamreel.pipeline.encoding import Encoding, count_frames, prepared, start_encoding
 from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.ffmpeg import Running, failure_of
 from dreamreel.pipeline.images import Frame
-from dreamreel.pipeline.video import (
-    Encoding,
-    count_frames,
-    even,
-    failure_of,
-    padded_to_even,
-    start_encoding,
-)
 
 Job = dict[str, Any]  # what JSON can hold
 
 SEGMENT_BYTES = 1 << 28  # of frames as they are, at most, but for SHORTEST
 SHORTEST, LONGEST = 48, 250  # frames in a segment
-CODED = 0.02  # bytes a pixel takes once encoded, at least; dreams were seen at 0.06 to 0.12
+# Share of a frame's bytes that it takes once encoded, at least; dreams were seen at 0.02 to 0.04.
+CODED = {"ffv1": 0.3, "prores": 0.1}
+CODED_ELSE = 0.007
 LONGEST_NAME = 200  # bytes; 255 are allowed
 STATE = "state.pt"
 TOLD = 4  # differences between two jobs that are told
@@ -61,12 +56,11 @@ class Unfinished:
         self.frames = 0  # that are made
         self.seconds = 0.0  # that it took to make those that are done
         self._encoding = encoding
-        height, width = even(encoding.size)
-        self._frame_bytes = 3 * height * width
+        self._frame_bytes = encoding.frame_bytes
         self._length = min(max(SEGMENT_BYTES // self._frame_bytes, SHORTEST), LONGEST)
         self._open: IO[bytes] | None = None
         self._waiting: list[int] = []  # segments to be encoded
-        self._process: tuple[int, subprocess.Popen[bytes], IO[bytes]] | None = None
+        self._process: tuple[int, Running] | None = None
         self._saved = time.monotonic()
         self._go_on()
 
@@ -74,7 +68,8 @@ class Unfinished:
         """Raise UserError where the disk cannot hold what is to come of so many `frames`."""
         left = self._length if frames is None else max(0, frames - self.done)
         as_they_are = min(left, 2 * self._length) * self._frame_bytes
-        coded = (2 * left + self.done) * CODED * self._frame_bytes / 3  # segments, and all of them
+        share = CODED.get(self._encoding.codec, CODED_ELSE)
+        coded = (2 * left + self.done) * share * self._frame_bytes  # segments, and all of them
         free = shutil.disk_usage(self.folder).free
         if free < as_they_are + coded:
             raise UserError(
@@ -83,12 +78,12 @@ class Unfinished:
             )
 
     def add(self, frame: Frame) -> None:
-        """Keep the next `frame` (H, W, 3)."""
+        """Keep the next `frame` (H, W, 3 or 4)."""
         if frame.shape[:2] != self._encoding.size:
             raise ValueError(f"a frame of {frame.shape[:2]} in a video of {self._encoding.size}")
         if self._open is None:
             self._open = self._raw(self.frames // self._length).open("ab")
-        self._open.write(padded_to_even(frame).tobytes())
+        self._open.write(prepared(frame, self._encoding).tobytes())
         self.frames += 1
         self._encode_on()
 
@@ -109,28 +104,32 @@ class Unfinished:
         if self._open is not None and self.frames % self._length == 0:
             self._close_segment()
 
-    def segments(self) -> list[Path]:
-        """All frames, which are done, encoded: the files, in order. Raises UserError where ffmpeg
-        fails."""
+    def segments(self) -> list[tuple[Path, int]]:
+        """All frames, which are done, encoded: the files, in order, and how many each holds.
+        Raises UserError where ffmpeg fails."""
         if self._open is not None:
             self._close_segment()
         while self._process is not None or self._waiting:
             self._encode_on(wait=True)
-        return [self._segment(number) for number in range(-(-self.frames // self._length))]
+        starts = range(0, self.frames, self._length)
+        return [
+            (self._segment(number), min(self._length, self.frames - start))
+            for number, start in enumerate(starts)
+        ]
 
     def close(self) -> None:
         """Let go of everything; what is on the disk stays."""
         if self._open is not None:
             self._open.close()
         if self._process is not None:
-            _, process, errors = self._process
+            _, (process, errors) = self._process
             process.kill()
             process.wait()
             errors.close()
 
     def _go_on(self) -> None:
         for leftover in self.folder.glob("*.partial*"):
-            leftover.unlink()
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         if (self.folder / STATE).exists():
             saved = load_tree(self.folder / STATE)
             self.done, self.state = saved["frames"], saved["state"]
@@ -141,7 +140,7 @@ class Unfinished:
             if not self._segment(number).exists():
                 self._check_raw(number, self._length)
                 self._waiting.append(number)
-        for path in self.folder.glob("*.bgr"):
+        for path in self.folder.glob("*.raw"):
             if int(path.stem) > whole or (int(path.stem) == whole and not more):
                 path.unlink()
         if more and not self._segment(whole).exists():
@@ -167,7 +166,7 @@ class Unfinished:
     def _encode_on(self, wait: bool = False) -> None:
         """Take up what ffmpeg has finished, and give it the next segment."""
         if self._process is not None:
-            number, process, errors = self._process
+            number, (process, errors) = self._process
             if process.poll() is None and not wait:
                 return
             failure = failure_of(process, errors)
@@ -180,7 +179,7 @@ class Unfinished:
             number = self._waiting.pop(0)
             started = start_encoding(self._raw(number), self._partial(number), self._encoding,
                                      self.threads.encoder)  # fmt: skip
-            self._process = (number, *started)
+            self._process = (number, started)
 
     def _take(self, number: int) -> None:
         partial, raw = self._partial(number), self._raw(number)
@@ -193,13 +192,13 @@ class Unfinished:
         raw.unlink()
 
     def _segment(self, number: int) -> Path:
-        return self.folder / f"{number:06}.mp4"
+        return self.folder / f"{number:06}{self._encoding.segment_suffix}"
 
     def _partial(self, number: int) -> Path:
-        return self.folder / f"{number:06}.partial.mp4"
+        return self.folder / f"{number:06}.partial{self._encoding.segment_suffix}"
 
     def _raw(self, number: int) -> Path:
-        return self.folder / f"{number:06}.bgr"
+        return self.folder / f"{number:06}.raw"
 
 
 @contextmanager
@@ -273,7 +272,7 @@ def _said(error: Exception, folder: Path) -> str:
 def _clear(folder: Path) -> None:
     for path in folder.iterdir():
         if path.name != "lock":
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def folder_of(out: Path) -> Path:

@@ -1,5 +1,6 @@
 """Weights from files and from the net: tensors by name, and nothing that could run."""
 
+import hashlib
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -60,6 +61,16 @@ def fetch_weights(url: str, name: str, option: str = "--weights") -> State:
                 + ("; the network dreamnet works offline" if option == "--weights" else "")
             ) from error
     return read_weights(file)
+
+
+def digest_of(state: State) -> str:
+    """The SHA-256 of the weights in `state`, whatever kind of file they came in."""
+    found = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        found.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def _is_pickle(path: Path) -> bool:

@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamreel.pipeline.video import TO_BT709, ffmpeg
+from dreamreel.pipeline.encoding import TO_BT709
+from dreamreel.pipeline.ffmpeg import ffmpeg
 
 HERE = Path(__file__).resolve().parent
 RATE = Fraction(30000, 1001)

@@ -9,7 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dreamreel.pipeline.video import Encoding, encode, ffmpeg
+from dreamreel.pipeline.encoding import Encoding, encode
+from dreamreel.pipeline.ffmpeg import ffmpeg
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"

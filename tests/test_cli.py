@@ -15,8 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
+from dreamreel.pipeline.clips import probe
 from dreamreel.pipeline.presets import preset_names
-from dreamreel.pipeline.video import probe
 from making import ROOT, Run, read_clip, run_ffmpeg, write_clip
 
 Call = Callable[..., Run]
@@ -185,7 +185,7 @@ BAD = {
     "missing file": ("video nothing.mp4 -o o.mp4", "there is no file nothing.mp4"),
     "empty file": ("video empty.mp4 -o o.mp4", "empty.mp4 is empty"),
     "text": ("video text.mp4 -o o.mp4", "text.mp4 is no video"),
-    "folder": ("video folder.mp4 -o o.mp4", "folder.mp4 is a folder"),
+    "folder": ("video folder.mp4 -o o.mp4", "folder.mp4 holds nothing, and no picture"),
     "only sound": ("video sound.m4a -o o.mp4", "sound.m4a has no pictures"),
     "no output folder": ("video clip.mp4 -o no/o.mp4", "there is no folder no"),
     "read-only folder": ("video clip.mp4 -o /proc/o.mp4", "/proc cannot be written to"),
@@ -214,7 +214,7 @@ BAD = {
     "span beyond reason": ("video clip.mp4 -o o.mp4 --frames 99999999999999999999:", "is no span"),
     "span past the end": ("video clip.mp4 -o o.mp4 --frames 50:60", "ends before frame 50"),
     "still and span": ("video clip.mp4 --still 0 --frames 0:3", "give one of them"),
-    "here": ("video .", ". is a folder"),
+    "here": ("video .", "the pictures of a series must be of one size"),
     "root": ("image / -o o.png", "/ is a folder"),
     "long name": ("video clip.mp4 -o " + "n" * 300 + ".mp4", "cannot be"),
     "long source": ("video " + "n" * 300 + ".mp4 -o o.mp4", "cannot be used"),

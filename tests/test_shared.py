@@ -7,8 +7,8 @@ import av
 import pytest
 import torch
 
+from dreamreel.pipeline.clips import frame_times, probe, read_frames
 from dreamreel.pipeline.networks import load_network
-from dreamreel.pipeline.video import frame_times, probe, read_frames
 from making import SHARED, Run, read_clip
 
 pytestmark = pytest.mark.shared

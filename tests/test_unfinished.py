@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 
 from dreamreel.pipeline import unfinished
+from dreamreel.pipeline.clips import frame_times
+from dreamreel.pipeline.encoding import Encoding, count_frames
 from dreamreel.pipeline.errors import Stopped, UserError
 from dreamreel.pipeline.render import Report, Target, preview_flow, render_video, render_zoom
 from dreamreel.pipeline.settings import Settings, build
 from dreamreel.pipeline.unfinished import Threads, begin, folder_of
-from dreamreel.pipeline.video import Encoding, count_frames, frame_times
 from making import start, varying_clip, write_clip
 
 QUICK = {
@@ -157,7 +158,7 @@ def test_frames_that_are_gone_are_missed(tmp_path: Path, usual: Encoding) -> Non
         work.add(np.zeros((32, 48, 3), np.uint8))
         work.save(None)
         raise KeyError
-    for path in folder_of(out).glob("*.bgr"):
+    for path in folder_of(out).glob("*.raw"):
         path.unlink()
     with (
         pytest.raises(UserError, match="has lost frames; --restart"),
@@ -180,7 +181,7 @@ def test_what_was_not_saved_is_not_there(tmp_path: Path, usual: Encoding) -> Non
         assert work.threads == Threads(1, 1)  # as it began
         work.add(frames[3])
         work.save(None)
-        (segment,) = work.segments()
+        ((segment, _),) = work.segments()
         assert count_frames(segment) == 3
 
 
@@ -205,11 +206,11 @@ def test_an_ffmpeg_that_is_killed_costs_no_frame(tmp_path: Path) -> None:
             work.add(noise)
         work.save(None)
         assert work._process is not None
-        work._process[1].kill()
+        work._process[1][0].kill()
         work.segments()
     with begin(out, {}, large, Threads(1, 1)) as work:
         assert work.done == 5
-        (segment,) = work.segments()
+        ((segment, _),) = work.segments()
         assert count_frames(segment) == 5
 
 

@@ -11,27 +11,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.video import (
-    Encoding,
-    count_frames,
+from dreamreel.pipeline.clips import (
     damage,
-    encode,
-    failure_of,
     frame_times,
     frames_between,
     mean_rate,
-    mux,
-    padded_to_even,
     prefetch,
     probe,
     read_frames,
     resized,
-    retime,
-    snap_rate,
-    start_encoding,
     still_at,
 )
+from dreamreel.pipeline.encoding import (
+    Encoding,
+    count_frames,
+    encode,
+    even,
+    padded_to,
+    start_encoding,
+)
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.ffmpeg import failure_of
+from dreamreel.pipeline.mux import Part, mux, retime
+from dreamreel.pipeline.settings import snap_rate
 from making import read_clip, run_ffmpeg, varying_clip, write_clip
 
 BLACK = np.zeros((32, 48, 3), np.uint8)
@@ -102,7 +104,7 @@ def test_players_are_told_of_bt709(tmp_path: Path) -> None:
 @given(height=st.integers(1, 7), width=st.integers(1, 7))
 def test_odd_frames_get_their_last_row_and_column_again(height: int, width: int) -> None:
     frame = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
-    padded = padded_to_even(frame)
+    padded = padded_to(frame, even(frame.shape[:2]))
     assert padded.shape[0] % 2 == padded.shape[1] % 2 == 0
     assert np.array_equal(padded[:height, :width], frame)
     assert np.array_equal(padded[-1], padded[height - 1])
@@ -129,6 +131,11 @@ def test_an_ffmpeg_that_was_killed_is_told_of(tmp_path: Path) -> None:
     assert failure_of(process, errors) == "it was killed by signal 9"
 
 
+def whole(path: Path) -> Part:
+    clip = probe(path)
+    return Part(path, clip.shown_at(clip.frames or 0))
+
+
 def packets(path: Path, kind: str) -> list[bytes]:
     with av.open(str(path)) as container:
         streams = [stream for stream in container.streams if stream.type == kind]
@@ -138,7 +145,7 @@ def packets(path: Path, kind: str) -> list[bytes]:
 def test_sound_is_copied_bit_by_bit(moving_clip: Path, tmp_path: Path) -> None:
     notices: list[str] = []
     out = tmp_path / "out.mp4"
-    mux([moving_clip], probe(moving_clip), out, None, notices.append)
+    mux([whole(moving_clip)], probe(moving_clip), out, None, notices.append)
     assert packets(out, "audio") == packets(moving_clip, "audio")
     assert np.array_equal(read_clip(out), read_clip(moving_clip))
     assert not notices
@@ -161,7 +168,7 @@ def test_sound_that_the_container_refuses_becomes_aac(tmp_path: Path, scene: np.
         str(source),
     )
     notices: list[str] = []
-    mux([silent], probe(source), tmp_path / "out.mp4", None, notices.append)
+    mux([whole(silent)], probe(source), tmp_path / "out.mp4", None, notices.append)
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert container.streams.audio[0].codec_context.name == "aac"
     assert len(notices) == 1 and "AAC" in notices[0]
@@ -192,7 +199,7 @@ def rich_clip(tmp_path: Path, scene: np.ndarray) -> Path:
 def test_all_that_a_file_holds_comes_along(rich_clip: Path, tmp_path: Path, suffix: str) -> None:
     notices: list[str] = []
     out, told = tmp_path / f"out{suffix}", tmp_path / "out.txt"
-    mux([tmp_path / "silent.mp4"], probe(rich_clip), out, None, notices.append)
+    mux([whole(tmp_path / "silent.mp4")], probe(rich_clip), out, None, notices.append)
     with av.open(str(out)) as container:
         languages = [stream.language for stream in container.streams.audio]
         assert languages == ["eng", "fra"]
@@ -210,7 +217,7 @@ def test_chapters_and_words_are_cut_where_the_pictures_are(rich_clip: Path, tmp_
     out, told = tmp_path / "out.mkv", tmp_path / "out.txt"
     part = write_clip(tmp_path / "part.mp4", read_clip(rich_clip)[10:], Fraction(20))
     span = (Fraction(1, 2), Fraction(1))
-    mux([part], probe(rich_clip), out, span, lambda line: None)
+    mux([whole(part)], probe(rich_clip), out, span, lambda line: None)
     run_ffmpeg("-i", str(out), "-f", "ffmetadata", str(told))
     assert told.read_text().count("[CHAPTER]") == 1 and "title=Two" in told.read_text()
 
@@ -219,7 +226,7 @@ def test_sound_is_cut_where_the_pictures_are(tmp_path: Path, scene: np.ndarray) 
     source = write_clip(tmp_path / "long.mp4", [scene[:96, :160]] * 60, Fraction(30), sound=True)
     part = write_clip(tmp_path / "part.mp4", [scene[:96, :160]] * 15, Fraction(30))
     out = tmp_path / "out.mp4"
-    mux([part], probe(source), out, (Fraction(1, 2), Fraction(1)), lambda line: None)
+    mux([whole(part)], probe(source), out, (Fraction(1, 2), Fraction(1)), lambda line: None)
     with av.open(str(out)) as container:
         audio = container.streams.audio[0]
         assert float(audio.duration * audio.time_base) == pytest.approx(0.5, abs=0.05)
@@ -307,7 +314,7 @@ def test_frames_are_shown_when_they_were(tmp_path: Path, ending: str) -> None:
     times = [clip.shown_at(number) for number in range(35)]
     retime(even, tmp_path / "own.mp4", times)
     out = tmp_path / f"out.{ending}"
-    mux([tmp_path / "own.mp4"], None, out, None, lambda line: None)
+    mux([whole(tmp_path / "own.mp4")], None, out, None, lambda line: None)
     found = frame_times(out)
     assert [float(time - found[0]) for time in found] == pytest.approx(
         [float(time) for time in times[:-1]], abs=0.001
@@ -340,7 +347,7 @@ def test_what_can_be_read_of_a_damaged_film_is_read(
         data[random.integers(len(data) // 2, len(data), 12)] ^= 255
         path = tmp_path / f"{seed}.{ending}"
         path.write_bytes(data.tobytes())
-        assert damage(path) is not None
+        assert damage(probe(path)) is not None
         found.append(sum(1 for _ in read_frames(path)))
     # Now and then it is the container that breaks: then there is nothing to go on from.
     assert np.median(found) >= 57 and max(found) == 60
@@ -354,9 +361,9 @@ def test_a_film_that_was_cut_off_tells_what_it_lacks(
         path.write_bytes(films["mp4"][: int(share * len(films["mp4"]))])
         assert probe(path).frames == 60
         assert 0 < sum(1 for _ in read_frames(path)) < 60
-        assert damage(path) is not None
+        assert damage(probe(path)) is not None
     path.write_bytes(films["mp4"])
-    assert damage(path) is None
+    assert damage(probe(path)) is None
 
 
 def test_a_span_in_seconds_is_one_of_frames(tmp_path: Path, moving_clip: Path) -> None:
@@ -427,6 +434,6 @@ def test_sound_that_nobody_can_read_does_not_cost_the_pictures(
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(source.read_bytes().replace(b"mp4a", b"zzzz").replace(b"esds", b"free"))
     notices: list[str] = []
-    mux([source], probe(broken), tmp_path / "out.mp4", None, notices.append)
+    mux([whole(source)], probe(broken), tmp_path / "out.mp4", None, notices.append)
     assert count_frames(tmp_path / "out.mp4") == 10
     assert len(notices) == 1

@@ -1,0 +1,216 @@
+"""Results that are no video files: GIF, WebP and APNG, and folders of pictures.
+
+They are rendered as a lossless video first, and made of that when it is whole.
+"""
+
+import re
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dreamreel.pipeline.decoding import decode, look_of
+from dreamreel.pipeline.encoding import Encoding
+from dreamreel.pipeline.errors import UserError, nearest
+from dreamreel.pipeline.ffmpeg import BIT_EXACT, run_ffmpeg
+from dreamreel.pipeline.images import Frame
+from dreamreel.pipeline.settings import Output
+
+ANIMATED = (".gif", ".webp", ".png", ".apng")
+# The pixel formats of pictures, by the names that users give them, and what the lossless video is
+# that they are made of.
+LOSSLESS = {"rgb24": "bgr0", "rgba": "bgra", "rgb48": "gbrp16le", "rgba64": "gbrap16le"}
+PICTURES = {
+    ".png": ("rgb24", "rgba", "rgb48", "rgba64"),
+    ".tif": ("rgb24", "rgba", "rgb48", "rgba64"),
+    ".tiff": ("rgb24", "rgba", "rgb48", "rgba64"),
+    ".exr": ("rgb48", "rgba64"),
+    ".webp": ("rgb24", "rgba"),
+    ".jpg": ("rgb24",),
+    ".jpeg": ("rgb24",),
+    ".bmp": ("rgb24",),
+}
+NUMBER = re.compile(r"%(0\d+)?d")
+FASTEST_GIF = 50  # frames a second; players slow down what is faster
+
+
+def is_series(path: Path) -> bool:
+    """Whether `path` stands for pictures in files of their own: frames/%05d.png."""
+    return NUMBER.search(path.name) is not None
+
+
+def is_animated(path: Path) -> bool:
+    """Whether `path` ends as an animated picture does."""
+    return not is_series(path) and path.suffix.lower() in ANIMATED
+
+
+def place_of(path: Path) -> Path:
+    """The one file, or folder, that is made for `path`."""
+    return path.parent if is_series(path) else path
+
+
+def check_series_name(path: Path) -> None:
+    """Raise UserError unless files can be numbered, and written, as `path` says."""
+    if len(NUMBER.findall(path.name)) > 1 or path.name.count("%") > 1:
+        raise UserError(f"{path.name} is to hold one number, as frames/%05d.png does")
+    if path.parent == Path(".") or path.parent.name in ("", ".."):
+        raise UserError(f"{path} needs a folder of its own: frames/{path.name}")
+    if path.suffix.lower() not in PICTURES:
+        given = f"ends in {path.suffix}" if path.suffix else "has no ending"
+        raise UserError(f"{path} {given}; {', '.join(PICTURES)} would work")
+
+
+def lossless_encoding(
+    output: Output,
+    path: Path,
+    size: tuple[int, int],
+    rate: Fraction,
+    pixel_shape: Fraction,
+    depth: int,
+    has_alpha: bool,
+) -> Encoding:
+    """The video of which `path` is made. Raises UserError where that cannot be as `output` asks."""
+    kind = path.suffix.lower()
+    takes = PICTURES[kind] if is_series(path) else ("rgb24", "rgba")
+    if output.codec != "auto":
+        raise UserError(f"output.codec = {output.codec} is a video's: {kind} has none")
+    name = output.pixel_format
+    if name == "auto":
+        fitting = [one for one in takes if ("a" in one) == has_alpha] or takes
+        deep = [one for one in fitting if (one in ("rgb48", "rgba64")) == (depth > 8)] or fitting
+        name = deep[0]
+    elif name not in takes:
+        raise UserError(
+            f"output.pixel_format = {name}: {kind} takes {', '.join(takes)}{nearest(name, takes)}"
+        )
+    return Encoding(size, rate, pixel_shape=pixel_shape, codec="ffv1", pixel_format=LOSSLESS[name])
+
+
+def export(
+    video: Path, out: Path, encoding: Encoding, first: int, varies: bool, folder: Path
+) -> Path:
+    """Make what `out` asks for of the whole, lossless `video`, in `folder`; the file, or folder,
+    that holds it. Pictures are numbered from `first`; their rate may be one that `varies`. Raises
+    UserError where ffmpeg fails."""
+    if is_series(out):
+        made = folder / "pictures.partial"
+        shutil.rmtree(made, ignore_errors=True)
+        made.mkdir()
+        if out.suffix.lower() == ".exr":
+            _write_light(video, made, out, first)
+            return made
+        name, options = out.name, [*_still(out, encoding), "-f", "image2"]
+        options += ["-start_number", str(first)]
+    else:
+        made = folder / f"whole.partial{out.suffix}"
+        name, options = str(made.absolute()), _animation(video, out, encoding, folder)
+        options += ["-enc_time_base", "demux"] if varies else []  # else counted at the mean rate
+    failure = run_ffmpeg(
+        ["-i", str(video.absolute()), *options, "-fps_mode", "passthrough", *BIT_EXACT, name],
+        made if is_series(out) else None,  # where a % in a folder's name does no harm
+    )
+    if failure is not None:
+        raise UserError(f"ffmpeg could not write {out}: {failure}")
+    return made
+
+
+def publish_series(made: Path, out: Path) -> None:
+    """Give the folder `made` the name that `out` asks for. Files of that pattern which are there
+    already give way, all of them; others stay."""
+    place = out.parent
+    if not place.exists() or not any(place.iterdir()):
+        if place.exists():
+            place.rmdir()
+        made.replace(place)
+        return
+    for old in series_files(out):
+        old.unlink()
+    for path in made.iterdir():
+        path.replace(place / path.name)
+    made.rmdir()
+
+
+def series_files(out: Path) -> list[Path]:
+    """The files there are that `out` stands for."""
+    before, _, after = NUMBER.sub("\0", out.name).partition("\0")
+    wanted = re.compile(re.escape(before) + r"\d+" + re.escape(after))
+    return sorted(path for path in out.parent.glob("*") if wanted.fullmatch(path.name))
+
+
+def _still(out: Path, encoding: Encoding) -> list[str]:
+    """How a picture in a file of its own is written."""
+    deep, alpha = encoding.depth > 8, encoding.has_alpha
+    match out.suffix.lower():
+        case ".png":
+            kinds = {False: ("rgb24", "rgba"), True: ("rgb48be", "rgba64be")}
+            return ["-c:v", "png", "-pix_fmt", kinds[deep][alpha]]
+        case ".tif" | ".tiff":
+            kinds = {False: ("rgb24", "rgba"), True: ("rgb48le", "rgba64le")}
+            return ["-c:v", "tiff", "-pix_fmt", kinds[deep][alpha]]
+        case ".webp":
+            kind = "bgra" if alpha else "yuv420p"
+            return ["-c:v", "libwebp", "-quality", "95", "-pix_fmt", kind]
+        case ".bmp":
+            return ["-c:v", "bmp", "-pix_fmt", "bgr24"]
+        case _:
+            to_jpeg = "scale=flags=accurate_rnd:in_range=pc:out_range=pc:out_color_matrix=bt601"
+            return ["-vf", to_jpeg, "-c:v", "mjpeg", "-q:v", "1", "-qmin", "1", "-pix_fmt",
+                    "yuvj444p"]  # fmt: skip
+
+
+def _write_light(video: Path, made: Path, out: Path, first: int) -> None:
+    """Each frame of `video` in linear light, times its alpha, as compositors expect, in an OpenEXR
+    file. (ffmpeg's filters mistake what has alpha.)"""
+    import av
+
+    for number, picture in enumerate(decode(video, 0, look_of(video, 0)), first):
+        light = _light(picture.frame())
+        coder = av.CodecContext.create("exr", "w")
+        coder.height, coder.width = light.shape[:2]
+        coder.pix_fmt = "gbrpf32le" if light.shape[2] == 3 else "gbrapf32le"
+        coder.time_base, coder.options = Fraction(1, 25), {"compression": "zip16", "format": "half"}
+        frame = av.VideoFrame.from_ndarray(light, format=coder.pix_fmt)
+        with (made / (out.name % number)).open("wb") as file:
+            for packet in [*coder.encode(frame), *coder.encode(None)]:
+                file.write(bytes(packet))
+
+
+def _light(frame: Frame) -> NDArray[np.float32]:
+    """`frame` (H, W, 3 or 4), BGR under the sRGB curve (IEC 61966-2-1), as linear RGB, float32,
+    its alpha multiplied in."""
+    shown = frame.astype(np.float32) / np.iinfo(frame.dtype).max
+    colour = shown[..., 2::-1]
+    light = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    if frame.shape[2] == 4:
+        light = np.concatenate([light * shown[..., 3:], shown[..., 3:]], 2)
+    return np.ascontiguousarray(light, np.float32)
+
+
+def _animation(video: Path, out: Path, encoding: Encoding, folder: Path) -> list[str]:
+    """How an animated picture is written, playing for ever."""
+    match out.suffix.lower():
+        case ".gif":
+            palette = folder / "palette.partial.png"
+            _make_palette(video, palette, encoding, out)
+            use = "[0:v][1:v]paletteuse=dither=sierra2_4a:diff_mode=rectangle"
+            return ["-i", str(palette.absolute()), "-lavfi", use, "-loop", "0"]
+        case ".webp":
+            kind = "bgra" if encoding.has_alpha else "yuv420p"
+            return ["-c:v", "libwebp_anim", "-quality", "90", "-loop", "0", "-pix_fmt", kind]
+        case _:
+            kind = "rgba" if encoding.has_alpha else "rgb24"
+            return ["-f", "apng", "-plays", "0", "-pred", "mixed", "-pix_fmt", kind]
+
+
+def _make_palette(video: Path, palette: Path, encoding: Encoding, out: Path) -> None:
+    """The 256 colours of a GIF, in a pass of their own: together, ffmpeg would hold every frame."""
+    keep = int(encoding.has_alpha)
+    best = f"palettegen=reserve_transparent={keep}:stats_mode=full"
+    failure = run_ffmpeg(
+        ["-i", str(video.absolute()), "-vf", best, "-update", "1", "-frames:v", "1",
+         str(palette.absolute())]
+    )  # fmt: skip
+    if failure is not None:
+        raise UserError(f"ffmpeg could not write {out}: {failure}")

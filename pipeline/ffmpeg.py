@@ -1,0 +1,71 @@
+"""The ffmpeg command that imageio-ffmpeg brings: started, waited for, its failures in its words."""
+
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import IO
+
+from dreamreel.pipeline.errors import UserError
+
+Running = tuple["subprocess.Popen[bytes]", IO[bytes]]  # an ffmpeg, and what it will have said
+
+# The same input makes the same bytes, whenever and with whichever version's name.
+BIT_EXACT = ("-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact")
+
+
+def run_ffmpeg(options: list[str], folder: Path | None = None) -> str | None:
+    """Run ffmpeg to its end, in `folder` if given. None where it succeeded, else the line that
+    names the cause."""
+    return failure_of(*start_ffmpeg(options, folder))
+
+
+def start_ffmpeg(options: list[str], folder: Path | None = None) -> Running:
+    """An ffmpeg of our own, for `failure_of`."""
+    errors = tempfile.TemporaryFile()  # noqa: SIM115
+    process = subprocess.Popen(
+        [ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *options],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+        cwd=folder,
+        start_new_session=True,  # the terminal's Ctrl-C is ours to answer
+    )
+    return process, errors
+
+
+def failure_of(process: "subprocess.Popen[bytes]", errors: IO[bytes]) -> str | None:
+    """Wait for an ffmpeg to end. None where it succeeded, else the line that names the cause."""
+    with errors:
+        try:
+            code = process.wait()
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        if code == 0:
+            return None
+        return f"it was killed by signal {-code}" if code < 0 else _cause(errors)
+
+
+def ffmpeg() -> str:
+    """The ffmpeg that imageio-ffmpeg brings. Raises UserError where it brings none."""
+    import imageio_ffmpeg
+
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise UserError(f"there is no ffmpeg for this machine ({error})") from error
+
+
+def quoted(path: Path) -> str:
+    """`path` as ffmpeg's lists of files have it."""
+    return "'" + str(path.absolute()).replace("'", "'\\''") + "'"
+
+
+def _cause(errors: IO[bytes]) -> str:
+    errors.seek(0)
+    lines = errors.read().decode(errors="replace").strip().splitlines()
+    # The first line names the cause; the ones after it say what broke in turn. Encoders' own
+    # greetings name none.
+    named = [line for line in lines if not line.startswith(("Svt[info]", "x265 [info]"))]
+    return named[0] if named else "it ended without a word"

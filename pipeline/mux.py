@@ -1,0 +1,176 @@
+"""The finished video: its segments joined, each frame at its time, and all else that the source
+has: sound, subtitles, chapters, titles."""
+
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from dreamreel.pipeline.clips import Clip, usual_gap
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.ffmpeg import BIT_EXACT, quoted, run_ffmpeg
+
+LAYOUTS = "aformat=channel_layouts=mono|stereo|5.1|7.1"
+SOUND = {
+    "copy": ["-c:a", "copy"],
+    # Six channels of no named layout, as some files have, are taken for 5.1.
+    "aac": ["-c:a", "aac", "-af", LAYOUTS],
+    "opus": ["-c:a", "libopus", "-b:a", "160k", "-af", LAYOUTS],
+}
+TRACKS = {"all": ["-map", "1:a"], "first": ["-map", "1:a:0"], "none": []}
+NAMES = {"aac": "AAC", "opus": "Opus"}
+TEXT = {"mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text"}  # subtitles that are words
+SUBTITLES = {".mkv": "copy", ".webm": "webvtt"}  # what an ending makes of them, where not mov_text
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file that holds a part of the video's pictures, and how long they last, in seconds."""
+
+    path: Path
+    seconds: Fraction
+
+
+@dataclass(frozen=True)
+class Way:
+    """Which of a source's audio `tracks` go along ("all", "first" or "none"), how ("copy", "aac"
+    or "opus"), and whether its subtitles do."""
+
+    tracks: str
+    sound: str
+    subtitles: bool
+
+
+def suffix_that_holds(clip: Clip, suffix: str) -> str:
+    """The ending of a container that holds the subtitles of `clip`: `suffix`, if it does."""
+    pictures = [kind for kind in clip.subtitles if kind not in TEXT]
+    return ".mkv" if pictures else suffix
+
+
+def mux(
+    parts: Sequence[Part],
+    source: Clip | None,
+    out: Path,
+    span: tuple[Fraction, Fraction] | None,
+    on_notice: Callable[[str], None],
+) -> Way:
+    """Write `out`: the pictures of `parts`, one after the other, and the sound of `source`, if
+    any, ready for streaming.
+
+    The sound is copied, every track of it; so are subtitles, chapters, attachments and what the
+    file says of itself. Where only a span (begin, end) of the source, in seconds, was dreamed, the
+    sound is cut there and encoded anew, and so it is where the container does not take it as it
+    is; what it does not take at all is left out, with a notice. What went along is returned.
+    Raises UserError where ffmpeg fails.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        listed = Path(folder) / "parts"
+        listed.write_text(_list(parts))
+        inputs = ["-f", "concat", "-safe", "0", "-i", str(listed)]
+        ways = [Way("none", "copy", False)]
+        if source is not None:
+            inputs += [*_cut(source, span), "-i", str(source.path.absolute())]
+            inputs += ["-map_metadata", "1", "-map_chapters", "1", "-metadata", "encoder="]
+            ways = _ways(source, out.suffix.lower(), cut=span is not None)
+        failure: str | None = None
+        for way in ways:
+            failure = run_ffmpeg(
+                [*inputs, "-map", "0:v", *TRACKS[way.tracks], *_subtitles(way, out), "-c:v", "copy",
+                 *SOUND[way.sound], *BIT_EXACT, "-movflags", "+faststart", str(out.absolute())]
+            )  # fmt: skip
+            if failure is None:
+                for lost in _lost(way, ways[0]):
+                    on_notice(f"{out.suffix} does not take the source's {lost}")
+                return way
+            if "No space" in failure:
+                break
+    raise UserError(f"ffmpeg could not write {out.parent}: {failure}")
+
+
+def retime(video: Path, out: Path, times: Sequence[Fraction]) -> None:
+    """Write `out`, the pictures of `video` without sound: its frames, in the order in which they
+    are shown, at `times` in seconds, and one time more, at which the last of them ends."""
+    import av
+
+    with av.open(str(video)) as container:
+        shown = [packet.pts for packet in container.demux(video=0) if packet.size]
+    number = {pts: rank for rank, pts in enumerate(sorted(shown))}
+    # A frame is decoded no later than it is shown: so many frames before that.
+    delay = max(place - number[pts] for place, pts in enumerate(shown))
+    base = _time_base(times)
+    ticks: list[int] = []
+    for time in times:  # no two frames may be shown at once, as some sources have it
+        ticks.append(max(round(time / base), ticks[-1] + 1 if ticks else 0))
+    before = max(1, round(usual_gap(times) / base))  # between the decoding of the very first
+    with av.open(str(video)) as container, av.open(str(out), "w") as written:
+        stream = written.add_stream_from_template(container.streams.video[0])
+        stream.metadata.update(container.streams.video[0].metadata)  # that VP9 has alpha, say
+        stream.time_base = base
+        place = 0
+        for packet in container.demux(video=0):
+            if not packet.size:
+                continue
+            rank, early = number[packet.pts], place - delay
+            packet.stream, packet.time_base = stream, base
+            packet.pts, packet.duration = ticks[rank], ticks[rank + 1] - ticks[rank]
+            packet.dts = early * before if early < 0 else ticks[early]
+            written.mux(packet)
+            place += 1
+
+
+def _list(parts: Sequence[Part]) -> str:
+    """`parts` as ffmpeg reads them. Matroska's own lengths are rounded to milliseconds, which
+    would add up."""
+    lines = ["ffconcat version 1.0"]
+    for part in parts:
+        lines.append(f"file {quoted(part.path)}")
+        if part.path.suffix == ".mkv":
+            lines.append(f"duration {float(part.seconds):.6f}")
+    return "\n".join(lines) + "\n"
+
+
+def _time_base(times: Sequence[Fraction]) -> Fraction:
+    """One in which all `times` are whole, or, where there is none so fine, a fine one."""
+    whole = math.lcm(*(time.denominator for time in times))
+    return Fraction(1, whole if 1000 <= whole <= 1_000_000 else 90_000)
+
+
+def _ways(source: Clip, suffix: str, cut: bool) -> list[Way]:
+    """How the rest of `source` may go along, the best first."""
+    anew = "opus" if suffix == ".webm" else "aac"
+    sounds = [("all", "copy"), ("all", anew), ("first", "copy"), ("first", anew)]
+    if cut:
+        sounds = [sound for sound in sounds if sound[1] != "copy"]
+    sounds = [*(sounds if source.has_audio else []), ("none", "copy")]
+    subtitles = [True, False] if source.subtitles else [False]
+    return [Way(*sound, written) for sound in sounds for written in subtitles]
+
+
+def _cut(source: Clip, span: tuple[Fraction, Fraction] | None) -> list[str]:
+    """What has ffmpeg begin with `source` where its pictures do, or where the `span` does."""
+    offset = Fraction(source.offset).limit_denominator(1_000_000)
+    if span is not None:
+        begin, end = span
+        return ["-ss", f"{float(begin + offset):.6f}", "-t", f"{float(end - begin):.6f}"]
+    return ["-itsoffset", f"{-float(offset):.6f}"] if offset else []
+
+
+def _subtitles(way: Way, out: Path) -> list[str]:
+    suffix = out.suffix.lower()
+    attached = ["-map", "1:t?"] if suffix == ".mkv" else []  # their fonts
+    kind = SUBTITLES.get(suffix, "mov_text")
+    return ["-map", "1:s", *attached, "-c:s", kind] if way.subtitles else []
+
+
+def _lost(way: Way, best: Way) -> Iterator[str]:
+    if (way.tracks, way.sound) != (best.tracks, best.sound):
+        told = {
+            "all": f"made {NAMES.get(way.sound, '')}",
+            "first": "only its first track is kept",
+            "none": "left out",
+        }
+        yield f"sound as it is: {told[way.tracks]}"
+    if way.subtitles != best.subtitles:
+        yield "subtitles: left out (.mkv keeps any)"
