@@ -60,11 +60,21 @@ def run_ffmpeg(*options: str, stdin: bytes | None = None) -> None:
 
 
 def read_clip(path: Path) -> list[np.ndarray]:
-    capture = cv2.VideoCapture(str(path))
+    """The frames at `path`, BGR, as the ffmpeg command sees them: a decoder that is not ours."""
+    raw = subprocess.run(
+        [ffmpeg(), "-v", "error", "-i", path, "-map", "0:v:0", "-fps_mode", "passthrough"]
+        + ["-sws_flags", "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"]
+        + ["-c:v", "bmp", "-f", "image2pipe", "-pix_fmt", "bgr24", "-"],
+        capture_output=True,
+        check=True,
+    ).stdout
     frames = []
-    while (read := capture.read())[0]:
-        frames.append(read[1])
-    capture.release()
+    while raw:
+        size = int.from_bytes(raw[2:6], "little")
+        frame = cv2.imdecode(np.frombuffer(raw[:size], np.uint8), cv2.IMREAD_COLOR)
+        assert frame is not None
+        frames.append(frame)
+        raw = raw[size:]
     return frames
 
 
