@@ -78,10 +78,11 @@ def read_clip(path: Path) -> list[np.ndarray]:
     return frames
 
 
-def start(*arguments: object) -> "subprocess.Popen[str]":
-    """The command line, in a process of its own."""
+def start(*arguments: object, folder: Path | None = None) -> "subprocess.Popen[str]":
+    """The command line, in a process of its own, working in `folder`."""
     return subprocess.Popen(
         [sys.executable, "-m", "dreamreel.cli", *map(str, arguments)],
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

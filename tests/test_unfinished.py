@@ -5,6 +5,8 @@ import random
 import shutil
 import signal
 import subprocess
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,7 +21,14 @@ from dreamreel.pipeline import unfinished
 from dreamreel.pipeline.clips import frame_times
 from dreamreel.pipeline.encoding import Encoding, count_frames
 from dreamreel.pipeline.errors import Stopped, UserError
-from dreamreel.pipeline.render import Report, Target, preview_flow, render_video, render_zoom
+from dreamreel.pipeline.render import (
+    Progress,
+    Report,
+    Target,
+    preview_flow,
+    render_video,
+    render_zoom,
+)
 from dreamreel.pipeline.settings import Settings, build
 from dreamreel.pipeline.unfinished import Threads, begin, folder_of
 from making import start, varying_clip, write_clip
@@ -277,30 +286,123 @@ def test_a_signal_saves_and_says_how_to_go_on(
     assert not out.exists() and folder_of(out).is_dir()
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_render_that_is_killed_again_and_again_is_that_of_one_go(
-    tmp_path: Path, long_clip: Path, kills: int
+COMMANDS = {
+    "video": ("video", "clip.mp4", "-o"),
+    "zoom": ("zoom", "--size", "160x96", "--seconds", "4", "-o"),
+}
+
+
+def die(process: "subprocess.Popen[str]") -> None:
+    process.kill()
+
+
+def interrupt(process: "subprocess.Popen[str]") -> None:
+    process.send_signal(signal.SIGINT)
+
+
+def kill_its_ffmpeg(process: "subprocess.Popen[str]") -> None:
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with suppress(OSError):
+            text = status.read_text()
+            if f"PPid:\t{process.pid}\n" in text and "ffmpeg" in text:
+                os.kill(int(status.parent.name), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("command", "stop", "times"),
+    [
+        ("video", die, 2),
+        ("zoom", die, 1),
+        ("video", interrupt, 1),
+        pytest.param("video", die, 20, marks=pytest.mark.slow),
+        pytest.param("zoom", die, 20, marks=pytest.mark.slow),
+        pytest.param("video", interrupt, 20, marks=pytest.mark.slow),
+        pytest.param("video", kill_its_ffmpeg, 20, marks=pytest.mark.slow),
+    ],
+)
+def test_a_render_that_is_stopped_at_random_moments_is_that_of_one_go(
+    tmp_path: Path,
+    long_clip: Path,
+    command: str,
+    stop: Callable[["subprocess.Popen[str]"], None],
+    times: int,
 ) -> None:
+    assert long_clip.name == "clip.mp4"
+
     def render(out: Path) -> "subprocess.Popen[str]":
-        return start("video", long_clip, "-o", out, *OPTIONS)
+        return start(*COMMANDS[command], out, *OPTIONS, folder=tmp_path)
 
     whole, out = tmp_path / "whole.mp4", tmp_path / "o.mp4"
     began = time.monotonic()
-    assert render(whole).wait(120) == 0
+    assert render(whole).wait(240) == 0
     takes = time.monotonic() - began
-    moments = random.Random(kills)
-    for _ in range(kills):
+    moments = random.Random(times)
+    for _ in range(times):
         process = render(out)
         with suppress(subprocess.TimeoutExpired):
             process.wait(moments.uniform(0.2, 1) * takes)
-        process.kill()
-        process.communicate()
+        stop(process)
+        process.communicate(timeout=240)
         if out.exists():
             assert out.read_bytes() == whole.read_bytes()
             out.unlink()
     if folder_of(out).exists():
-        assert render(out).wait(120) == 0
+        assert render(out).wait(240) == 0
         assert out.read_bytes() == whole.read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} - {"silent-clip.mp4"} <= {
+        "clip.mp4", "whole.mp4", "whole.mp4.json", "o.mp4", "o.mp4.json"
+    }  # fmt: skip
+
+
+def test_a_source_that_changes_under_the_render_stops_it(
+    clip: Path, tmp_path: Path, scene: np.ndarray
+) -> None:
+    settings, before = build(("test", QUICK)), clip.read_bytes()
+    whole = render_video(clip, Target(tmp_path / "whole.mp4"), settings).read_bytes()
+    stat, out = clip.stat(), tmp_path / "o.mp4"
+    with pytest.raises(Stopped):
+        render_video(clip, Target(out), settings, report=stopping_after(2))
+    made = iter(range(100))
+
+    def change(progress: Progress) -> None:
+        if next(made) == 3:
+            write_clip(clip, [scene[:96, :160]] * 16, Fraction(25))
+
+    with pytest.raises(UserError, match="was changed while it was rendered.*are kept"):
+        render_video(clip, Target(out), settings, report=Report(on_progress=change))
+    assert not out.exists()
+    clip.write_bytes(before)
+    os.utime(clip, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert render_video(clip, Target(out), settings).read_bytes() == whole
+
+
+def test_a_folder_that_vanishes_under_the_render_stops_it(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    out, made = tmp_path / "there" / "o.mp4", iter(range(100))
+
+    def vanish(progress: Progress) -> None:
+        if next(made) == 3:
+            shutil.rmtree(out.parent)
+
+    with pytest.raises(UserError, match="could not be written"):
+        render_video(clip, Target(out), build(("test", QUICK)), report=Report(on_progress=vanish))
+
+
+def test_no_thread_nor_temporary_file_is_left(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    before, settings = set(threading.enumerate()), build(("test", QUICK))
+    with pytest.raises(Stopped):
+        render_video(clip, Target(tmp_path / "o.mp4"), settings, report=stopping_after(3))
+    with pytest.raises(UserError):
+        render_video(clip, Target(tmp_path / "o.mp4"), settings, (0, 2))
+    render_video(clip, Target(tmp_path / "o.mp4"), settings)
+    render_video(clip, Target(tmp_path / "o.gif"), settings)
+    assert set(threading.enumerate()) == before
+    assert not list(temporary.iterdir())
 
 
 @pytest.fixture
