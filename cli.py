@@ -297,9 +297,11 @@ def reproduce(
     quiet: Quiet = False,
 ) -> None:
     """Make a file again from its record: the same settings, source and number of threads."""
-    usual = record.with_suffix("") if record.suffix == ".json" else record
-    out = _output(output, usual, overwrite, restart)
+    from dreamreel.pipeline.record import result_path
     from dreamreel.pipeline.render import reproduce as make_again
+
+    usual = output or result_path(record)
+    out = _output(output, usual, overwrite, restart)
 
     with terminal("frames", quiet, stoppable=True) as report:
         path = make_again(record, out, source, report)

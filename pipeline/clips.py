@@ -25,6 +25,7 @@ from dreamreel.pipeline.pictures import (
     Series,
     find_animation,
     find_series,
+    find_still,
     read_animation,
     read_series,
 )
@@ -116,8 +117,11 @@ def probe(path: Path, stream: int = 0, rate: Fraction | None = None) -> Clip:
         return _of_series(path, series, rate)
     check_readable(path)
     animation = find_animation(path)
-    if animation is not None:
+    still = find_still(path) if animation is None else None
+    if animation is not None or still is not None:
         _refuse_stream(path, stream)
+    if still is not None:
+        return _of_series(path, still, rate)
     clip = _of_video(path, stream) if animation is None else _of_animation(path, animation)
     return clip if rate is None or rate == clip.rate and not clip.times else at_rate(clip, rate)
 

@@ -94,6 +94,15 @@ def find_series(path: Path) -> Series | None:
     return Series(tuple(files), height, width, depth, has_alpha, _missing(files))
 
 
+def find_still(path: Path) -> Series | None:
+    """The one picture at `path`, as a series of one; None where it does not end as one does.
+    Raises UserError where it cannot be read."""
+    if path.suffix.lower() not in FORMATS:
+        return None
+    about = _header(path)
+    return Series((path,), *about.size, about.depth, about.has_alpha)
+
+
 def read_series(
     series: Series, start: int = 0, stop: int | None = None, on_lost: OnLost | None = None
 ) -> Generator[Pixels, None, None]:

@@ -85,6 +85,11 @@ def read_record(path: Path) -> Record:
         raise UserError(f"{path} is a record with something missing ({error})") from error
 
 
+def result_path(path: Path) -> Path:
+    """What the record at `path`, beside it, is of: a file, or such as frames/%05d.png."""
+    return path.parent / str(_read(path).get("output", path.stem))
+
+
 def span_of(job: dict[str, Any]) -> tuple[int, int | None]:
     """The span of frames that a video's `job` names."""
     start, stop = job["frames"]

@@ -154,7 +154,7 @@ def render_video(
             images = dream_video(remembered, network, settings, memory)
             frames = (_shown(last[0].frame, image, encoding, settings) for image in images)
             _make(frames, work, memory.as_tree, total, settings, report, source)
-        told = _told(job, settings, source, work, network, {"cuts": memory.cuts})
+        told = _told(job, settings, source, out, work, network, {"cuts": memory.cuts})
         return _finish(work, encoding, out, report, told, clip, span)
 
 
@@ -233,7 +233,7 @@ def render_zoom(
         images = infinite_zoom(image, network, settings, frames, rate, work.done, memory)
         pictures = (to_frame(image, encoding.depth) for image in images)
         _make(pictures, work, memory.as_tree, frames, settings, report, photo)
-        told = _told(job, settings, photo, work, network, {})
+        told = _told(job, settings, photo, out, work, network, {})
         return _finish(work, encoding, out, report, told)
 
 
@@ -682,6 +682,7 @@ def _told(
     job: Job,
     settings: Settings,
     source: Path | None,
+    out: Target,
     work: Unfinished,
     network: Network,
     more: dict[str, Any],
@@ -690,6 +691,7 @@ def _told(
     known = ("dreamreel", "code", "kind", "source", "weights", "settings")
     return {
         "kind": job["kind"],
+        "output": str(out.path.relative_to(place_of(out.path).parent)),
         "source": source and {"path": str(source.absolute()), "sha256": job["source"]},
         "network": {"name": network.name, "weights_sha256": job["weights"]},
         "job": {name: value for name, value in job.items() if name not in known},

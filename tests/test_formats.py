@@ -4,6 +4,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -442,3 +443,11 @@ def test_a_matroska_file_that_was_cut_off_tells_what_it_lacks(
     assert damage(probe(source)) is None
     told = render(part, tmp_path / "o.mp4")
     assert any("promises" in line for line in told)
+
+
+def test_a_still_is_a_video_of_one_frame(tmp_path: Path, scene: np.ndarray) -> None:
+    photo = tmp_path / "photo.png"
+    assert cv2.imwrite(str(photo), scene[:64, :96])
+    render(photo, tmp_path / "o.mkv", LOSSLESS)
+    (frame,) = read_frames(tmp_path / "o.mkv")
+    assert np.array_equal(frame, scene[:64, :96])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.record import read_record, record_path
+from dreamreel.pipeline.record import read_record, record_path, result_path
 from dreamreel.pipeline.render import Report, Target, render_video, render_zoom, reproduce
 from dreamreel.pipeline.settings import build
 from making import write_clip
@@ -103,3 +103,13 @@ def test_a_file_that_only_has_the_name_of_a_record_is_not_replaced(
     with pytest.raises(UserError, match="is no record of a render; --overwrite"):
         render_video(clip, Target(tmp_path / "o.mp4"), QUICK)
     assert path.read_text() == '{"mine": true}'
+
+
+def test_pictures_are_made_again_from_their_record(moving_clip: Path, tmp_path: Path) -> None:
+    settings = build(("test", {"dream": {"steps": 1, "octaves": 1, "layers": "textures"}}))
+    render_video(moving_clip, Target(tmp_path / "o" / "%03d.png"), settings, (2, 4))
+    record = tmp_path / "o.json"
+    assert result_path(record) == tmp_path / "o" / "%03d.png"
+    reproduce(record, Target(tmp_path / "again" / "%03d.png"))
+    for name in ("002.png", "003.png"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "o" / name).read_bytes()
