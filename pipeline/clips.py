@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import cv2
 import numpy as np
 
-from dreamreel.pipeline.decoding import Look, decode, look_of
+from dreamreel.pipeline.decoding import Decoded, Look, decode, look_of
 from dreamreel.pipeline.errors import UserError, usable
 from dreamreel.pipeline.ffmpeg import run_ffmpeg
 from dreamreel.pipeline.images import Frame, fitted_size
@@ -32,6 +32,7 @@ from dreamreel.pipeline.pictures import (
 from dreamreel.pipeline.settings import snap_rate
 
 SERIES_RATE = Fraction(25)  # of pictures in files of their own, where no other is given
+SEEK_FROM = 250  # the number of a frame from which seeking is worth it
 LATE_AT_MOST = 1.0  # seconds, that all streams may end before the file says it does
 Item = TypeVar("Item")
 
@@ -375,7 +376,8 @@ def _picked(
 def _read_video(clip: Clip, start: int, on_lost: Callable[[str], None]) -> Iterator[Frame]:
     due, damaged, last = start, 0, None
     lost = 0
-    for number, picture in _numbered(clip):
+    since = clip.shown[start] if SEEK_FROM <= start < len(clip.shown) else None
+    for number, picture in _numbered(clip, since):
         if number < due:
             continue
         damaged += picture.damaged
@@ -391,10 +393,10 @@ def _read_video(clip: Clip, start: int, on_lost: Callable[[str], None]) -> Itera
         on_lost(f"{clip.path}: {damaged} frames are damaged, and shown as far as they can be")
 
 
-def _numbered(clip: Clip) -> Iterator[tuple[int, Any]]:
-    """The pictures of `clip`, each with its number."""
+def _numbered(clip: Clip, since: Fraction | None) -> Iterator[tuple[int, Decoded]]:
+    """The pictures of `clip`, or those from the time `since` on, each with its number."""
     number = -1
-    for picture in decode(clip.path, clip.stream, clip.look):
+    for picture in decode(clip.path, clip.stream, clip.look, since):
         number += 1
         if clip.shown and picture.time is not None:
             number = _nearest(clip.shown, picture.time, number)

@@ -5,6 +5,7 @@ is off by up to 3 levels of 255, takes untagged HD for BT.601, and knows neither
 it decodes only what PyAV was built without.
 """
 
+import math
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.images import Frame
 
 DAMAGED_AT_MOST = 100  # packets in a row that cannot be read, before that is the end
+SEEKABLE = ("mov", "matroska")  # the containers that know where their whole pictures are
 EXACT = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 UNTAGGED, BT2020 = 2, 9  # as H.273 numbers them
 HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics
@@ -70,14 +72,19 @@ def look_of(path: Path, stream: int) -> Look | None:
     )
 
 
-def decode(path: Path, stream: int, look: Look | None) -> Iterator[Decoded]:
+def decode(
+    path: Path, stream: int, look: Look | None, since: Fraction | None = None
+) -> Iterator[Decoded]:
     """The pictures of the `stream` of the file at `path`, which are what `look` says, as long as
-    they last; past damaged ones there often are others."""
+    they last; past damaged ones there often are others.
+
+    Those shown before the time `since`, in seconds, may be left out.
+    """
     if look is None:
         yield from _decode_with_opencv(path)
         return
     upright = _Upright(look)
-    for picture in _pictures(path, stream):
+    for picture in _pictures_since(path, stream, since):
         for shown, time in upright.take(picture):
             yield Decoded(time, bool(picture.is_corrupt), shown)
     for shown, time in upright.rest():
@@ -173,13 +180,27 @@ def _time(picture: Any) -> Fraction | None:
     return None if picture.pts is None else picture.pts * Fraction(picture.time_base)
 
 
-def _pictures(path: Path, number: int) -> Generator[Any, None, None]:
+def _pictures_since(path: Path, number: int, since: Fraction | None) -> Iterator[Any]:
+    """The decoded pictures of stream `number`, from some way before the time `since` on."""
+    if since is not None:
+        with closing(_pictures(path, number, since)) as pictures:
+            first = next(pictures, None)
+            if first is not None and (time := _time(first)) is not None and time <= since:
+                yield first
+                yield from pictures
+                return
+    yield from _pictures(path, number)
+
+
+def _pictures(path: Path, number: int, since: Fraction | None = None) -> Generator[Any, None, None]:
     """The decoded pictures of stream `number`, in the order in which they are shown."""
     import av
 
     try:
         with av.open(str(path)) as container:
             stream = container.streams[number]
+            if since is not None:
+                _seek(container, stream, since)
             decoder = _decoder(stream)
             for packet in _packets(container, stream):
                 try:
@@ -191,6 +212,20 @@ def _pictures(path: Path, number: int) -> Generator[Any, None, None]:
                     yield picture
     except (av.FFmpegError, OSError, ValueError):
         return
+
+
+def _seek(container: Any, stream: Any, since: Fraction) -> None:
+    """Go to the whole picture before the one that the time `since` follows: behind the first of
+    these, pictures may lean on what came before it; behind the second, they are as they ever are.
+    """
+    if not container.format.name.startswith(SEEKABLE):
+        return
+    at = math.floor(since / stream.time_base)
+    for _ in range(2):
+        container.seek(at, stream=stream)
+        at = next((packet.pts for packet in container.demux(stream) if packet.pts is not None), 0)
+        at -= 1
+    container.seek(at, stream=stream)
 
 
 def _packets(container: Any, stream: Any) -> Iterator[Any]:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dreamreel.pipeline import clips
 from dreamreel.pipeline.clips import (
     damage,
     frame_times,
@@ -437,3 +438,29 @@ def test_sound_that_nobody_can_read_does_not_cost_the_pictures(
     mux([whole(source)], probe(broken), tmp_path / "out.mp4", None, notices.append)
     assert count_frames(tmp_path / "out.mp4") == 10
     assert len(notices) == 1
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".avi"])
+@pytest.mark.parametrize("open_gop", [False, True])
+def test_a_frame_sought_is_the_frame_arrived_at(
+    tmp_path: Path, scene: np.ndarray, suffix: str, open_gop: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if open_gop and suffix == ".avi":
+        pytest.skip("AVI holds no such pictures")
+    raw = b"".join(scene[i : 96 + i, 2 * i : 160 + 2 * i].tobytes() for i in range(60))
+    path = tmp_path / f"a{suffix}"
+    params = "keyint=8:min-keyint=8:scenecut=0:bframes=3:open-gop=" + str(int(open_gop))
+    codec = ["mpeg4", "-g", "8"] if suffix == ".avi" else ["libx264", "-x264-params", params]
+    run_ffmpeg(
+        *("-f", "rawvideo", "-pixel_format", "bgr24", "-video_size", "160x96", "-framerate", "25"),
+        *("-i", "-", "-pix_fmt", "yuv420p", "-c:v", *codec, str(path)),
+        stdin=raw,
+    )
+    clip = probe(path)
+    arrived = list(read_frames(clip))
+    assert len(arrived) == 60
+    monkeypatch.setattr(clips, "SEEK_FROM", 1)
+    for start in (1, 7, 8, 9, 30, 33, 58):
+        sought = list(read_frames(clip, start))
+        assert len(sought) == 60 - start
+        assert all(np.array_equal(a, b) for a, b in zip(sought, arrived[start:], strict=True))
