@@ -1,7 +1,7 @@
 """Dreamreel's rooms. A module imports only from the floors below its own:
 
 0 errors, checkpoint, kernels, layers, architectures, objectives
-1 images, devices, weights, settings, ffmpeg
+1 images, devices, weights, settings, ffmpeg, tiles
 2 flow, decoding, encoding, pictures, networks, presets, camera, record
 3 clips, shots, dream, unfinished, exports
 4 mux, motion

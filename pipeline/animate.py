@@ -281,7 +281,7 @@ def dream_video(
         dreamed = source + carried.detail
         if steers and loop.is_due(memory.since, cadence):
             pair, where = torch.cat([source, dreamed]), BARE_COUNTS + carried.level
-            before, after = network.excitement(pair, layers, where).tolist()
+            before, after = network.excitement(pair, layers, where, settings.dream.tile).tolist()
             (loop.tell if memory.since else loop.begin)(before, after)
         memory.carried, memory.followed = carried, moving.followed
         yield mixed(source, dreamed, settings)
@@ -391,7 +391,8 @@ def fill_in(
             # Rounds take numbers that no frame has, so that each sees its own jitter.
             key = number + (round_ << 40)
             dreamed = dream(dreamed, network, settings.dream, ascent, seed=settings.seed, frame=key)
-            was, now = network.excitement(torch.cat([before, dreamed]), layers, where).tolist()
+            pair = torch.cat([before, dreamed])
+            was, now = network.excitement(pair, layers, where, settings.dream.tile).tolist()
             if abs(now - was) >= PATCH_UP_TO * abs(strength - 1) * was:
                 break
         detail[part] = dreamed - before

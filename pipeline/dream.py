@@ -1,6 +1,7 @@
 """DeepDream on one image: octaves of gradient ascent (Mordvintsev et al., Inceptionism, 2015)."""
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from dreamreel.pipeline.images import blur, resize
 from dreamreel.pipeline.networks import Network
 from dreamreel.pipeline.objectives import OBJECTIVES, Objective
 from dreamreel.pipeline.settings import Dream
+from dreamreel.pipeline.tiles import Grid
 
 TINY = 1e-30  # keeps a gradient of nothing at nothing
 
@@ -111,7 +113,7 @@ def ascent_direction(
     equal scale before the layers are weighed, so that their weights mean what they say.
     """
     rolled = image.roll(shift, (2, 3)).requires_grad_(True)
-    gradient = layer_gradients(rolled, network, weights, OBJECTIVES["l2"])
+    gradient = layer_gradients(rolled, network, weights, OBJECTIVES["l2"], settings.tile)
     gradient = gradient.roll((-shift[0], -shift[1]), (2, 3))
     gradient = blur(gradient, settings.smoothing)
     if fresh is None:
@@ -121,21 +123,65 @@ def ascent_direction(
 
 
 def layer_gradients(
-    image: Tensor, network: Network, weights: Mapping[str, float], objective: Objective
+    image: Tensor,
+    network: Network,
+    weights: Mapping[str, float],
+    objective: Objective,
+    tile: int | None = None,
 ) -> Tensor:
     """The weighted sum of each layer's gradient with respect to `image`, each of mean size 1; of
-    one layer alone, its gradient as it comes."""
+    one layer alone, its gradient as it comes.
+
+    The network sees no more than `tile` pixels a side at once, if given, and no more than memory
+    suffices for.
+    """
     active = {name: weight for name, weight in weights.items() if weight != 0}
-    activations = network.activations(image, active)
+    gradients = network.sight.within_memory(
+        lambda grid: _gradients(image, network, active, objective, grid),
+        (image.shape[2], image.shape[3]),
+        active,
+        tile,
+    )
     if list(active.values()) == [1.0]:
-        return torch.autograd.grad(objective(activations.popitem()[1]), image)[0]
+        return gradients.popitem()[1]
     total = torch.zeros_like(image)
-    for left, (name, weight) in zip(reversed(range(len(active))), active.items(), strict=True):
-        (gradient,) = torch.autograd.grad(
-            objective(activations[name]), image, retain_graph=left > 0
-        )
-        total += gradient * (weight / scale_of(gradient, "mean"))
+    for name, weight in active.items():
+        total += gradients[name] * (weight / scale_of(gradients[name], "mean"))
     return total
+
+
+def _gradients(
+    image: Tensor,
+    network: Network,
+    names: Collection[str],
+    objective: Objective,
+    grid: Grid | None,
+) -> dict[str, Tensor]:
+    """The gradient of the objective of each of the layers `names` with respect to `image`, seen as
+    a whole or in the tiles of `grid`."""
+    if grid is None:
+        return dict(_each_gradient(image, network, names, objective))
+    total = {name: torch.zeros_like(image) for name in names}
+    for tile in itertools.chain(*grid):
+        part = tile.part(image).requires_grad_(True)
+        for name, gradient in _each_gradient(part, network, names, objective, tile.counted):
+            total[name][tile.index] += tile.weighed(name, gradient)
+    return total
+
+
+def _each_gradient(
+    image: Tensor,
+    network: Network,
+    names: Collection[str],
+    objective: Objective,
+    counted: Callable[[str, Tensor], Tensor] = lambda name, activation: activation,
+) -> Iterator[tuple[str, Tensor]]:
+    """The name of each of the layers `names`, and the gradient with respect to `image` of the
+    `objective` of what is `counted` of its activation."""
+    activations = network.activations(image, names)
+    for left, name in zip(reversed(range(len(names))), names, strict=True):
+        value = objective(counted(name, activations.pop(name)))
+        yield name, torch.autograd.grad(value, image, retain_graph=left > 0)[0]
 
 
 def scale_of(gradient: Tensor, by: str, where: Tensor | float = 1.0) -> Tensor:

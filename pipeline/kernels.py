@@ -6,6 +6,7 @@ same numbers as PyTorch's with a faster way back, and memory that is not given a
 
 import ctypes
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -74,14 +75,30 @@ def suits_strided_stem(module: nn.Module) -> bool:
 
 def keep_freed_memory() -> None:
     """Have the C library keep what is freed, for the next step, rather than return it to the
-    system and fault it in again page by page: some hundredths of an evaluation. glibc only."""
+    system and fault it in again page by page: some hundredths of an evaluation. glibc only.
+
+    Where memory is limited, rather have it return all at once, since what it keeps in pieces is
+    what runs short.
+    """
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         trim_threshold, mmap_threshold = -1, -3
-        libc.mallopt(mmap_threshold, 1 << 30)
-        libc.mallopt(trim_threshold, (1 << 31) - 1)
+        limited = is_memory_limited()
+        libc.mallopt(mmap_threshold, 1 << 17 if limited else 1 << 30)
+        libc.mallopt(trim_threshold, 1 << 17 if limited else (1 << 31) - 1)
+
+
+def is_memory_limited() -> bool:
+    """Whether Linux refuses this process memory, as `ulimit -v` has it do, or vm.overcommit_memory;
+    else it grants what it has not got, and ends who uses it."""
+    import resource  # which Windows has not
+
+    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        return True
+    strict = Path("/proc/sys/vm/overcommit_memory")
+    return strict.exists() and strict.read_text().strip() == "2"
 
 
 class _StemFunction(torch.autograd.Function):

@@ -1,7 +1,7 @@
 """What the layers of a network are: found by running it once on tensors without data."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,11 +15,16 @@ PROBE_SIZE = 320  # pixels; a multiple of every stride in use, and enough for ev
 class Field:
     """How a place in a feature map sees the picture: both in pixels of it.
 
-    `receptive` is None where a place sees the whole picture.
+    `receptive` is None where a place sees the whole picture. `first`: where the field of the
+    first place begins, below 0 if in the padding.
     """
 
     stride: int = 1
     receptive: int | None = 1
+    first: int = 0
+
+
+Fields = tuple[Field, Field]  # down and across: some convolutions are longer than broad
 
 
 @dataclass(frozen=True)
@@ -92,19 +97,20 @@ def dissect(module: nn.Module) -> Anatomy:
 class _FieldTrace(TorchDispatchMode):
     """Follows stride and receptive field through every operation.
 
-    Convolutions and poolings widen a field; everything else takes the widest of what it is given.
+    Convolutions and poolings widen a field; everything else sees all that what it is given sees.
     A map that is pooled to one place has no field of its own: it gates, as in squeeze-and-
-    excitation, and is left out of the widest.
+    excitation, and is left out.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._fields: dict[int, Field | None] = {}
+        self._fields: dict[int, Fields | None] = {}
         self._readers: dict[int, int] = {}
         self._alive: list[Any] = []  # so that no id is given twice
 
     def of(self, tensor: Tensor) -> Field:
-        return self._fields.get(id(tensor)) or Field(1, None)
+        fields = self._fields.get(id(tensor))
+        return _union(fields) if fields else Field(1, None)
 
     def readers(self, tensor: Tensor) -> int:
         return self._readers.get(id(tensor), 0)
@@ -120,41 +126,53 @@ class _FieldTrace(TorchDispatchMode):
         inputs = list(_tensors(args))
         for tensor in inputs:
             self._readers[id(tensor)] = self._readers.get(id(tensor), 0) + 1
-        field = self._after(func.overloadpacket.__name__, args, inputs)
+        fields = self._after(func.overloadpacket.__name__, args, inputs)
         for tensor in _tensors((out,)):
             self._alive.append(tensor)
-            self._fields[id(tensor)] = field
+            self._fields[id(tensor)] = fields
         return out
 
-    def _after(self, name: str, args: tuple[Any, ...], inputs: list[Tensor]) -> Field | None:
+    def _after(self, name: str, args: tuple[Any, ...], inputs: list[Tensor]) -> Fields | None:
         if name.startswith("empty"):
-            return Field()
-        known = [field for field in map(self._known, inputs) if field is not None]
+            return Field(), Field()
+        known = [fields for fields in map(self._known, inputs) if fields is not None]
         if not known or name in ("mean", "_adaptive_avg_pool2d", "adaptive_max_pool2d"):
             return None
-        field = max(known, key=lambda f: (f.stride, f.receptive or 0))
-        receptive = max(f.receptive or 0 for f in known)
-        field = replace(field, receptive=receptive)
-        if name == "convolution":
-            kernel, stride, dilation = args[1].shape[2], args[3][0], args[5][0]
-        elif name.startswith("max_pool2d"):
-            kernel, stride, dilation = args[1][0], (args[2] or args[1])[0], _at(args, 4, 1)
-        elif name == "avg_pool2d":
-            kernel, stride, dilation = args[1][0], (_at(args, 2, None) or args[1][0]), 1
-        else:
-            return field
-        grown = (field.receptive or 0) + (kernel - 1) * dilation * field.stride
-        return Field(field.stride * stride, grown)
+        rows, columns = (_union(fields) for fields in zip(*known, strict=True))
+        return _widened(rows, name, args, 0), _widened(columns, name, args, 1)
 
-    def _known(self, tensor: Tensor) -> Field | None:
+    def _known(self, tensor: Tensor) -> Fields | None:
         return self._fields.get(id(tensor))
 
 
-def _at(args: tuple[Any, ...], index: int, default: Any) -> Any:
+def _union(fields: Iterable[Field]) -> Field:
+    """The field of what is made of maps with `fields`: all that any of them sees."""
+    fields = list(fields)
+    first = min(field.first for field in fields)
+    beyond = max(field.first + (field.receptive or 0) for field in fields)
+    return Field(max(field.stride for field in fields), beyond - first, first)
+
+
+def _widened(field: Field, name: str, args: tuple[Any, ...], axis: int) -> Field:
+    """The `field` along `axis` (0 down, 1 across) after the operation `name` with `args`."""
+    if name == "convolution":
+        kernel, dilation = args[1].shape[2 + axis], args[5][axis]
+        stride, padding = args[3][axis], args[4][axis]
+    elif name.startswith("max_pool2d") or name == "avg_pool2d":
+        kernel = args[1][axis]
+        stride, padding = _at(args, 2, axis, kernel), _at(args, 3, axis, 0)
+        dilation = _at(args, 4, axis, 1) if name.startswith("max_pool2d") else 1
+    else:
+        return field
+    grown = (field.receptive or 0) + (kernel - 1) * dilation * field.stride
+    return Field(field.stride * stride, grown, field.first - padding * field.stride)
+
+
+def _at(args: tuple[Any, ...], index: int, axis: int, default: int) -> int:
     if len(args) <= index or not args[index]:
         return default
     value = args[index]
-    return value[0] if isinstance(value, list | tuple) else value
+    return value[axis] if isinstance(value, list | tuple) else value
 
 
 def _tensors(values: Iterable[Any]) -> Iterable[Tensor]:

@@ -24,6 +24,7 @@ from dreamreel.pipeline.kernels import (
     suits_strided_stem,
 )
 from dreamreel.pipeline.layers import Anatomy, Layer, dissect
+from dreamreel.pipeline.tiles import Grid, Sight, Tile
 from dreamreel.pipeline.weights import State, digest_of, fetch_weights, read_weights
 
 BUNDLED_WEIGHTS = Path(__file__).resolve().parent / "dreamnet.safetensors"
@@ -76,7 +77,10 @@ class Normalise(nn.Module):
 
 
 class Network:
-    """A frozen network. Dreams ask it for `activations`; it computes no deeper than it must."""
+    """A frozen network. Dreams ask it for `activations`; it computes no deeper than it must.
+
+    `sight` says how much of a picture to show it at once.
+    """
 
     def __init__(
         self,
@@ -92,6 +96,7 @@ class Network:
         self.precision = precision
         self.layers = anatomy.layers
         self.digest: str | None = None  # the SHA-256 of its weights, where they were loaded
+        self.sight = Sight(architecture.name, anatomy.layers)
         self._architecture = architecture
         self._missing = missing
         self._normalise = Normalise(architecture).to(device)
@@ -128,19 +133,30 @@ class Network:
 
     @torch.no_grad()
     def excitement(
-        self, images: Tensor, weights: Mapping[str, float], where: Tensor | None = None
+        self,
+        images: Tensor,
+        weights: Mapping[str, float],
+        where: Tensor | None = None,
+        tile: int | None = None,
     ) -> Tensor:
         """How excited the layers of `weights` are by each of `images` (N, 3, H, W): (N,); by the
         places that `where` (1, 1, H, W) weighs, if given.
 
         The mean squared activation of a layer; of several, their geometric mean, each counting by
-        its weight. Layers to be calmed, of negative weight, do not count beside others.
+        its weight. Layers to be calmed, of negative weight, do not count beside others. The
+        network sees no more than `tile` pixels a side at once, if given, and no more than memory
+        suffices for.
         """
         counting = {name: weight for name, weight in weights.items() if weight > 0}
         counting = counting or {name: -weight for name, weight in weights.items() if weight < 0}
-        found = self.activations(images, counting)
+        squares = self.sight.within_memory(
+            lambda grid: self._squares(images, counting, grid),
+            (images.shape[2], images.shape[3]),
+            counting,
+            tile,
+        )
         logs = [
-            weight * _mean_square(found[name], where).clamp_min(TINY).log()
+            weight * _mean(squares[name], where).clamp_min(TINY).log()
             for name, weight in counting.items()
         ]
         return (torch.stack(logs).sum(0) / sum(counting.values())).exp()
@@ -178,6 +194,31 @@ class Network:
         """Whether a picture of `size` (height, width) reaches the layers `names` at all."""
         return _runs_at(self._architecture, size, frozenset(names))
 
+    def _squares(
+        self, images: Tensor, names: Iterable[str], grid: Grid | None
+    ) -> dict[str, Tensor]:
+        """The mean square over the channels at each place of the layers `names`, (N, 1, h, w);
+        seen as a whole, or picture by picture in the tiles of `grid`."""
+        if grid is None:
+            return {name: _square(found) for name, found in self.activations(images, names).items()}
+
+        def of(image: Tensor, tile: Tile) -> dict[str, Tensor]:
+            found = self.activations(tile.part(image), names)
+            return {name: _square(tile.counted(name, found[name])) for name in names}
+
+        pictures = [
+            [[of(image, tile) for tile in row] for row in grid] for image in images.split(1)
+        ]
+        return {
+            name: torch.cat(
+                [
+                    torch.cat([torch.cat([seen[name] for seen in row], 3) for row in rows], 2)
+                    for rows in pictures
+                ]
+            )
+            for name in names
+        }
+
     def _run(self, image: Tensor, wanted: set[str]) -> None:
         if isinstance(self._module, DreamNet):
             self._module(image, wanted)
@@ -190,9 +231,14 @@ class Network:
         return torch.autocast(self.device.type, self.precision)
 
 
-def _mean_square(activation: Tensor, where: Tensor | None) -> Tensor:
-    """The mean square of each of `activation` (N, C, h, w), weighed by `where` (1, 1, H, W)."""
+def _square(activation: Tensor) -> Tensor:
+    """The mean square over the channels of `activation`, (N, C, h, w) or (N, C): (N, 1, h, w)."""
     squares = activation.float().square().mean(1, keepdim=True)
+    return squares if squares.ndim == 4 else squares[..., None, None]
+
+
+def _mean(squares: Tensor, where: Tensor | None) -> Tensor:
+    """The mean of each of `squares` (N, 1, h, w), weighed by `where` (1, 1, H, W)."""
     if where is None or not bool(where.any()):
         return squares.mean((1, 2, 3))
     weights = F.interpolate(where, squares.shape[2:], mode="bilinear", antialias=True)

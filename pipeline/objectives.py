@@ -1,4 +1,7 @@
-"""What a dream climbs: a number for a layer's activation, larger the more excited it is."""
+"""What a dream climbs: a number for a layer's activation, larger the more excited it is.
+
+A sum over the activation's places, so that it is also the sum of its tiles' (see `tiles`).
+"""
 
 from collections.abc import Callable
 

@@ -145,7 +145,7 @@ def render_video(
     clip, out = _checked_clip(source, out, settings, report)
     check_record(out)
     encoding, total = _encoding(clip, out, settings, report), _expected(clip, span)
-    network = ready_network(settings, fitted_size(clip.height, clip.width, settings.width))
+    network = ready_network(settings, fitted_size(clip.height, clip.width, settings.width), report)
     job = _job("video", settings, source, network, {"frames": list(span)})
     with _under_way(out, job, encoding, total, threads) as work:
         memory = Memory.from_tree(work.state, network.device) if work.done else Memory()
@@ -221,7 +221,7 @@ def render_zoom(
     canvas = size or (tuple(picture.image.shape[2:]) if picture is not None else DEFAULT_CANVAS)
     canvas = fitted_size(canvas[0], canvas[1], settings.width)
     encoding = _encoding(Clip(out.path, *canvas, rate, frames), out, settings, report)
-    network = ready_network(settings, canvas)
+    network = ready_network(settings, canvas, report)
     if picture is None:
         image = noise(canvas, settings.seed, network.device)
     else:
@@ -244,7 +244,7 @@ def render_image(source: Path, out: Target, settings: Settings, report: Report =
     picture = load_picture(source, torch.device("cpu"))
     check_output(out)
     height, width = fitted_size(picture.image.shape[2], picture.image.shape[3], settings.width)
-    network = ready_network(settings, (height, width))
+    network = ready_network(settings, (height, width), report)
     image = resize(picture.image, (height, width)).to(network.device)
     alpha = picture.alpha
     if alpha is not None:
@@ -277,7 +277,7 @@ def render_still(
     for notice in clip.notices:
         report.on_notice(notice)
     check_output(out)
-    network = ready_network(settings, fitted_size(clip.height, clip.width, settings.width))
+    network = ready_network(settings, fitted_size(clip.height, clip.width, settings.width), report)
     number, frame = still_at(clip, seconds)
     image = to_image(next(resized([frame], settings.width)), network.device)
     done = itertools.count(1)
@@ -293,9 +293,12 @@ def render_still(
     return out.path
 
 
-def ready_network(settings: Settings, size: tuple[int, int]) -> Network:
-    """The network of `settings`, sure to have its layers and to see a picture of `size`."""
-    network, _ = loaded_network(settings)
+def ready_network(settings: Settings, size: tuple[int, int], report: Report) -> Network:
+    """The network of `settings`, sure to have its layers and to see a picture of `size`; where
+    memory runs out for it, `report` is told."""
+    network, layers = loaded_network(settings)
+    network.sight.on_notice = report.on_notice
+    network.sight.check(settings.dream.tile, [name for name in layers if layers[name]])
     octave_sizes(size, network, settings.dream)
     return network
 

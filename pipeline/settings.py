@@ -105,6 +105,13 @@ class Dream(Section):
     frame_steps: int = Field(
         3, ge=0, le=10_000, description="most ascent steps in an octave of a frame that carries on"
     )
+    tile: int | None = Field(
+        None,
+        ge=SMALLEST_SIDE,
+        le=LARGEST_SIDE,
+        description="largest side that the network sees at once, in pixels; none: all of a "
+        "picture, until memory runs out",
+    )
 
 
 class Flow(Section):

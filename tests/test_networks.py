@@ -254,11 +254,19 @@ def test_a_receptive_field_is_what_a_place_can_see(dreamnet: Network) -> None:
     network = load_network("dreamnet", device="cpu", precision="float32")
     image = torch.rand(1, 3, 192, 192, requires_grad=True)
     activation = network.activations(image, ["fire3c"])["fire3c"]
-    middle = activation[:, :, activation.shape[2] // 2, activation.shape[3] // 2].sum()
+    place = activation.shape[2] // 2
+    middle = activation[:, :, place, activation.shape[3] // 2].sum()
     (gradient,) = torch.autograd.grad(middle, image)
     rows = gradient.abs().sum((0, 1, 3)).nonzero()
     assert rows.max() - rows.min() + 1 == field.receptive
+    assert rows.min() == field.first + place * field.stride
     assert field.stride == 8
+
+
+def test_a_long_kernel_widens_a_field_across_too() -> None:
+    layers = {layer.name: layer.field for layer in network_layers("inception_v3")}
+    before, after = layers["Mixed_6b.branch7x7_1"], layers["Mixed_6b.branch7x7_2"]  # 1x7
+    assert after.receptive == (before.receptive or 0) + 6 * 16
 
 
 def test_partial_weights_serve_the_layers_they_cover(tmp_path: Path, picture: Tensor) -> None:

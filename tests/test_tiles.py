@@ -1,0 +1,290 @@
+"""What a network sees in tiles is what it sees as a whole."""
+
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from torch import Tensor
+
+from dreamreel.pipeline.dream import Ascent, dream, layer_gradients
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.networks import Network, assemble, find_architecture, load_network
+from dreamreel.pipeline.objectives import l2
+from dreamreel.pipeline.settings import Dream
+from dreamreel.pipeline.tiles import (
+    Grid,
+    Sight,
+    Tile,
+    cut,
+    is_out_of_memory,
+    smallest_tile,
+    spans,
+)
+
+ROUNDING = 1e-4  # of a gradient's mean size; what a misplaced field costs is above 1e-2
+NO_MEMORY = RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate "
+                         "memory: you tried to allocate 44236800 bytes.")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return load_network("dreamnet", device="cpu", precision="float32")
+
+
+def textured(height: int, width: int) -> Tensor:
+    """An image (1, 3, H, W) with something at every scale."""
+    random = torch.Generator().manual_seed(7)
+    total = torch.full((1, 3, height, width), 0.5)
+    for cell in (64, 16, 4, 1):
+        coarse = torch.randn(1, 3, height // cell + 2, width // cell + 2, generator=random)
+        total += 0.1 * F.interpolate(coarse, (height, width), mode="bicubic")
+    return total.clamp(0, 1).contiguous(memory_format=torch.channels_last)
+
+
+def gradient(
+    image: Tensor, network: Network, weights: dict[str, float], tile: int | None = None
+) -> Tensor:
+    return layer_gradients(image.clone().requires_grad_(True), network, weights, l2, tile)
+
+
+def difference(image: Tensor, network: Network, weights: dict[str, float], tile: int) -> Tensor:
+    """How far off the gradient in tiles is, as a share of the whole one's mean size."""
+    whole = gradient(image, network, weights)
+    return (gradient(image, network, weights, tile) - whole).abs() / whole.abs().mean()
+
+
+@pytest.mark.parametrize(
+    ("size", "tile", "weights"),
+    [
+        ((301, 467), 256, {"parts": 1.0}),
+        ((150, 420), 264, {"parts": 1.0}),
+        ((163, 211), 144, {"textures": 1.0}),
+        ((317, 389), 257, {"textures": 1.0, "parts": -0.5, "fire2a.squeeze": 0.3, "stem": 0.0}),
+    ],
+)
+def test_the_gradient_in_tiles_is_the_whole_one(
+    network: Network, size: tuple[int, int], tile: int, weights: dict[str, float]
+) -> None:
+    assert difference(textured(*size), network, weights, tile).max() < ROUNDING
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "size"),
+    [
+        ("squeezenet1_1", "features.7", (189, 243)),
+        ("inception_v3", "Mixed_6a", (241, 275)),  # no padding: places are lost at the edges
+        ("resnet18", "layer2", (187, 209)),
+    ],
+)
+def test_other_networks_see_the_same_in_tiles(name: str, layer: str, size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    architecture = find_architecture(name)
+    state = architecture.build().state_dict()
+    network = assemble(architecture, state, torch.device("cpu"), torch.float32)
+    tile = smallest_tile([network.layers[layer]])
+    assert max(size) > tile
+    assert difference(textured(*size), network, {layer: 1.0}, tile).max() < ROUNDING
+
+
+def test_no_seam_shows_where_tiles_meet(network: Network) -> None:
+    image, layers = textured(301, 467), [network.layers["parts"]]
+    off = difference(image, network, {"parts": 1.0}, 256)
+    (row, *_) = cut((301, 467), 256, layers)
+    borders = [edge for tile in row for edge in (tile.columns.start, tile.columns.stop)][1:-1]
+    at_borders = torch.stack([off[..., edge - 2 : edge + 2] for edge in borders])
+    assert at_borders.mean() < 3 * off.mean()
+
+
+def test_tiles_of_a_layer_that_sees_the_whole_picture_fade_into_each_other(
+    network: Network,
+) -> None:
+    image, layers = textured(300, 540), [network.layers["classes"]]
+    found = gradient(image, network, {"classes": 1.0}, 300)
+    (row,) = cut((300, 540), 300, layers)
+    seams = [seam for one, other in pairwise(row) for seam in where_they_meet(one, other)]
+    # In steps of two, since the gradient knows even columns from odd ones: the stem takes strides.
+    change = (found[..., 2:] - found[..., :-2]).abs().mean((0, 1, 2))
+    for seam in seams:
+        assert change[seam - 2 : seam].max() < 1.4 * change[seam - 20 : seam + 20].median()
+    whole = gradient(image, network, {"classes": 1.0})
+    assert F.cosine_similarity(found.flatten(), whole.flatten(), 0) > 0.8
+    assert found.abs().mean() == pytest.approx(whole.abs().mean().item(), rel=0.3)
+
+
+def where_they_meet(one: Tile, other: Tile) -> tuple[int, int, int]:
+    """The columns where the tile `other` begins, where `one` ends, and half-way between."""
+    begin, end = other.columns.start, one.columns.stop
+    return begin, (begin + end) // 2, end
+
+
+def test_a_picture_no_larger_than_a_tile_is_seen_whole(dreamnet: Network, picture: Tensor) -> None:
+    weights = {"textures": 1.0}
+    assert torch.equal(
+        gradient(picture, dreamnet, weights, 160), gradient(picture, dreamnet, weights)
+    )
+
+
+def test_a_dream_in_tiles_is_the_dream(network: Network) -> None:
+    image, three = textured(230, 290), Ascent(3, 1.5)
+    chosen = Dream(octaves=2, layers={"textures": 1.0})
+    in_tiles = chosen.model_copy(update={"tile": 160})
+    difference = dream(image, network, in_tiles, three) - dream(image, network, chosen, three)
+    assert difference.abs().max() < 1 / 255
+
+
+def test_excitement_in_tiles_is_that_of_the_whole(network: Network) -> None:
+    pair = torch.cat([textured(301, 467), 1 - textured(301, 467)])
+    weights = {"textures": 1.0, "parts": 0.5, "stem": -1.0}
+    where = torch.rand(1, 1, 301, 467, generator=torch.Generator().manual_seed(1))
+    for places in (None, where):
+        whole = network.excitement(pair, weights, places)
+        assert torch.allclose(network.excitement(pair, weights, places, 256), whole, rtol=1e-5)
+
+
+def test_a_layer_without_places_is_excited_too(network: Network) -> None:
+    pair = torch.cat([textured(290, 300), textured(290, 300) / 2])
+    where = torch.ones(1, 1, 290, 300)
+    whole = network.excitement(pair, {"classes": 1.0}, where)
+    assert whole.shape == (2,) and whole.min() > 0
+    assert torch.allclose(network.excitement(pair, {"classes": 1.0}, where, 288), whole, rtol=0.1)
+
+
+@examples(max_examples=200)
+@given(st.data())
+def test_spans_cover_overlap_and_begin_at_places_of_the_whole(data: st.DataObject) -> None:
+    stride = data.draw(st.sampled_from([1, 2, 8, 32]))
+    overlap = data.draw(st.integers(0, 400))
+    tile = data.draw(st.integers(overlap + stride, overlap + 700))
+    length = data.draw(st.integers(1, 5000))
+    found = spans(length, tile, overlap, stride)
+    assert found[0].start == 0 and found[-1].stop == length
+    assert all(overlap < span.stop - span.start <= tile for span in found) or found == [
+        slice(0, length)
+    ]
+    assert all(span.start % stride == 0 for span in found)
+    assert all(one.stop - other.start >= overlap for one, other in pairwise(found))
+    assert all(one.start < other.start for one, other in pairwise(found))
+
+
+@pytest.mark.parametrize(
+    ("error", "says_so"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `create`"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"), True),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9"), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (RuntimeError("could not create a primitive"), True),
+        (NO_MEMORY, True),
+        (RuntimeError("could not create a primitive descriptor for a convolution"), False),
+        (RuntimeError("Kernel size can't be greater than actual input size"), False),
+        (ValueError("out of memory"), False),
+        (UserError("out of memory"), False),
+    ],
+)
+def test_errors_of_memory_are_told_from_others(error: Exception, says_so: bool) -> None:
+    assert is_out_of_memory(error) == says_so
+
+
+class Scarce:
+    """Sees pictures of up to `side` pixels, and remembers the tiles that it was shown."""
+
+    def __init__(self, side: int) -> None:
+        self.side, self.shown = side, list[int]()
+
+    def __call__(self, grid: Grid | None) -> str:
+        largest = 4000
+        if grid is not None:
+            largest = max(part.columns.stop - part.columns.start for row in grid for part in row)
+        self.shown.append(largest)
+        if largest > self.side:
+            raise NO_MEMORY
+        return "seen"
+
+
+def test_where_memory_runs_out_tiles_grow_smaller_and_stay_so(network: Network) -> None:
+    sight, told = Sight("dreamnet", network.layers), list[str]()
+    sight.on_notice = told.append
+    scarce = Scarce(700)
+    assert sight.within_memory(scarce, (2000, 4000), ["parts"]) == "seen"
+    assert scarce.shown[0] == 4000 and scarce.shown == sorted(set(scarce.shown), reverse=True)
+    tile = sight.tile
+    assert tile is not None and 300 < tile <= 700
+    assert len(told) == 1 and "4000x2000" in told[0] and f"tiles of {tile} pixels" in told[0]
+    scarce.shown.clear()
+    sight.within_memory(scarce, (2000, 4000), ["parts"])
+    assert len(scarce.shown) == len(told) == 1
+
+
+def test_where_no_tile_is_small_enough_it_is_one_line(network: Network) -> None:
+    sight, scarce = Sight("dreamnet", network.layers), Scarce(100)
+    with pytest.raises(UserError, match="not enough memory .* 4000x2000 in dreamnet at parts.*256"):
+        sight.within_memory(scarce, (2000, 4000), ["parts"])
+    assert len(scarce.shown) < 9
+
+
+def test_another_error_is_not_answered(network: Network) -> None:
+    sight, tries = Sight("dreamnet", network.layers), list[Grid | None]()
+
+    def see(grid: Grid | None) -> None:
+        tries.append(grid)
+        raise RuntimeError("expected scalar type Float but found BFloat16")
+
+    with pytest.raises(RuntimeError, match="expected scalar type"):
+        sight.within_memory(see, (2000, 4000), ["parts"])
+    assert len(tries) == 1 and sight.tile is None
+
+
+def test_a_tile_too_small_is_answered_with_one_that_works(network: Network) -> None:
+    with pytest.raises(
+        UserError, match="dream.tile = 255 is too small for dreamnet at textures, parts: 256 works"
+    ):
+        network.sight.check(255, ["textures", "parts"])
+    network.sight.check(256, ["textures", "parts"])
+
+
+OUT_OF_MEMORY = """
+import re, resource, sys, torch
+from pathlib import Path
+from dreamreel.pipeline.dream import layer_gradients
+from dreamreel.pipeline.networks import load_network
+from dreamreel.pipeline.objectives import l2
+
+torch.set_num_threads(1)
+limits = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (1 << 45, limits[1]))  # as wide as none, and yet a limit
+network = load_network("dreamnet", device="cpu", precision="float32")
+network.sight.on_notice = print
+
+def gradient(height, width):
+    torch.manual_seed(0)
+    image = torch.rand(1, 3, height, width).contiguous(memory_format=torch.channels_last)
+    return layer_gradients(image.requires_grad_(True), network, {"textures": 1.0}, l2)
+
+gradient(256, 256)  # what is loaded at first use, is
+used = int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) << 10
+resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20), limits[1]))
+tiled = gradient(600, 900)
+resource.setrlimit(resource.RLIMIT_AS, (1 << 45, limits[1]))
+tile, network.sight.tile = network.sight.tile, None
+whole = gradient(600, 900)
+assert tile is not None and network.sight.tile is None
+print(float((tiled - whole).abs().max() / whole.abs().mean()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits an address space")
+def test_a_gradient_that_runs_out_of_memory_is_found_in_tiles() -> None:
+    # Whole it takes 190 MB, in tiles as few as 40; it is given 100.
+    done = subprocess.run([sys.executable, "-c", OUT_OF_MEMORY], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    notice, difference = done.stdout.splitlines()
+    assert notice.startswith("out of memory at 900x600: going on in tiles of ")
+    assert float(difference) < ROUNDING
