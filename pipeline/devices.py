@@ -1,10 +1,23 @@
 """Where a network computes, and how precisely."""
 
+import math
 from pathlib import Path
 
 import torch
 
 from dreamreel.pipeline.errors import UserError
+
+# Where Linux tells of a container's memory: its limit, what is used, and how much of that is files;
+# of control groups of version 2 and 1.
+CONTAINERS = (
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    (
+        "memory/memory.limit_in_bytes",
+        "memory/memory.usage_in_bytes",
+        "memory/memory.stat",
+        "total_inactive_file",
+    ),
+)
 
 
 def find_device(name: str) -> torch.device:
@@ -50,3 +63,28 @@ def has_bfloat16(device: torch.device) -> bool:
         ).split()
     )
     return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def free_memory(device: torch.device) -> float:
+    """How many bytes of memory `device` has left; infinitely many where running out of it raises
+    an error, or nobody can tell. Linux ends who uses what it has not got."""
+    if device.type != "cpu":
+        return math.inf
+    try:
+        told = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        free = 1024.0 * int(told["MemAvailable"].split()[0])
+    except (OSError, LookupError, ValueError):
+        return math.inf
+    return min(free, *(_left_of(*names) for names in CONTAINERS))
+
+
+def _left_of(limit: str, used: str, stat: str, cache: str) -> float:
+    """What is left of a container's limit, its files in memory not counted, for they may go."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        lines = (folder / stat).read_text().splitlines()
+        files = next(int(line.split()[1]) for line in lines if line.startswith(f"{cache} "))
+        most, now = (int((folder / name).read_text()) for name in (limit, used))
+    except (OSError, StopIteration, ValueError):  # no such container, or no limit: "max"
+        return math.inf
+    return float(most - now + files)

@@ -82,12 +82,22 @@ Grid = list[list[Tile]]  # tiles from left to right, in rows from top to bottom
 
 
 class Sight:
-    """How much of a picture a network sees at once: all of it, until memory runs out."""
+    """How much of a picture a network sees at once: all of it, as long as memory suffices."""
 
-    def __init__(self, network: str, layers: Mapping[str, Layer]) -> None:
+    def __init__(
+        self,
+        network: str,
+        layers: Mapping[str, Layer],
+        needs: Callable[[tuple[int, int], list[str]], float] = lambda size, names: 0.0,
+        free: Callable[[], float] = lambda: math.inf,
+    ) -> None:
+        """Of the `network` of that name, which `needs` so many bytes for a picture of a size
+        (height, width) and some of its layers; so many are `free`."""
         self.tile: int | None = None  # pixels: the largest side, since memory ran out
         self.on_notice: Callable[[str], None] = lambda line: None
         self._network, self._layers = network, layers
+        self._needs, self._free = needs, free
+        self._weighed: set[tuple[tuple[int, int], tuple[str, ...]]] = set()
 
     def within_memory(
         self,
@@ -104,7 +114,7 @@ class Sight:
         """
         names = list(names)
         self.check(tile, names)
-        tile, failed = self._limit(tile, names), False
+        tile, failed = self._affordable(size, self._limit(tile, names), names), False
         while True:
             try:
                 found = see(self._grid(size, tile, names))
@@ -135,6 +145,26 @@ class Sight:
                 f"{least} works, or a layer further down"
             )
 
+    def _affordable(self, size: tuple[int, int], tile: int | None, names: list[str]) -> int | None:
+        """`tile`, or a smaller one that memory suffices for, looked at once for each `size`."""
+        job = (size, tuple(names))
+        if job in self._weighed:
+            return tile
+        self._weighed.add(job)
+        free, before = self._free(), tile
+        while self._needs(_at_most(size, tile), names) > free:
+            if min(tile or max(size), max(size)) <= smallest_tile(self._chosen(names)):
+                return before  # nobody knows for sure: let it be tried
+            tile = self._smaller(size, tile, names)
+        if tile != before:
+            self.tile = tile
+            self.on_notice(
+                f"{size[1]}x{size[0]} takes about {self._needs(size, names) / 2**30:.1f} GiB of "
+                f"memory, and {free / 2**30:.1f} are free: dreamed in tiles of {tile} pixels, more "
+                "slowly"
+            )
+        return tile
+
     def _limit(self, tile: int | None, names: list[str]) -> int | None:
         """The smaller of `tile` and the one to keep to, which other layers may have led to."""
         if self.tile is None:
@@ -161,6 +191,11 @@ class Sight:
 
     def _chosen(self, names: Iterable[str]) -> list[Layer]:
         return [self._layers[name] for name in names]
+
+
+def _at_most(size: tuple[int, int], tile: int | None) -> tuple[int, int]:
+    """What of a picture of `size` is seen at once in tiles of side `tile`."""
+    return size if tile is None else (min(size[0], tile), min(size[1], tile))
 
 
 def cut(size: tuple[int, int], tile: int, layers: list[Layer]) -> Grid:

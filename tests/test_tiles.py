@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -288,3 +289,49 @@ def test_a_gradient_that_runs_out_of_memory_is_found_in_tiles() -> None:
     notice, difference = done.stdout.splitlines()
     assert notice.startswith("out of memory at 900x600: going on in tiles of ")
     assert float(difference) < ROUNDING
+
+
+def test_what_memory_does_not_suffice_for_is_seen_in_tiles_from_the_start(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    layers, size = {"parts": 1.0}, (600, 800)
+    needed = network.memory_for(size, layers)
+    for free, tiled in ((1.01 * needed, False), (0.5 * needed, True), (1.0, False)):
+        sight = Sight(network.name, network.layers, network.memory_for, lambda free=free: free)
+        sight.on_notice = told.append
+        grids = [sight.within_memory(lambda grid: grid, size, layers) for _ in range(2)]
+        assert [grid is not None for grid in grids] == [tiled, tiled]
+        assert len(told) == tiled and (not tiled or "are free: dreamed in tiles of" in told.pop())
+        assert sight.tile is None or network.memory_for((sight.tile, sight.tile), layers) <= free
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_memory_is_told_about_right(precision: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", PEAK, precision], capture_output=True, text=True, check=True
+    )
+    needed, used = map(float, run.stdout.split())
+    assert 0.7 * used < needed < 2 * used
+
+
+PEAK = """
+import sys
+from pathlib import Path
+import torch
+from dreamreel.pipeline.dream import layer_gradients
+from dreamreel.pipeline.networks import load_network
+from dreamreel.pipeline.objectives import l2
+
+def told(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+network = load_network("dreamnet", device="cpu", precision=sys.argv[1])
+image = torch.rand(1, 3, 720, 960).contiguous(memory_format=torch.channels_last)
+Path("/proc/self/clear_refs").write_text("5")  # the peak is now
+before = told("VmRSS")
+layer_gradients(image.requires_grad_(True), network, {"parts": 1.0}, l2)
+print(network.memory_for((720, 960), ["parts"]), told("VmHWM") - before)
+"""
