@@ -137,7 +137,7 @@ def _of_series(path: Path, series: Series, rate: Fraction | None) -> Clip:
     if series.missing:
         some = ", ".join(map(str, series.missing[:5])) + (", …" if len(series.missing) > 5 else "")
         notices.append(f"{path} lacks {len(series.missing)} of its numbers ({some})")
-    if rate is None:
+    if rate is None and len(series.files) > 1:
         notices.append(
             f"{len(series.files)} pictures, {SERIES_RATE} a second; --fps R sets another"
         )
