@@ -1,5 +1,6 @@
 """What a video may come from, and what may be made of it."""
 
+import itertools
 from fractions import Fraction
 from pathlib import Path
 
@@ -7,9 +8,11 @@ import av
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dreamreel.pipeline import unfinished
-from dreamreel.pipeline.clips import Clip, damage, probe, read_frames
+from dreamreel.pipeline.clips import Clip, at_rate, damage, probe, read_frames
 from dreamreel.pipeline.encoding import CODECS, Encoding, encode, encoding_for
 from dreamreel.pipeline.errors import Stopped, UserError
 from dreamreel.pipeline.exports import series_files
@@ -302,6 +305,25 @@ def test_at_a_new_rate_each_frame_is_the_one_a_player_shows(tmp_path: Path) -> N
     assert np.round(seen).astype(int).tolist() == shown
     late = [frame.mean() / 20 for frame in read_frames(probe(source, rate=Fraction(25)), 7, 11)]
     assert np.round(late).astype(int).tolist() == shown[7:11]
+
+
+@given(
+    gaps=st.lists(st.integers(1, 400), min_size=2, max_size=40),
+    rate=st.sampled_from([Fraction(5), Fraction(24000, 1001), Fraction(25), Fraction(120)]),
+)
+def test_a_new_rate_shows_what_is_due_for_as_long_as_it_lasts(
+    gaps: list[int], rate: Fraction
+) -> None:
+    times = [Fraction(time, 600) for time in itertools.accumulate(gaps, initial=0)]
+    ends = times.pop()
+    clip = Clip(Path("a.mp4"), 2, 2, len(times) / ends, len(times), times=tuple(times), ends=ends)
+    new = at_rate(clip, rate)
+    assert new.frames == len(new.picks) == max(1, round(ends * rate))
+    assert abs(new.shown_at(new.frames) - ends) <= max(1 / (2 * rate), 1 / rate - ends)
+    for number, pick in enumerate(new.picks):
+        due = number / rate
+        assert times[pick] <= due
+        assert pick == len(times) - 1 or due < times[pick + 1]
 
 
 def comb(frame: np.ndarray) -> float:

@@ -437,6 +437,32 @@ def test_a_disk_that_fills_on_the_way_stops_the_render_and_loses_nothing(
     assert sorted(path.name for path in small_disk.iterdir()) == ["o.mp4", "o.mp4.json"]
 
 
+def test_a_folder_that_turns_read_only_stops_the_render_and_loses_nothing(
+    tmp_path: Path, long_clip: Path, small_disk: Path
+) -> None:
+    def mount(how: str) -> None:
+        if subprocess.run(["mount", "-o", f"remount,{how}", small_disk]).returncode != 0:
+            pytest.skip("the disk is in use, or cannot be mounted anew")
+
+    def render(out: Path) -> "subprocess.Popen[str]":
+        return start("video", long_clip, "-o", out, *OPTIONS)
+
+    assert render(tmp_path / "whole.mp4").wait(120) == 0
+    out = small_disk / "o.mp4"
+    process = render(out)
+    wait_for_work(out, process)
+    process.send_signal(signal.SIGINT)  # nothing is open for writing then
+    process.communicate(timeout=60)
+    mount("ro")
+    refused = render(out)
+    _, err = refused.communicate(timeout=60)
+    assert refused.returncode == 2
+    assert err.startswith("dreamreel: ") and err.count("\n") == 1 and "Read-only" in err
+    mount("rw")
+    assert render(out).wait(120) == 0
+    assert out.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
 def test_a_disk_without_room_is_found_out_at_once(
     tmp_path: Path, long_clip: Path, small_disk: Path
 ) -> None:
