@@ -197,7 +197,9 @@ def _options(encoding: Encoding, threads: int) -> list[str]:
             return [*quality, "-preset", encoding.speed, "-x265-params", told, "-tag:v", "hvc1"]
         case "av1":
             told = f"lp={min(max(threads, 1), 6)}"
-            return [*quality, "-preset", str(12 - slowness), "-svtav1-params", told]
+            # Above 9, its presets leave old blocks standing, or write what nobody can decode.
+            preset = min(12 - slowness, 9)
+            return [*quality, "-preset", str(preset), "-svtav1-params", told]
         case "vp9":
             pace = ["-deadline", "good", "-cpu-used", str(max(0, 5 - slowness)), "-row-mt", "1"]
             return [*quality, "-b:v", "0", *pace, "-auto-alt-ref", "0", *use]
