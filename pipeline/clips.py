@@ -7,7 +7,7 @@ import queue
 import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +26,7 @@ from dreamreel.pipeline.pictures import (
     find_animation,
     find_series,
     find_still,
+    gif_fault,
     read_animation,
     read_series,
 )
@@ -34,6 +35,8 @@ from dreamreel.pipeline.settings import snap_rate
 SERIES_RATE = Fraction(25)  # of pictures in files of their own, where no other is given
 SEEK_FROM = 250  # the number of a frame from which seeking is worth it
 LATE_AT_MOST = 1.0  # seconds, that all streams may end before the file says it does
+TS_PACKETS = (188, 192, 204)  # bytes: as broadcast, on Blu-rays, with error correction
+SLOWEST = Fraction(1, 3600)  # frames a second, below which what a file says is nonsense
 Item = TypeVar("Item")
 
 
@@ -60,6 +63,7 @@ class Clip:
     times: tuple[Fraction, ...] = ()
     ends: Fraction | None = None
     subtitles: tuple[str, ...] = ()  # the codec of each
+    covers: tuple[int, ...] = ()  # the number of each's stream in the file
     stream: int = 0
     look: Look | None = None
     shown: tuple[Fraction, ...] = ()  # when the file says each picture is shown, in seconds
@@ -152,9 +156,11 @@ def _of_animation(path: Path, animation: Animation) -> Clip:
     ends = times.pop()
     nominal = len(times) / ends if ends else SERIES_RATE
     even = len(set(animation.durations)) == 1
+    fault = animation.fault
     return Clip(
         path, animation.height, animation.width, snap_rate(nominal), len(times),
         times=() if even else tuple(times), ends=ends, animation=animation,
+        notices=() if fault is None else (f"{path} is damaged: {fault}",),
     )  # fmt: skip
 
 
@@ -163,19 +169,28 @@ def _of_video(path: Path, number: int) -> Clip:
 
     try:
         with av.open(str(path)) as container:
-            stream = _picture_stream(container, path, number)
+            moving, covers = _picture_streams(container)
+            stream = _chosen(moving, covers, path, number)
+            if stream.codec_context is None:
+                raise UserError(f"{path} has pictures of a codec that nobody here knows")
             nominal = Fraction(stream.average_rate or stream.guessed_rate or 25)
             coded = (stream.codec_context.height, stream.codec_context.width)
             shape = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
             has_audio = bool(container.streams.audio)
-            subtitles = tuple(one.codec_context.name for one in container.streams.subtitles)
+            subtitles = tuple(
+                one.codec_context.name if one.codec_context is not None else "unknown"
+                for one in container.streams.subtitles
+            )
             begins = float((stream.start_time or 0) * (stream.time_base or 0))
             offset = max(0.0, begins - (container.start_time or 0) / 1_000_000)
+            guessed = container.format.name == "avi"  # which has no times, where B-frames need them
             told = stream.frames  # 0 where the container does not say
-            index = stream.index
+            is_gif = container.format.name == "gif"
+            index, pictured = stream.index, tuple(cover.index for cover in covers)
         packets = _packets(path, index)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UserError(f"{path} is no video that can be read ({_reason(error)})") from error
+    fault = gif_fault(path.read_bytes()) if is_gif else packets.fault
     look = look_of(path, index)
     first = next((picture.frame() for picture in decode(path, index, look)), None)
     if first is None:
@@ -185,28 +200,33 @@ def _of_video(path: Path, number: int) -> Clip:
         shape = 1 / shape
     times = [] if packets.untimed else packets.shown  # untimed as in .avi: the rate is all there is
     rate, irregular = mean_rate(times, snap_rate(nominal))
+    if rate < SLOWEST:
+        raise UserError(f"{path} is damaged: it says that a frame lasts {float(1 / rate):.0f} s")
     shown = len(packets.shown) if not packets.untimed else packets.count
     # A file cut off lacks what it tells of.
     missing = max(0, told - packets.count, math.floor(packets.lacking * rate))
     since = tuple(time - times[0] for time in times)
+    ends = packets.ends - times[0] if irregular and packets.ends is not None else None
     return Clip(
         path, height, width, rate, shown + missing or None, shape, has_audio, offset,
-        since if irregular else (), None, subtitles, index, look, tuple(times),
-        notices=tuple(_notices(look)),
+        since if irregular else (), ends, subtitles, pictured, index, look,
+        () if guessed else tuple(times),
+        notices=tuple(_notices(path, look, number, len(moving), fault)),
     )  # fmt: skip
 
 
-def _picture_stream(container: Any, path: Path, number: int) -> Any:
-    """The moving pictures of that number. Raises UserError where there are none, or fewer."""
+def _picture_streams(container: Any) -> tuple[list[Any], list[Any]]:
+    """The streams of moving pictures, and those of covers."""
     from av.stream import Disposition
 
-    moving = [
-        stream
-        for stream in container.streams.video
-        if not stream.disposition & Disposition.attached_pic
-    ]
+    covers = [one for one in container.streams.video if one.disposition & Disposition.attached_pic]
+    return [one for one in container.streams.video if one not in covers], covers
+
+
+def _chosen(moving: list[Any], covers: list[Any], path: Path, number: int) -> Any:
+    """The moving pictures of that number. Raises UserError where there are none, or fewer."""
     if not moving:
-        cover = "but the cover" if container.streams.video else "in it"
+        cover = "but the cover" if covers else "in it"
         raise UserError(f"{path} has no pictures {cover}")
     if number >= len(moving):
         raise UserError(
@@ -216,7 +236,16 @@ def _picture_stream(container: Any, path: Path, number: int) -> Any:
     return moving[number]
 
 
-def _notices(look: Look | None) -> Iterator[str]:
+def _notices(
+    path: Path, look: Look | None, number: int, streams: int, fault: str | None
+) -> Iterator[str]:
+    if fault is not None:
+        yield f"{path} is damaged ({fault}): what can be read of it is"
+    if streams > 1:
+        yield (
+            f"{path} has {streams} streams of pictures: {number} alone is kept; source.stream "
+            f"takes another, from 0 to {streams - 1}"
+        )
     if look is not None and look.interlaced:
         yield "the source is interlaced: deinterlaced"
     if look is not None and look.hdr is not None:
@@ -226,40 +255,71 @@ def _notices(look: Look | None) -> Iterator[str]:
 @dataclass(frozen=True)
 class _Packets:
     """What a file's stream of pictures holds, undecoded: when each is shown, in seconds, in order;
-    how many there are, those included that are not shown; how many of them have no time; and how
-    many seconds before the end that it tells of the file ends."""
+    how many there are, those included that are not shown; how many of them have no time; how
+    many seconds before the end that it tells of the file ends; when the last one shown ends, where
+    it tells that; and the first `fault` of the container."""
 
     shown: list[Fraction]
     count: int
     untimed: int
     lacking: Fraction
+    ends: Fraction | None
+    fault: str | None
 
 
 def _packets(path: Path, index: int) -> _Packets:
     import av
 
-    shown, count, untimed, end = [], 0, 0, Fraction(0)
-    with av.open(str(path)) as container:
+    lasting: list[tuple[Fraction, Fraction]] = []
+    count, untimed, cut, end = 0, 0, 0, Fraction(0)
+    with _complaints() as complaints, av.open(str(path)) as container:
         begins = Fraction(container.start_time or 0, 1_000_000)
         # Streams alone know what was told: the container's own length may be a guess from its size.
         told = Fraction(container.duration or 0, 1_000_000)
-        tells = container.format.name.startswith(("matroska", "mov"))
+        kind = container.format.name
+        tells = kind.startswith(("matroska", "mov"))
+        tells_each = kind.startswith("mov")  # of others, the lengths are guesses
         try:
             for packet in container.demux():
+                length = (packet.duration or 0) * packet.time_base
+                cut += packet.is_corrupt
                 if packet.pts is not None and packet.size:
-                    length = (packet.duration or 0) * packet.time_base
                     end = max(end, packet.pts * packet.time_base + length)
                 if packet.stream.index != index or not packet.size:
                     continue
                 count += 1
                 untimed += packet.pts is None
                 if packet.pts is not None and not packet.is_discard:
-                    shown.append(packet.pts * packet.time_base)
+                    lasting.append((packet.pts * packet.time_base, length))
         except av.FFmpegError:  # what comes before is there
             if not count:
                 raise
     short = told - (end - begins) if tells and end else Fraction(0)
-    return _Packets(sorted(shown), count, untimed, short if short > LATE_AT_MOST else Fraction(0))
+    lacking = short if short > LATE_AT_MOST else Fraction(0)
+    shown, lengths = zip(*sorted(lasting), strict=True) if lasting else ((), ())
+    ends = shown[-1] + lengths[-1] if tells_each and lasting and lengths[-1] else None
+    faults = [said for _, name, said in complaints if name == kind]  # not what a codec says
+    if kind == "mpegts" and all(path.stat().st_size % size for size in TS_PACKETS):
+        faults.append("it was cut off")
+    faults += [f"{cut} of its packets are not whole"] if cut else []
+    fault = faults[0].strip().rstrip(".") if faults else None
+    return _Packets(list(shown), count, untimed, lacking, ends, fault)
+
+
+@contextmanager
+def _complaints() -> Iterator[list[tuple[int, str, str]]]:
+    """What ffmpeg's libraries say of faults within: how grave, of what, and the words."""
+    from av import logging
+
+    before = logging.get_level(), logging.get_skip_repeated()
+    logging.set_level(logging.ERROR)
+    logging.set_skip_repeated(False)  # what was said of another file too is said of this one
+    try:
+        with logging.Capture(local=False) as said:
+            yield said
+    finally:
+        logging.set_level(before[0])
+        logging.set_skip_repeated(before[1])
 
 
 def frame_times(path: Path) -> list[Fraction]:
@@ -267,7 +327,7 @@ def frame_times(path: Path) -> list[Fraction]:
     import av
 
     with av.open(str(path)) as container:
-        index = _picture_stream(container, path, 0).index
+        index = _chosen(*_picture_streams(container), path, 0).index
     return _packets(path, index).shown
 
 
@@ -284,7 +344,7 @@ def at_rate(clip: Clip, rate: Fraction) -> Clip:
 def damage(clip: Clip) -> str | None:
     """The first fault that decoding `clip` to its end meets, or None."""
     if not clip.is_file:
-        lost: list[str] = []
+        lost = [clip.animation.fault] if clip.animation and clip.animation.fault else []
         for _ in read_frames(clip, on_lost=lost.append):
             pass
         return lost[0] if lost else None
@@ -505,4 +565,5 @@ def still_at(clip: Clip, seconds: float) -> tuple[int, Frame]:
 
 
 def _reason(error: BaseException) -> str:
-    return str(error).replace("\n", " ") or type(error).__name__
+    words = getattr(error, "strerror", None) or str(error)
+    return words.replace("\n", " ") or type(error).__name__

@@ -1,6 +1,7 @@
 """The finished video: its segments joined, each frame at its time, and all else that the source
 has: sound, subtitles, chapters, titles."""
 
+import itertools
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,8 @@ SOUND = {
 TRACKS = {"all": ["-map", "1:a"], "first": ["-map", "1:a:0"], "none": []}
 NAMES = {"aac": "AAC", "opus": "Opus"}
 TEXT = {"mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text"}  # subtitles that are words
+COVERS = {"png": ("png", "image/png"), "mjpeg": ("jpg", "image/jpeg")}  # by their codecs
+COVERLESS = (".mov", ".webm")  # of .mov, ffmpeg would leave them out without a word
 SUBTITLES = {".mkv": "copy", ".webm": "webvtt"}  # what an ending makes of them, where not mov_text
 
 
@@ -36,11 +39,12 @@ class Part:
 @dataclass(frozen=True)
 class Way:
     """Which of a source's audio `tracks` go along ("all", "first" or "none"), how ("copy", "aac"
-    or "opus"), and whether its subtitles do."""
+    or "opus"), and whether its subtitles and its covers do."""
 
     tracks: str
     sound: str
     subtitles: bool
+    covers: bool = False
 
 
 def suffix_that_holds(clip: Clip, suffix: str) -> str:
@@ -76,10 +80,14 @@ def mux(
             ways = _ways(source, out.suffix.lower(), cut=span is not None)
         failure: str | None = None
         for way in ways:
+            if way.covers and out.suffix.lower() in COVERLESS:
+                continue
+            others = [*_subtitles(way, source, out), *_covers(way, source, out, Path(folder))]
             failure = run_ffmpeg(
-                [*inputs, "-map", "0:v", *TRACKS[way.tracks], *_subtitles(way, out), "-c:v", "copy",
+                [*inputs, "-map", "0:v", *TRACKS[way.tracks], *others, "-c:v", "copy",
                  *SOUND[way.sound], *BIT_EXACT, "-movflags", "+faststart", str(out.absolute())]
             )  # fmt: skip
+            failure = failure or _lacking(out, way)
             if failure is None:
                 for lost in _lost(way, ways[0]):
                     on_notice(f"{out.suffix} does not take the source's {lost}")
@@ -87,6 +95,18 @@ def mux(
             if "No space" in failure:
                 break
     raise UserError(f"ffmpeg could not write {out.parent}: {failure}")
+
+
+def _lacking(video: Path, way: Way) -> str | None:
+    """What `video`, which ffmpeg wrote without complaint, lacks of that `way`: damaged sound may
+    be there and be no sound that anyone can read."""
+    import av
+
+    with av.open(str(video)) as container:
+        has_sound, has_words = bool(container.streams.audio), bool(container.streams.subtitles)
+    if has_sound != (way.tracks != "none"):
+        return "its sound cannot be read"
+    return None if has_words == way.subtitles else "its subtitles cannot be read"
 
 
 def retime(video: Path, out: Path, times: Sequence[Fraction]) -> None:
@@ -145,7 +165,8 @@ def _ways(source: Clip, suffix: str, cut: bool) -> list[Way]:
         sounds = [sound for sound in sounds if sound[1] != "copy"]
     sounds = [*(sounds if source.has_audio else []), ("none", "copy")]
     subtitles = [True, False] if source.subtitles else [False]
-    return [Way(*sound, written) for sound in sounds for written in subtitles]
+    covers = [True, False] if source.covers else [False]
+    return [Way(*sound, *more) for sound, *more in itertools.product(sounds, subtitles, covers)]
 
 
 def _cut(source: Clip, span: tuple[Fraction, Fraction] | None) -> list[str]:
@@ -157,11 +178,38 @@ def _cut(source: Clip, span: tuple[Fraction, Fraction] | None) -> list[str]:
     return ["-itsoffset", f"{-float(offset):.6f}"] if offset else []
 
 
-def _subtitles(way: Way, out: Path) -> list[str]:
+def _subtitles(way: Way, source: Clip | None, out: Path) -> list[str]:
+    if source is None or not way.subtitles:
+        return []
     suffix = out.suffix.lower()
-    attached = ["-map", "1:t?"] if suffix == ".mkv" else []  # their fonts
-    kind = SUBTITLES.get(suffix, "mov_text")
-    return ["-map", "1:s", *attached, "-c:s", kind] if way.subtitles else []
+    options = ["-map", "1:s", "-c:s", SUBTITLES.get(suffix, "mov_text")]
+    if suffix == ".mkv":
+        options += ["-map", "1:t?"]  # their fonts
+        for number, codec in enumerate(source.subtitles):  # MP4's alone it does not hold
+            options += [f"-c:s:{number}", "srt"] if codec == "mov_text" else []
+    return options
+
+
+def _covers(way: Way, source: Clip | None, out: Path, folder: Path) -> list[str]:
+    """What has ffmpeg take the covers along, in Matroska as files of their own, from `folder`."""
+    import av
+
+    if source is None or not way.covers:
+        return []
+    if out.suffix.lower() != ".mkv":
+        return [option for number in source.covers for option in ("-map", f"1:{number}")]
+    options: list[str] = []
+    for number in source.covers:
+        with av.open(str(source.path)) as container:
+            stream = container.streams[number]
+            suffix, kind = COVERS.get(stream.codec_context.name, ("png", "image/png"))
+            cover = folder / f"cover{number}.{suffix}"
+            cover.write_bytes(bytes(next(container.demux(stream))))
+            fonts = [one for one in container.streams if one.type == "attachment"]
+        this = f"s:t:{(len(fonts) if way.subtitles else 0) + len(options) // 6}"
+        options += ["-attach", str(cover), f"-metadata:{this}", f"mimetype={kind}"]
+        options += [f"-metadata:{this}", f"filename=cover.{suffix}"]
+    return options
 
 
 def _lost(way: Way, best: Way) -> Iterator[str]:
@@ -174,3 +222,5 @@ def _lost(way: Way, best: Way) -> Iterator[str]:
         yield f"sound as it is: {told[way.tracks]}"
     if way.subtitles != best.subtitles:
         yield "subtitles: left out (.mkv keeps any)"
+    if way.covers != best.covers:
+        yield "cover: left out"

@@ -43,6 +43,7 @@ UNREADABLE = (
     *(OSError, ValueError, SyntaxError, EOFError, LookupError, RuntimeError),
     *(ArithmeticError, struct.error, cv2.error),
 )
+NO_FRAMES = (b"VP8X", b"ANIM", b"ICCP", b"EXIF", b"XMP ")  # of WebP's chunks
 EXIF_ORIENTATION = 0x0112
 
 
@@ -65,7 +66,8 @@ class Series:
 @dataclass(frozen=True)
 class Animation:
     """A picture that moves: how long each of its frames is shown, in seconds, and how often all of
-    them are, as far as the file says; 0: for ever. Its frames are uint8."""
+    them are, as far as the file says; 0: for ever; and the `fault` by which some of its frames
+    cannot be found, if any. Its frames are uint8."""
 
     path: Path
     height: int
@@ -73,6 +75,7 @@ class Animation:
     has_alpha: bool
     durations: tuple[Fraction, ...]
     loops: int
+    fault: str | None = None
 
 
 def find_series(path: Path) -> Series | None:
@@ -140,11 +143,35 @@ def find_animation(path: Path) -> Animation | None:
                 if frame is not None:
                     count, height, width = len(shown), frame.height, frame.width
                     has_alpha = has_alpha or bool((np.asarray(frame)[..., 3] < 255).any())
+            fault = _fault(file, max(count, len(shown)), count)
             if _orientation(file) >= 5:
                 height, width = width, height
     except UNREADABLE:
         return None  # whoever is asked next for what this is has words for what is wrong
-    return Animation(path, height, width, has_alpha, tuple(shown[:count]), loops) if count else None
+    if not count:
+        return None
+    return Animation(path, height, width, has_alpha, tuple(shown[:count]), loops, fault)
+
+
+def gif_fault(data: bytes) -> str | None:
+    """Where the blocks of a GIF file's `data` break off; None where they lead to its end."""
+
+    def after(table: int, at: int) -> int:
+        """Past the colour table whose flags those are, if any, that begins `at`."""
+        return at + (3 << (table & 7) + 1 if table & 0x80 else 0)
+
+    whole = data + bytes(11)  # for what is cut off to have flags
+    at, frames = after(whole[10], 13), 0
+    while at < len(data) and data[at] in (0x21, 0x2C):  # an extension, an image
+        frames += data[at] == 0x2C
+        at = after(whole[at + 9], at + 10) + 1 if data[at] == 0x2C else at + 2
+        while at < len(data) and data[at]:
+            at += data[at] + 1
+        at += 1
+    # An image comes after the end of an extension.
+    if data[at : at + 1] != b";" or b"\0," in data[at:]:
+        return f"it breaks off after {frames} frames"
+    return None
 
 
 def read_animation(
@@ -568,6 +595,28 @@ def _played(file: Any) -> Iterator[tuple[Fraction, "Image | None"]]:
         yield _seconds(file.info.get("duration", 0)), frame
         if frame is None and file.format != "PNG":
             return
+
+
+def _fault(file: Any, frames: int, whole: int) -> str | None:
+    """Why the animation `file`, read to its end, may have more than the `frames` that were found,
+    of which the `whole` ones count; None where it has no more."""
+    data = Path(file.filename).read_bytes()
+    if file.format == "PNG":
+        frames = max(frames, file.n_frames - bool(getattr(file, "default_image", False)))
+    if file.format == "WEBP":  # its decoder passes over chunks whose names it does not know
+        frames = max(frames, sum(name not in NO_FRAMES for name in _chunks(data)))
+    if frames > whole:
+        return f"of its {frames} frames, {whole} can be read"
+    return gif_fault(data) if file.format == "GIF" else None
+
+
+def _chunks(data: bytes) -> Iterator[bytes]:
+    """The names of the chunks of a WebP file."""
+    at = 12
+    while at + 8 <= len(data):
+        yield data[at : at + 4]
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        at += 8 + size + size % 2
 
 
 def _rgba(file: "ImageFile", canvas: tuple[int, int] | None) -> "Image":

@@ -52,7 +52,7 @@ def snap_rate(rate: Fraction) -> Fraction:
     for exact in (Fraction(round(rate)), Fraction(round(rate * Fraction(1001, 1000)) * 1000, 1001)):
         if exact > 0 and abs(rate - exact) < exact / 5000:
             return exact
-    return rate.limit_denominator(100_000)
+    return rate.limit_denominator(100_000) or rate
 
 
 Speed = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower"]

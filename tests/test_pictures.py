@@ -23,6 +23,7 @@ from dreamreel.pipeline.pictures import (
     _parts,
     find_animation,
     find_series,
+    gif_fault,
     read_animation,
     read_series,
 )
@@ -584,3 +585,15 @@ def test_what_is_no_picture_is_no_animation(tmp_path: Path) -> None:
         assert find_animation(path) is None
     save(tmp_path / "pages.tif", pictures("RGB"))  # pages follow no clock
     assert find_animation(tmp_path / "pages.tif") is None
+
+
+def test_a_gif_breaks_off_where_its_blocks_do(tmp_path: Path) -> None:
+    path = tmp_path / "a.gif"
+    frames = [Image.fromarray(noise(size=(20, 30))) for _ in range(4)]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=100)
+    data = path.read_bytes()
+    assert gif_fault(data) is None
+    assert gif_fault(data[:-1] + b"\x21\xfe\x02hi\0;") is None  # a remark before its end
+    assert gif_fault(data[:-1]) == "it breaks off after 4 frames"
+    for end in range(len(data) - 1):
+        assert gif_fault(data[:end]) is not None
