@@ -387,9 +387,9 @@ class Both(io.StringIO):
         return super().write(text)
 
 
-def put_into(path: Path, figures: str) -> None:
+def put_into(path: Path, figures: str, mark: str = "figures") -> None:
     """Have `figures` stand in the file at `path`, between its marks."""
-    begin, end = "<!-- figures -->", "<!-- figures end -->"
+    begin, end = f"<!-- {mark} -->", f"<!-- {mark} end -->"
     before, _, rest = path.read_text().partition(begin)
     _, found, after = rest.partition(end)
     if not found:

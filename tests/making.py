@@ -11,6 +11,7 @@ import numpy as np
 
 from dreamreel.pipeline.encoding import Encoding, encode
 from dreamreel.pipeline.ffmpeg import ffmpeg
+from footage import run_ffmpeg as run_ffmpeg
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -53,10 +54,6 @@ def write_clip(
             str(path),
         )
     return path
-
-
-def run_ffmpeg(*options: str, stdin: bytes | None = None) -> None:
-    subprocess.run([ffmpeg(), "-v", "error", "-y", *options], input=stdin, check=True)
 
 
 def read_clip(path: Path) -> list[np.ndarray]:
