@@ -191,6 +191,8 @@ def _of_video(path: Path, number: int) -> Clip:
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UserError(f"{path} is no video that can be read ({_reason(error)})") from error
     fault = gif_fault(path.read_bytes()) if is_gif else packets.fault
+    if is_gif and fault is None and packets.count > 1:  # or else it were an animation
+        fault = "its first frame"
     look = look_of(path, index)
     first = next((picture.frame() for picture in decode(path, index, look)), None)
     if first is None:

@@ -77,6 +77,7 @@ def test_a_cover_that_is_left_out_is_told_of(tmp_path: Path, out: str) -> None:
         ("AVI, MPEG-4", 489, REFUSED),  # a frame that lasts for days
         ("GIF", 7, TOLD),  # the last frame
         ("GIF", 106, TOLD),  # the first
+        ("GIF", 10062, TOLD),
         ("GIF", 216, TOLD),  # all but the first
         ("APNG", 19, TOLD),
         ("WebP", 53, TOLD),  # a frame by another name
