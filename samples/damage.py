@@ -112,16 +112,16 @@ def try_harmed(
         harmed = folder / source.name
         shutil.copytree(source, harmed) if source.is_dir() else shutil.copy(source, harmed)
         harm(harmed)
-        threads = threading.active_count()
+        threads, others = threading.active_count(), children()
         try:
             with time_limit(LONGEST):
                 told, made = rendered(harmed, out, settings)
         except UserError as error:
             outcome = Outcome(REFUSED if "\n" not in str(error) else CRASH, str(error))
-            return left_behind(folder, None, threads) or outcome
+            return left_behind(folder, None, threads, others) or outcome
         except Exception as error:
             return Outcome(CRASH, repr(error))
-        if (left := left_behind(folder, made, threads)) is not None:
+        if (left := left_behind(folder, made, threads, others)) is not None:
             return left
         news = [line for line in told if line not in usual]
         lost = loss(whole, seen(made))
@@ -178,12 +178,14 @@ def is_so_for_others(source: Path, made: Path) -> bool:
     return not loss(seen(source), seen(made))
 
 
-def left_behind(folder: Path, made: Path | None, threads: int) -> Outcome | None:
-    """A crash, where anything was left: temporary files, children, threads."""
+def left_behind(
+    folder: Path, made: Path | None, threads: int, others: Sequence[str]
+) -> Outcome | None:
+    """A crash, where anything was left: temporary files, threads, children but the `others`."""
     wanted = {made, made.with_name(f"{made.name}.json")} if made is not None else set()
     kept = [path for path in (folder / "out").iterdir() if path not in wanted]
     left = [path.name for path in [*kept, *(folder / "tmp").iterdir()]]
-    left += [f"process {one}" for one in children()]
+    left += [f"process {one}" for one in children() if one not in others]
     left += ["a thread"] if threading.active_count() > threads else []
     return Outcome(CRASH, f"left behind: {', '.join(left)}") if left else None
 
