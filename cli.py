@@ -218,6 +218,15 @@ def zoom(
         str | None,
         typer.Option(metavar="WxH", help="The canvas, to which a photo is cropped."),
     ] = None,
+    loop: Annotated[
+        bool, typer.Option("--loop", help="End where it began: it plays on without a seam.")
+    ] = False,
+    to: Annotated[
+        Path | None, typer.Option(metavar="PHOTO", help="Arrive at this photo in the end.")
+    ] = None,
+    motion_only: Annotated[
+        bool, typer.Option("--motion-only", help="Dream nothing: show the camera's motion.")
+    ] = False,
     codec: Codec = None,
     crf: Crf = None,
     pixel_format: PixelFormat = None,
@@ -250,10 +259,11 @@ def zoom(
     name = f"{photo.stem}-zoom" if photo else "zoom"
     usual = Path(photo.parent if photo else ".") / (name + usual_suffix(settings.output.codec))
     out = _output(output, usual, overwrite, restart)
-    from dreamreel.pipeline.render import render_zoom
+    from dreamreel.pipeline.render import Flight, render_zoom
 
+    flight = Flight(seconds, rate, canvas, loop, to, motion_only)
     with terminal("frames", quiet, stoppable=True) as report:
-        path = render_zoom(photo, out, settings, seconds, rate, canvas, report)
+        path = render_zoom(photo, out, settings, flight, report)
     print(path)
 
 

@@ -2,12 +2,13 @@
 
 0 errors, checkpoint, kernels, layers, architectures, objectives
 1 images, devices, weights, settings, ffmpeg, tiles
-2 flow, decoding, encoding, pictures, networks, presets, camera, record
+2 flow, decoding, encoding, pictures, networks, presets, camera, record, spectrum
 3 clips, shots, dream, unfinished, exports
 4 mux, motion
 5 animate, measure, preview
-6 render
-7 bench, and above all of them cli.py
+6 zoom
+7 render
+8 bench, and above all of them cli.py
 """
 
 import os

@@ -8,17 +8,14 @@ next by warping it.
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dreamreel.pipeline.camera import Camera, hold_colours, move
 from dreamreel.pipeline.checkpoint import Tree
 from dreamreel.pipeline.dream import TINY, Ascent, dream
 from dreamreel.pipeline.flow import Motion, flow_at, share_at, warp
@@ -27,7 +24,6 @@ from dreamreel.pipeline.motion import Followed, MovingFrame
 from dreamreel.pipeline.networks import Network
 from dreamreel.pipeline.settings import Settings
 
-USUAL_RATE = 30  # frames a second, at which a zoom's steps have just the size that is set
 BROAD_CELLS = 9  # cells in a frame's shorter side, below which light and colour are broad
 MEASURED_EVERY = 3  # frames, when all is well: measuring takes two thirds of a step's time
 BARE_COUNTS = 1.0  # how much a bare place counts, where a fully dreamed one counts 1 more
@@ -454,71 +450,3 @@ def hold_broad(dreamed: Tensor, source: Tensor, share: float) -> Tensor:
     cells = (math.ceil(size[0] / cell), math.ceil(size[1] / cell))
     broad = blur(resize(dreamed - source, cells), 1.0)
     return (dreamed - share * resize(broad, size)).clamp(0, 1)
-
-
-@dataclass
-class ZoomMemory:
-    """What `infinite_zoom` knows of the frames before: the last of them, and the first (1, 3, H,
-    W), whose colours the others keep."""
-
-    current: Tensor | None = None
-    reference: Tensor | None = None
-
-    def as_tree(self) -> Tree:
-        """This, to be saved."""
-        return vars(self)
-
-    @classmethod
-    def from_tree(cls, tree: Tree, device: torch.device) -> "ZoomMemory":
-        """What was saved."""
-        return cls(**{name: to_device(image, device) for name, image in tree.items()})
-
-
-def infinite_zoom(
-    image: Tensor,
-    network: Network,
-    settings: Settings,
-    frames: int,
-    rate: Fraction,
-    first: int = 0,
-    memory: ZoomMemory | None = None,
-) -> Iterator[Tensor]:
-    """`frames` images (1, 3, H, W), `rate` a second: dream, move the camera, dream again.
-
-    The first is `image`, dreamed as a still. Each later one is the one before, seen by a camera
-    that moved for 1/rate of a second, dreamed a little further: by so much less as there are
-    more frames in a second. Where those before frame `first` were dreamed already, `memory` is of
-    them; it is kept up to date.
-    """
-    camera = Camera.from_settings(settings.camera).during(1 / rate)
-    hold = 1 - (1 - settings.camera.hold) ** float(1 / rate)
-    still = still_ascent(settings)
-    way = settings.camera.evolve * float(USUAL_RATE / rate)
-    steps = min(max(1, math.ceil(way)), settings.dream.frame_steps)
-    later = Ascent(steps, still.size * way / max(steps, 1))
-    memory = memory or ZoomMemory()
-    for number in range(first, frames):
-        start, ascent = image, still
-        if memory.current is not None and memory.reference is not None:
-            start = hold_colours(move(memory.current, camera), memory.reference, hold)
-            ascent = later
-        current = dream(start, network, settings.dream, ascent, seed=settings.seed, frame=number)
-        memory.current = current
-        memory.reference = current if memory.reference is None else memory.reference
-        yield current
-
-
-def noise(size: tuple[int, int], seed: int, device: torch.device) -> Tensor:
-    """A grey-based image (1, 3, H, W) of soft coloured noise: something at every scale, as in
-    natural pictures, for a zoom that starts from nothing."""
-    random = np.random.default_rng((seed, *size))
-    total = torch.full((1, 3, *size), 0.5)
-    cell = max(size)
-    while cell >= 1:
-        coarse = (max(2, size[0] // cell + 1), max(2, size[1] // cell + 1))
-        values = torch.from_numpy(random.standard_normal((1, 3, *coarse)).astype(np.float32))
-        # Channels that mostly agree: colours, but no confetti.
-        values = 0.6 * values.mean(1, keepdim=True) * 3**0.5 + 0.4 * values
-        total += 0.07 * F.interpolate(values, size, mode="bicubic", align_corners=False)
-        cell //= 2
-    return total.clamp(0, 1).contiguous(memory_format=torch.channels_last).to(device)

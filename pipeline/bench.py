@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dreamreel.pipeline.animate import noise
 from dreamreel.pipeline.devices import find_device, find_precision
 from dreamreel.pipeline.dream import ascent_direction
 from dreamreel.pipeline.encoding import Encoding, encode
@@ -25,6 +24,7 @@ from dreamreel.pipeline.networks import (
 )
 from dreamreel.pipeline.render import Target, render_video
 from dreamreel.pipeline.settings import Settings, build
+from dreamreel.pipeline.zoom import noise
 
 LAYER = "inception4c"
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std of its pictures

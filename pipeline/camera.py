@@ -1,64 +1,109 @@
-"""The camera of the endless zoom: one transform, one resampling a frame."""
+"""The camera of the endless zoom: all its motions as one transform, one resampling a frame.
 
+A camera's velocity is a generator of homographies; moving for some seconds is its matrix
+exponential. So a second is the same second, to rounding, at every frame rate.
+"""
+
+import math
 from dataclasses import dataclass
-from fractions import Fraction
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dreamreel.pipeline import settings
 from dreamreel.pipeline.images import sample
 
+FOCAL = 1.2  # frame heights: the lens, which perspective alone depends on
+
 
 @dataclass(frozen=True)
 class Camera:
-    """A motion: `zoom` times nearer, turned by `rotation` degrees, moved right and down by
-    `pan_x` frame widths and `pan_y` frame heights."""
+    """A velocity, all a second: `zoom` times nearer, turned by `rotation` degrees about the view,
+    moved right and down by `pan_x` frame widths and `pan_y` frame heights, tipped up by `tilt` and
+    turned right by `yaw` degrees in perspective. `pivot_x` and `pivot_y`: the place, in frame
+    widths and heights from the centre, which zoom and rotation leave where it is."""
 
     zoom: float = 1.0
     rotation: float = 0.0
     pan_x: float = 0.0
     pan_y: float = 0.0
+    tilt: float = 0.0
+    yaw: float = 0.0
+    pivot_x: float = 0.0
+    pivot_y: float = 0.0
 
     @classmethod
     def from_settings(cls, chosen: settings.Camera) -> "Camera":
-        """The motion of one second."""
-        return cls(chosen.zoom, chosen.rotation, chosen.pan_x, chosen.pan_y)
+        """The velocity that is set."""
+        names = cls.__dataclass_fields__
+        return cls(**{name: getattr(chosen, name) for name in names})
 
-    def during(self, seconds: Fraction) -> "Camera":
-        """This motion, of one second, kept up for `seconds`."""
-        share = float(seconds)
-        return Camera(
-            self.zoom**share, self.rotation * share, self.pan_x * share, self.pan_y * share
+    def during(self, seconds: float, aspect: float) -> Tensor:
+        """Where, in the picture before, what is seen after `seconds` of this comes from: a
+        homography (3, 3), float64, of coordinates (x, y, 1) from the centre, in heights of a frame
+        whose width is `aspect` times its height."""
+        return torch.linalg.matrix_exp(seconds * self._generator(aspect))
+
+    def _generator(self, aspect: float) -> Tensor:
+        grow, turn = math.log(self.zoom), math.radians(self.rotation)
+        tilt, yaw = math.radians(self.tilt), math.radians(self.yaw)
+        about = torch.tensor([[-grow, -turn, 0], [turn, -grow, 0], [0, 0, 0]], dtype=torch.float64)
+        pivot = torch.tensor([self.pivot_x * aspect, self.pivot_y], dtype=torch.float64)
+        about[:2, 2] = -about[:2, :2] @ pivot
+        along = torch.zeros(3, 3, dtype=torch.float64)
+        along[0, 2], along[1, 2] = self.pan_x * aspect, self.pan_y
+        # The lens turned: K [w]x K^-1 (Hartley & Zisserman, 2004, section 8.4), K = diag(f, f, 1).
+        lens = torch.tensor(
+            [[0, 0, yaw * FOCAL], [0, 0, -tilt * FOCAL], [-yaw / FOCAL, tilt / FOCAL, 0]],
+            dtype=torch.float64,
         )
+        return about + along + lens
 
 
-def move(image: Tensor, camera: Camera) -> Tensor:
-    """What the camera sees of `image` (1, 3, H, W) after its motion; see `images.sample`.
+@dataclass(frozen=True)
+class View:
+    """What a camera sees of a picture (H, W) after a motion: where each place comes from, in
+    grid_sample's coordinates (1, H, W, 2); how much of it was inside the picture, and how much of
+    the finest detail across and down the resampling takes, (1, 1, H, W) from 0 to 1."""
 
-    Where it looks past the edge, by a turn or a pan that the zoom does not cover, the picture
-    goes on mirrored, so that no border shows.
-    """
-    height, width = image.shape[2:]
-    turn = torch.deg2rad(torch.tensor(camera.rotation))
-    cos, sin = float(turn.cos()) / camera.zoom, float(turn.sin()) / camera.zoom
-    # In grid_sample's coordinates both sides span -1 to 1, whatever the shape.
-    transform = torch.tensor(
-        [
-            [cos, -sin * height / width, 2 * camera.pan_x],
-            [sin * width / height, cos, 2 * camera.pan_y],
-        ],
-        device=image.device,
+    grid: Tensor
+    seen: Tensor
+    taken: tuple[Tensor, Tensor]
+    depth_inside: Tensor  # (1, 1, H, W): how far from the edge of what is seen, in frame heights
+
+    def of(self, image: Tensor) -> Tensor:
+        """What is seen of `image` (1, C, H, W); past its edge that edge. See `images.sample`."""
+        return sample(image, self.grid, "border")
+
+
+def view(
+    motion: Tensor,
+    size: tuple[int, int],
+    unit: int,
+    device: torch.device,
+    source: tuple[int, int] | None = None,
+) -> View:
+    """What is seen, at `size` (height, width), after `motion`, a homography as `Camera.during`
+    makes it, of a picture of the same size, or of `source`; a frame is `unit` pixels high."""
+    height, width = size
+    y = (torch.arange(height, dtype=torch.float64) + 0.5 - height / 2) / unit
+    x = (torch.arange(width, dtype=torch.float64) + 0.5 - width / 2) / unit
+    at = torch.stack(
+        [x.expand(height, -1), y[:, None].expand(-1, width), torch.ones(height, width).double()]
     )
-    grid = F.affine_grid(transform[None], list(image.shape), align_corners=False)
-    return sample(image, grid, "reflection").clamp(0, 1)
+    from_x, from_y, depth = torch.einsum("ij,jhw->ihw", motion, at)
+    height, width = source or size
+    column = from_x / depth * unit + width / 2  # pixels from the left edge
+    row = from_y / depth * unit + height / 2
+    grid = torch.stack([2 * column / width - 1, 2 * row / height - 1], -1)[None]
+    edge = torch.stack([column, width - column, row, height - row]).amin(0)
+    taken = tuple(_taken(place - 0.5)[None, None].float().to(device) for place in (column, row))
+    edge = edge[None, None].float().to(device)
+    seen = (edge + 0.5).clamp(0, 1)
+    return View(grid.float().to(device), seen, (taken[0], taken[1]), edge / unit)
 
 
-def hold_colours(image: Tensor, reference: Tensor, share: float) -> Tensor:
-    """`image` with each channel's mean and spread drawn by `share` (0 to 1) to those of
-    `reference`: a dream that feeds on itself does not burn out or fade."""
-    mean, spread = image.mean((2, 3), keepdim=True), image.std((2, 3), keepdim=True)
-    to_mean, to_spread = reference.mean((2, 3), keepdim=True), reference.std((2, 3), keepdim=True)
-    held = (image - mean) * (to_spread / spread.clamp_min(1e-3)) + to_mean
-    return image.lerp(held, share).clamp(0, 1)
+def _taken(place: Tensor) -> Tensor:
+    """How much of the finest detail is lost at `place`: none on a pixel, most between two."""
+    between = place % 1
+    return 4 * between * (1 - between)

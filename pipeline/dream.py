@@ -11,7 +11,7 @@ from torch import Tensor
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.images import blur, resize
 from dreamreel.pipeline.networks import Network
-from dreamreel.pipeline.objectives import OBJECTIVES, Objective
+from dreamreel.pipeline.objectives import Objective, l2
 from dreamreel.pipeline.settings import Dream
 from dreamreel.pipeline.tiles import Grid
 
@@ -50,6 +50,7 @@ def dream(
     *,
     seed: int = 0,
     frame: int = 0,
+    objective: Objective = l2,
     on_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """`image` (1, 3, H, W) in [0, 1], dreamed; the same shape and range, float32.
@@ -71,7 +72,9 @@ def dream(
         fresh = None if ascent.fresh is None else resize(ascent.fresh, size)
         for step in range(steps):
             shift = jitter(settings.jitter, size, (seed, frame, octave, step))
-            gradient = ascent_direction(dreamed, network, weights, settings, shift, fresh)
+            gradient = ascent_direction(
+                dreamed, network, weights, settings, shift, fresh, objective
+            )
             dreamed = (dreamed + length * gradient).clamp(0, 1)
             on_step()
         detail = dreamed - base
@@ -105,6 +108,7 @@ def ascent_direction(
     settings: Dream,
     shift: tuple[int, int],
     fresh: Tensor | None = None,
+    objective: Objective = l2,
 ) -> Tensor:
     """The direction in which to change `image` (1, 3, H, W): of mean size 1 (or std 1), where
     `fresh` is 1 and where it is 0.
@@ -113,7 +117,7 @@ def ascent_direction(
     equal scale before the layers are weighed, so that their weights mean what they say.
     """
     rolled = image.roll(shift, (2, 3)).requires_grad_(True)
-    gradient = layer_gradients(rolled, network, weights, OBJECTIVES["l2"], settings.tile)
+    gradient = layer_gradients(rolled, network, weights, objective, settings.tile)
     gradient = gradient.roll((-shift[0], -shift[1]), (2, 3))
     gradient = blur(gradient, settings.smoothing)
     if fresh is None:

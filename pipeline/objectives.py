@@ -18,4 +18,14 @@ def l2(activation: Tensor) -> Tensor:
     return activation.float().square().sum() / 2
 
 
-OBJECTIVES: dict[str, Objective] = {"l2": l2}
+def varied(activation: Tensor) -> Tensor:
+    """Half the sum of squares of what `activation` (1, C, h, w) has beyond each channel's mean over
+    the picture: what is special in each place, rather than the same everywhere.
+
+    A picture that feeds on its own dream, under the plain objective, ends as one pattern.
+    """
+    values = activation.float()
+    return (values - values.mean((2, 3), keepdim=True).detach()).square().sum() / 2
+
+
+OBJECTIVES: dict[str, Objective] = {"l2": l2, "varied": varied}

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -17,12 +18,9 @@ from torch import Tensor
 
 from dreamreel.pipeline.animate import (
     Memory,
-    ZoomMemory,
     begin_shot,
     dream_video,
-    infinite_zoom,
     mixed,
-    noise,
     still_ascent,
 )
 from dreamreel.pipeline.checkpoint import Tree, flush, publish
@@ -89,7 +87,11 @@ from dreamreel.pipeline.record import (
 )
 from dreamreel.pipeline.settings import Settings
 from dreamreel.pipeline.unfinished import Job, Threads, Unfinished, begin
+from dreamreel.pipeline.zoom import Journey, ZoomMemory, infinite_zoom, noise
 
+SMALLEST_TOTAL = (
+    8.0  # times that a zoom grows until what it leads to is there, out of almost nothing
+)
 DEFAULT_CANVAS = (360, 640)  # height, width of a zoom that starts from noise
 
 
@@ -192,49 +194,108 @@ def preview_flow(
     return path
 
 
+@dataclass(frozen=True)
+class Flight:
+    """A zoom of so many `seconds`, `rate` frames a second, on a canvas of `size` (height, width),
+    to which pictures are cropped; without it the first picture's own. It comes back to its
+    beginning in a `loop`, or arrives at the picture `to`; nothing is dreamed where it
+    `only_moves`."""
+
+    seconds: float
+    rate: Fraction
+    size: tuple[int, int] | None = None
+    loop: bool = False
+    to: Path | None = None
+    only_moves: bool = False
+
+    @property
+    def frames(self) -> int:
+        """How many it has."""
+        return max(1, round(self.seconds * self.rate))
+
+
 def render_zoom(
     photo: Path | None,
     out: Target,
     settings: Settings,
-    seconds: float,
-    rate: Fraction,
-    size: tuple[int, int] | None = None,
+    flight: Flight,
     report: Report = QUIET,
     threads: Threads | None = None,
 ) -> Path:
-    """Zoom into `photo`, or into noise, for `seconds` at `rate`, dreaming, into `out.path`.
+    """Zoom into `photo`, or into noise, dreaming, into `out.path`.
 
-    `size` (height, width) is the canvas, to which a photo is cropped; without it the photo's own.
     It is stopped, and goes on, as `render_video` does.
     """
-    if photo is not None:
-        check_source(photo, out)
+    for picture in filter(None, (photo, flight.to)):
+        check_source(picture, out)
     check_video_name(out.path)
     check_output(out)
     check_record(out)
     _refuse_source_settings(settings)
-    frames = max(1, round(seconds * rate))
-    device = torch.device("cpu")
-    picture = load_picture(photo, device) if photo is not None else None
-    if picture is not None and picture.alpha is not None:
-        report.on_notice(f"{photo} has transparent parts: a video keeps none")
-    canvas = size or (tuple(picture.image.shape[2:]) if picture is not None else DEFAULT_CANVAS)
+    check_flight(flight, settings)
+    loaded = _opaque(photo, report) if photo is not None else None
+    canvas = flight.size or (tuple(loaded.shape[2:]) if loaded is not None else DEFAULT_CANVAS)
     canvas = fitted_size(canvas[0], canvas[1], settings.width)
-    encoding = _encoding(Clip(out.path, *canvas, rate, frames), out, settings, report)
+    clip = Clip(out.path, *canvas, flight.rate, flight.frames)
+    encoding = _encoding(clip, out, settings, report)
     network = ready_network(settings, canvas, report)
-    if picture is None:
-        image = noise(canvas, settings.seed, network.device)
-    else:
-        image = crop_to(picture.image, canvas).to(network.device)
-    more = {"count": frames, "rate": str(rate), "size": list(canvas)}
-    job = _job("zoom", settings, photo, network, more)
-    with _under_way(out, job, encoding, frames, threads) as work:
-        memory = ZoomMemory.from_tree(work.state, network.device) if work.done else ZoomMemory()
-        images = infinite_zoom(image, network, settings, frames, rate, work.done, memory)
+    device = network.device
+    image = noise(canvas, settings.seed, device)
+    if loaded is not None:
+        image = crop_to(loaded, canvas).to(device)
+    goal = None
+    if flight.to is not None:
+        goal = crop_to(_opaque(flight.to, report), canvas).to(device)
+    journey = Journey(flight.frames, flight.rate, flight.loop, goal, not flight.only_moves)
+    job = _job("zoom", settings, photo, network, _told_of(flight, canvas))
+    with _under_way(out, job, encoding, flight.frames, threads) as work:
+        memory = ZoomMemory.from_tree(work.state, device) if work.done else ZoomMemory()
+        images = infinite_zoom(image, network, settings, journey, work.done, memory)
         pictures = (to_frame(image, encoding.depth) for image in images)
-        _make(pictures, work, memory.as_tree, frames, settings, report, photo)
+        _make(pictures, work, memory.as_tree, flight.frames, settings, report, photo)
         told = _told(job, settings, photo, out, work, network, {})
         return _finish(work, encoding, out, report, told)
+
+
+def check_flight(flight: Flight, settings: Settings) -> None:
+    """Raise UserError where a zoom cannot lead where it is to."""
+    if flight.loop and flight.to is not None:
+        raise UserError("--loop leads back to the beginning, --to to a photo: give one of them")
+    if not flight.loop and flight.to is None:
+        return
+    what = "--loop" if flight.loop else "--to"
+    total = settings.camera.zoom**flight.seconds
+    if total < SMALLEST_TOTAL:
+        needed = math.log(SMALLEST_TOTAL)
+        if settings.camera.zoom <= 1:
+            raise UserError(
+                f"{what}: camera.zoom = {settings.camera.zoom:g} leads nowhere; 1.5 does"
+            )
+        raise UserError(
+            f"{what}: {flight.seconds:g} s at camera.zoom = {settings.camera.zoom:g} grow the "
+            f"picture {total:.2g} times, and {SMALLEST_TOTAL:g} are needed: --seconds "
+            f"{math.ceil(10 * needed / math.log(settings.camera.zoom)) / 10:g} or camera.zoom="
+            f"{math.ceil(100 * math.exp(needed / flight.seconds)) / 100:g} would do"
+        )
+
+
+def _opaque(photo: Path, report: Report) -> Tensor:
+    """The picture `photo` (1, 3, H, W), what of it is transparent told of."""
+    picture = load_picture(photo, torch.device("cpu"))
+    if picture.alpha is not None:
+        report.on_notice(f"{photo} has transparent parts: a video keeps none")
+    return picture.image
+
+
+def _told_of(flight: Flight, canvas: tuple[int, int]) -> Job:
+    told: Job = {"count": flight.frames, "rate": str(flight.rate), "size": list(canvas)}
+    if flight.loop:
+        told["loop"] = True
+    if flight.to is not None:
+        told["to"] = {"path": str(flight.to.absolute()), "sha256": digest(flight.to)}
+    if flight.only_moves:
+        told["only_moves"] = True
+    return told
 
 
 def render_image(source: Path, out: Target, settings: Settings, report: Report = QUIET) -> Path:
@@ -724,8 +785,16 @@ def reproduce(
     if told.kind == "video" and source is not None:
         return render_video(source, out, told.settings, span_of(told.job), report, threads)
     frames, rate, size = zoom_of(told.job)
-    seconds = float(frames / rate)
-    return render_zoom(source, out, told.settings, seconds, rate, size, report, threads)
+    to = told.job.get("to")
+    flight = Flight(
+        float(frames / rate), rate, size, bool(told.job.get("loop")),
+        None if to is None else Path(to["path"]), bool(told.job.get("only_moves")),
+    )  # fmt: skip
+    if to is not None and (
+        not Path(to["path"]).exists() or digest(Path(to["path"])) != to["sha256"]
+    ):
+        raise UserError(f"{to['path']}, at which {record} arrives, is gone, or another one")
+    return render_zoom(source, out, told.settings, flight, report, threads)
 
 
 def _expected(clip: Clip, span: tuple[int, int | None]) -> int | None:

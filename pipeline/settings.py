@@ -147,17 +147,33 @@ class Shots(Section):
 
 
 class Camera(Section):
-    """The motion of the endless zoom."""
+    """The motion of the endless zoom, a second."""
 
-    zoom: float = Field(1.35, ge=1, le=100, description="growth of the picture in a second")
-    rotation: float = Field(0.0, ge=-360, le=360, description="turn in degrees a second")
-    pan_x: float = Field(0.0, ge=-1, le=1, description="move right, in frame widths a second")
-    pan_y: float = Field(0.0, ge=-1, le=1, description="move down, in frame heights a second")
+    zoom: float = Field(
+        1.35, ge=0.01, le=100, description="growth of the picture; below 1 the camera moves away"
+    )
+    rotation: float = Field(0.0, ge=-360, le=360, description="turn about the view, in degrees")
+    pan_x: float = Field(0.0, ge=-2, le=2, description="move right, in frame widths")
+    pan_y: float = Field(0.0, ge=-2, le=2, description="move down, in frame heights")
+    tilt: float = Field(0.0, ge=-90, le=90, description="tip up in perspective, in degrees")
+    yaw: float = Field(0.0, ge=-90, le=90, description="turn right in perspective, in degrees")
+    pivot_x: float = Field(
+        0.0,
+        ge=-0.5,
+        le=0.5,
+        description="where zoom and turn lead, in frame widths from the centre",
+    )
+    pivot_y: float = Field(
+        0.0,
+        ge=-0.5,
+        le=0.5,
+        description="where zoom and turn lead, in frame heights from the centre",
+    )
     evolve: float = Field(
         0.6, ge=0, le=50, description="ascent steps in an octave of a frame, at 30 a second"
     )
     hold: float = Field(
-        0.5, ge=0, le=1, description="pull of colour and contrast to the first frame's, a second"
+        0.9, ge=0, le=1, description="pull of colour and contrast to the first frame's, a second"
     )
 
 

@@ -13,8 +13,6 @@ from dreamreel.pipeline.animate import (
     begin_shot,
     dream_video,
     hold_broad,
-    infinite_zoom,
-    noise,
     patches,
 )
 from dreamreel.pipeline.dream import Ascent, dream
@@ -245,35 +243,3 @@ def test_between_frames_dreamed_in_full_the_dream_is_carried(
 def test_video_is_the_same_twice(dreamnet: Network, slide: Slide) -> None:
     runs = [dreamed(slide(3, 2), dreamnet, chosen()) for _ in range(2)]
     assert all(torch.equal(one, other) for one, other in zip(*runs, strict=True))
-
-
-def test_a_zoom_begins_with_its_picture_dreamed_and_goes_on(
-    dreamnet: Network, picture: Tensor
-) -> None:
-    settings = chosen()
-    images = list(infinite_zoom(picture, dreamnet, settings, 4, RATE))
-    assert len(images) == 4
-    assert torch.equal(images[0], dream(picture, dreamnet, settings.dream, Ascent(5, 1.5)))
-    assert all(image.shape == picture.shape for image in images)
-    assert not torch.allclose(images[2], images[3], atol=1e-3)
-
-
-def test_a_zoom_moves_as_far_in_a_second_at_any_rate(dreamnet: Network, picture: Tensor) -> None:
-    settings = build(
-        ("test", {"dream": {"steps": 0, "frame_steps": 0}, "camera": {"zoom": 2.0, "hold": 0.0}})
-    )
-    ends = [
-        list(infinite_zoom(picture, dreamnet, settings, rate + 1, Fraction(rate)))[-1]
-        for rate in (10, 20)
-    ]
-    assert (ends[0] - ends[1]).abs().mean() < 0.01
-
-
-def test_noise_has_something_at_every_scale_and_few_loud_colours() -> None:
-    image = noise((96, 160), 5, CPU)
-    assert image.shape == (1, 3, 96, 160)
-    assert torch.equal(image, noise((96, 160), 5, CPU))
-    assert not torch.equal(image, noise((96, 160), 6, CPU))
-    assert 0.05 < image.std() < 0.4
-    coarse = torch.nn.functional.avg_pool2d(image, 16)
-    assert coarse.std() > 0.3 * image.std()

@@ -19,7 +19,7 @@ from dreamreel.pipeline.exports import series_files
 from dreamreel.pipeline.images import to_8_bits
 from dreamreel.pipeline.mux import suffix_that_holds
 from dreamreel.pipeline.pictures import find_animation
-from dreamreel.pipeline.render import Report, Target, render_video, render_zoom
+from dreamreel.pipeline.render import Flight, Report, Target, render_video, render_zoom
 from dreamreel.pipeline.settings import Settings, build
 from dreamreel.pipeline.unfinished import folder_of
 from making import read_clip, run_ffmpeg, write_clip
@@ -283,7 +283,9 @@ def test_the_source_stands_beside_its_dream(moving_clip: Path, tmp_path: Path) -
 
 def test_a_zoom_becomes_a_gif_or_pictures(tmp_path: Path) -> None:
     for name in ("o.gif", "o/%02d.png"):
-        place = render_zoom(None, Target(tmp_path / name), plain(), 0.2, Fraction(25), (64, 96))
+        place = render_zoom(
+            None, Target(tmp_path / name), plain(), Flight(0.2, Fraction(25), (64, 96))
+        )
         assert probe(place).frames == 5
 
 

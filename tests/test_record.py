@@ -9,7 +9,7 @@ import pytest
 
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.record import read_record, record_path, result_path
-from dreamreel.pipeline.render import Report, Target, render_video, render_zoom, reproduce
+from dreamreel.pipeline.render import Flight, Report, Target, render_video, render_zoom, reproduce
 from dreamreel.pipeline.settings import build
 from making import write_clip
 
@@ -45,7 +45,7 @@ def test_a_video_is_made_again_from_its_record(out: Path, tmp_path: Path) -> Non
 
 def test_a_zoom_is_made_again_from_its_record(tmp_path: Path) -> None:
     rate = Fraction(30000, 1001)
-    out = render_zoom(None, Target(tmp_path / "z.mp4"), QUICK, 0.2, rate, (96, 128))
+    out = render_zoom(None, Target(tmp_path / "z.mp4"), QUICK, Flight(0.2, rate, (96, 128)))
     again = reproduce(record_path(out), Target(tmp_path / "again.mp4"))
     assert again.read_bytes() == out.read_bytes()
 

@@ -22,6 +22,7 @@ from dreamreel.pipeline.clips import frame_times
 from dreamreel.pipeline.encoding import Encoding, count_frames
 from dreamreel.pipeline.errors import Stopped, UserError
 from dreamreel.pipeline.render import (
+    Flight,
     Progress,
     Report,
     Target,
@@ -67,7 +68,7 @@ def renders(clip: Path) -> dict[str, Render]:
             clip, Target(out), settings, report=report
         ),
         "zoom": lambda out, settings, report: render_zoom(
-            None, Target(out), settings, 0.5, Fraction(25), (96, 160), report
+            None, Target(out), settings, Flight(0.5, Fraction(25), (96, 160)), report
         ),
     }
 

@@ -1,0 +1,182 @@
+"""The endless zoom."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+import torch
+from torch import Tensor
+
+from dreamreel.pipeline.camera import Camera
+from dreamreel.pipeline.checkpoint import Tree
+from dreamreel.pipeline.images import luma, sharpness
+from dreamreel.pipeline.networks import Network
+from dreamreel.pipeline.settings import Settings, build
+from dreamreel.pipeline.spectrum import DetailLoop, energies, join, split
+from dreamreel.pipeline.zoom import (
+    Journey,
+    Look,
+    ZoomMemory,
+    filled,
+    generator,
+    homeward,
+    infinite_zoom,
+    margin_for,
+    motions,
+    noise,
+)
+
+CPU = torch.device("cpu")
+RATE = Fraction(30)
+
+
+def chosen(**camera: float) -> Settings:
+    dream = {"layers": "textures", "octaves": 2, "steps": 5}
+    return build(("test", {"dream": dream, "camera": camera}))
+
+
+def zoomed(image: Tensor, network: Network, journey: Journey, **camera: float) -> list[Tensor]:
+    return list(infinite_zoom(image, network, chosen(**camera), journey))
+
+
+def test_a_zoom_goes_on_as_crisp_and_as_bright_as_it_began(
+    dreamnet: Network, picture: Tensor
+) -> None:
+    images = zoomed(picture, dreamnet, Journey(90, RATE))
+    crisp = [sharpness(image) for image in images]
+    early, late = sum(crisp[20:40]) / 20, sum(crisp[70:90]) / 20
+    assert 0.6 < late / early < 1.7
+    assert (images[-1].mean((2, 3)) - images[0].mean((2, 3))).abs().max() < 0.05
+    assert all(image.shape == picture.shape for image in images)
+    assert not torch.allclose(images[2], images[3], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "camera",
+    [{"zoom": 0.7}, {"zoom": 1.0, "rotation": 40.0}, {"zoom": 1.0, "pan_x": 0.6, "yaw": 20.0}],
+)
+def test_new_picture_at_the_border_is_neither_black_nor_smeared_nor_mirrored(
+    dreamnet: Network, picture: Tensor, camera: dict[str, float]
+) -> None:
+    last = zoomed(picture, dreamnet, Journey(40, RATE), **camera)[-1]
+    height, width = last.shape[2:]
+    for side in (last[..., :8], last[..., -8:], last[:, :, :8].mT, last[:, :, -8:].mT):
+        assert float(luma(side).mean()) > 0.05
+        inside = last[:, :, height // 4 : -height // 4, width // 4 : -width // 4]
+        across = (side[..., 1:] - side[..., :-1]).abs().mean()
+        assert across > 0.25 * (inside[..., 1:] - inside[..., :-1]).abs().mean()
+    for flipped, axis in ((last.flip(3), 3), (last.flip(2), 2)):
+        strip = [slice(None)] * 4
+        strip[axis] = slice(0, 8)
+        mirror = [slice(None)] * 4
+        mirror[axis] = slice(8, 16)
+        one, other = last[tuple(strip)].flip(axis).flatten(), last[tuple(mirror)].flatten()
+        pair = torch.stack([one - one.mean(), other - other.mean()])
+        likeness = (pair[0] @ pair[1]) / (pair[0].norm() * pair[1].norm() + 1e-9)
+        assert likeness < 0.97
+        assert flipped.shape == last.shape
+
+
+def test_there_is_a_margin_only_where_the_camera_looks_past_the_edge() -> None:
+    size = (90, 160)
+    for camera, has in (({"zoom": 1.3}, False), ({"zoom": 0.8}, True), ({"rotation": 20}, True)):
+        moves = motions(chosen(**{"zoom": 1.0, **camera}), Journey(60, RATE), size)
+        assert (margin_for(moves, size) > 0) == has
+
+
+def test_a_zoom_moves_as_far_in_a_second_at_any_rate(dreamnet: Network, picture: Tensor) -> None:
+    settings = chosen(zoom=2.0, rotation=10.0)
+    ends = [
+        list(
+            infinite_zoom(
+                picture, dreamnet, settings, Journey(rate + 1, Fraction(rate), dreams=False)
+            )
+        )[-1]
+        for rate in (10, 20)
+    ]
+    assert (ends[0] - ends[1]).abs().mean() < 0.03
+
+
+def test_a_loop_comes_back_to_where_it_began(dreamnet: Network, picture: Tensor) -> None:
+    images = zoomed(picture, dreamnet, Journey(45, RATE, loop=True), zoom=6.0, rotation=30.0)
+    apart = [float((a - b).abs().mean()) for a, b in zip(images, images[1:], strict=False)]
+    closing = float((images[-1] - images[0]).abs().mean())
+    assert closing < 1.5 * sorted(apart)[len(apart) // 2]
+
+
+def test_a_zoom_arrives_at_its_goal(dreamnet: Network, picture: Tensor) -> None:
+    goal = picture.flip(2, 3)
+    images = zoomed(picture, dreamnet, Journey(31, RATE, goal=goal), zoom=10.0)
+    assert (images[-1] - goal).abs().mean() < 0.01
+    assert (images[15] - goal).abs().mean() > 0.05
+
+
+def test_homeward_undoes_what_is_left_of_the_way() -> None:
+    camera = Camera(1.5, 20, 0.1)
+    moves = [camera.during(0.1, 1.5) for _ in range(5)]
+    ahead = homeward(moves)
+    assert len(ahead) == 6 and torch.allclose(ahead[-1], torch.eye(3).double())
+    assert torch.allclose(ahead[0] @ camera.during(0.5, 1.5), torch.eye(3).double(), atol=1e-9)
+
+
+def test_a_zoom_goes_on_from_its_memory(dreamnet: Network, picture: Tensor) -> None:
+    settings, journey = chosen(zoom=0.9), Journey(8, RATE)
+    whole = list(infinite_zoom(picture, dreamnet, settings, journey))
+    memory = ZoomMemory()
+    begun = infinite_zoom(picture, dreamnet, settings, journey, memory=memory)
+    for _ in range(5):
+        next(begun)
+    tree: Tree = memory.as_tree()
+    rest = infinite_zoom(picture, dreamnet, settings, journey, 5, ZoomMemory.from_tree(tree, CPU))
+    assert all(torch.equal(a, b) for a, b in zip(rest, whole[5:], strict=True))
+
+
+def test_moving_alone_dreams_nothing(dreamnet: Network, picture: Tensor) -> None:
+    journey = Journey(3, RATE, dreams=False)
+    still = zoomed(picture, dreamnet, journey, zoom=1.0)
+    assert (still[2] - still[0]).abs().mean() < 0.01
+    dreamed = zoomed(picture, dreamnet, replace(journey, dreams=True), zoom=1.0)
+    assert (dreamed[0] - still[0]).abs().mean() > 0.02
+
+
+def test_bands_make_the_picture_again(picture: Tensor) -> None:
+    bands, rest = split(picture)
+    assert len(bands) >= 2
+    assert torch.allclose(join(bands, rest), picture, atol=1e-5)
+
+
+def test_detail_is_given_back_where_it_was_taken(picture: Tensor) -> None:
+    loop, everywhere = DetailLoop(), (torch.ones(1, 1, 1, 1), torch.ones(1, 1, 1, 1))
+    image = loop.begin(picture)
+    soft = torch.nn.functional.avg_pool2d(image, 3, 1, 1)
+    for _ in range(20):
+        soft = loop.held(soft, everywhere, 30.0, 0).clamp(0, 1)
+    before, after = energies(split(image)[0]), energies(split(soft)[0])
+    assert all(0.6 < b / a < 1.6 for a, b in zip(before[1:], after[1:], strict=True))
+
+
+def test_a_look_is_held_by_as_much_as_asked(picture: Tensor) -> None:
+    look, burnt = Look.of(picture), (picture * 0.6 + 0.3).clamp(0, 1)
+    free, half, held = (look.held(burnt, Look.of(burnt), 1, hold) for hold in (0.0, 0.5, 1.0))
+    assert torch.allclose(free, burnt, atol=1e-6)
+    off = [float((Look.of(image).light - look.light).abs().mean()) for image in (free, half, held)]
+    assert off[0] > off[1] > off[2] and off[2] < 0.03
+
+
+def test_what_is_known_stays_when_the_rest_is_made_up(picture: Tensor) -> None:
+    known = torch.zeros_like(picture[:, :1])
+    known[:, :, 10:-10, 10:-10] = 1
+    made = filled(picture, known, generator(0, 0))
+    assert torch.equal(made[:, :, 10:-10, 10:-10], picture[:, :, 10:-10, 10:-10])
+    beside = picture[:, :, 12:-12, 10:14].mean((2, 3))
+    assert (made[:, :, 12:-12, 6:10].mean((2, 3)) - beside).abs().max() < 0.1
+
+
+def test_noise_has_something_at_every_scale_and_few_loud_colours() -> None:
+    image = noise((96, 160), 5, CPU)
+    assert image.shape == (1, 3, 96, 160)
+    assert torch.equal(image, noise((96, 160), 5, CPU))
+    assert not torch.equal(image, noise((96, 160), 6, CPU))
+    assert 0.05 < image.std() < 0.4
+    coarse = torch.nn.functional.avg_pool2d(image, 16)
+    assert coarse.std() > 0.3 * image.std()
