@@ -1,14 +1,15 @@
 """Dreamreel's rooms. A module imports only from the floors below its own:
 
-0 errors, checkpoint, kernels, layers, architectures, objectives
-1 images, devices, weights, settings, ffmpeg, tiles
-2 flow, decoding, encoding, pictures, networks, presets, camera, record, spectrum
-3 clips, shots, dream, unfinished, exports
-4 mux, motion
-5 animate, measure, preview
-6 zoom
-7 render
-8 bench, and above all of them cli.py
+0 errors, checkpoint, kernels, layers, architectures, objectives, expressions
+1 schedule
+2 images, devices, weights, settings, ffmpeg, tiles
+3 flow, decoding, encoding, pictures, networks, presets, camera, record, spectrum
+4 clips, shots, dream, unfinished, exports
+5 mux, motion
+6 animate, measure, preview
+7 zoom
+8 render
+9 bench, and above all of them cli.py
 """
 
 import os

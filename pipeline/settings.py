@@ -2,20 +2,34 @@
 
 Presets, `--set NAME=VALUE` and the command's own flags all become nested tables with these names;
 `build` merges them, later ones winning, and checks the whole. Each default stands here, once.
+A number may be given a schedule: `Settings.at` has the settings of each moment.
 """
 
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
-from types import UnionType
+from types import MappingProxyType, NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    ValidationError,
+    model_serializer,
+)
 from pydantic.fields import FieldInfo
 
 from dreamreel.pipeline.errors import UserError, nearest
+from dreamreel.pipeline.schedule import NOMINAL, Moment, Schedule, parse
 
 Table = Mapping[str, Any]
 
@@ -237,12 +251,68 @@ class Settings(Section):
     camera: Camera = Camera()
     source: Source = Source()
     output: Output = Output()
+    _schedules: dict[str, Schedule] = PrivateAttr(default_factory=dict)
+
+    @property
+    def schedules(self) -> Mapping[str, Schedule]:
+        """Those given, by the dotted names of what they change: a setting, or the weight of a
+        layer, `dream.layers.parts`. Here such a setting has its value at frame 0."""
+        return MappingProxyType(self._schedules)
+
+    @property
+    def changes(self) -> frozenset[str]:
+        """The dotted names of the settings that change over time."""
+        return frozenset(_setting_of(name) for name in self._schedules)
+
+    @property
+    def needs_music(self) -> bool:
+        """Whether a schedule has no value without music."""
+        return any(schedule.needs_music for schedule in self._schedules.values())
+
+    def at(self, moment: Moment) -> "Settings":
+        """The settings of `moment`, none of them scheduled; these, where none of these is.
+
+        Raises UserError where a schedule has no value there, or one that the setting cannot have.
+        """
+        if not self._schedules:
+            return self
+        table: dict[str, Any] = {}
+        for name, schedule in self._schedules.items():
+            _put_at(table, _path(name), _value_at(name, schedule, moment))
+        plain: Settings = _updated(self, table)
+        plain._schedules = {}
+        return plain
+
+    @model_serializer(mode="wrap")
+    def _with_schedules(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What `build` makes these settings of again."""
+        table: dict[str, Any] = dump(self)
+        for name, schedule in self._schedules.items():
+            _put_at(table, _path(name), schedule.plain())
+        return table
+
+
+# What stays as it is throughout a render: settings, and whole sections of them.
+FIXED = (
+    "network",
+    "weights",
+    "precision",
+    "device",
+    "seed",
+    "width",
+    "dream.tile",
+    "flow",
+    "shots",
+    "source",
+    "output",
+)
 
 
 def build(*tables: tuple[str, Table]) -> Settings:
     """The settings that `tables` make: pairs of (where it comes from, nested table), later wins.
 
-    Raises UserError, naming the source, for an unknown name or a value that is out of range.
+    A number may be a schedule, as `schedule.parse` takes it. Raises UserError, naming the source,
+    for an unknown name, a schedule that is none, or a value that is out of range.
     """
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
@@ -250,10 +320,13 @@ def build(*tables: tuple[str, Table]) -> Settings:
         for name, value in flatten(table, source):
             origin[name] = source
             put(merged, name, value)
+    schedules = _take_schedules(merged, origin)
     try:
-        return Settings.model_validate(merged)
+        settings = Settings.model_validate(merged)
     except ValidationError as error:
         raise UserError(_explain(error, origin)) from error
+    settings._schedules = schedules
+    return settings
 
 
 def parse_assignment(text: str) -> dict[str, Any]:
@@ -287,10 +360,10 @@ def fields(section: type[Section] = Settings, prefix: str = "") -> Iterator[tupl
 
 
 def value_of(settings: Settings, name: str) -> Any:
-    """The value that `settings` has under the dotted `name`."""
+    """The value that `settings` has under the dotted `name`, of a setting or of a part of it."""
     value: Any = settings
-    for part in name.split("."):
-        value = getattr(value, part)
+    for part in _path(name):
+        value = value[part] if isinstance(value, Mapping) else getattr(value, part)
     return value
 
 
@@ -335,19 +408,143 @@ def path_settings() -> set[str]:
 def to_toml(settings: Settings, *, comments: bool = True) -> str:
     """`settings`, whole, as TOML, each setting with its meaning beside it."""
     lines: list[str] = []
-    section = ""
+    section, table = "", settings.model_dump()
     for name, field in fields():
         head, _, key = name.rpartition(".")
         if head != section:
             section = head
             lines += ["", f"[{section}]"]
-        value = value_of(settings, name)
+        value = _find(table, name)
         comment = f"  # {field.description}" if comments else ""
         if value is None:
             lines += [f"# {key} ={comment}"] if comments else []
         else:
             lines.append(f"{key} = {_toml_value(value)}{comment}")
     return "\n".join(lines) + "\n"
+
+
+def _take_schedules(table: dict[str, Any], origin: Mapping[str, str]) -> dict[str, Schedule]:
+    """The schedules in the nested `table`, in which their values at frame 0 take their place."""
+    found: dict[str, Any] = {}
+    for name, field in fields():
+        value = _find(table, name)
+        if _holds_numbers(field) and isinstance(value, Mapping):
+            changing = {k: v for k, v in value.items() if isinstance(v, str | Mapping)}
+            found |= {f"{name}.{key}": one for key, one in changing.items()}
+            put(table, name, dict(value))
+        elif _is_schedule(name, field, value, origin):
+            found[name] = value
+    schedules = {}
+    for name, value in found.items():
+        try:
+            schedules[name] = _parsed(name, value)
+            _put_at(table, _path(name), _value_at(name, schedules[name], NOMINAL))
+        except UserError as error:
+            raise UserError(f"{origin[_setting_of(name)]}: {error}") from error
+    return schedules
+
+
+def _is_schedule(name: str, field: FieldInfo, value: Any, origin: Mapping[str, str]) -> bool:
+    """Whether `value` is meant as one. Raises UserError where the setting cannot change."""
+    number = _types_in(field.annotation) - {NoneType} <= {int, float}
+    meant = isinstance(value, Mapping) or number and isinstance(value, str)
+    fixed = any(name == one or name.startswith(f"{one}.") for one in FIXED)
+    if not (meant and fixed):
+        return meant and number
+    with suppress(ValueError):  # what is no schedule either is explained as any wrong value is
+        parse(value)
+        raise UserError(f"{origin[name]}: {name} cannot change over time; give it one value")
+    return False
+
+
+def _holds_numbers(field: FieldInfo) -> bool:
+    return get_origin(field.annotation) is dict
+
+
+def _find(table: Table, name: str) -> Any:
+    """What stands under the dotted `name` in the nested `table`; None where nothing does."""
+    value: Any = table
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _parsed(name: str, value: Any) -> Schedule:
+    """The schedule that `value` is, those of its values that are constant being checked."""
+    try:
+        schedule = parse(value)
+    except ValueError as error:
+        kind = "integer" if _is_whole(name) else "number"
+        raise UserError(f"{name} = {value!r:.60} is no {kind}, nor a schedule: {error}") from error
+    for key in schedule.keys:
+        if key.number is not None:
+            _checked(name, key.number, key.name)
+    return schedule
+
+
+def _value_at(name: str, schedule: Schedule, moment: Moment) -> int | float:
+    try:
+        value = schedule.at(moment)
+    except ValueError as error:
+        raise UserError(f"{name}: {error}") from error
+    return _checked(name, value, f"frame {moment.frame}")
+
+
+def _checked(name: str, value: float, where: str) -> int | float:
+    """`value` as the setting `name` has it. Raises UserError where it cannot."""
+    number = round(value) if _is_whole(name) else value
+    try:
+        return _checker(_setting_of(name)).validate_python(number)
+    except ValidationError as error:
+        raise UserError(f"{name} at {where} = {number:.6g} {_reason(error, name)}") from error
+
+
+@cache
+def _checker(setting: str) -> TypeAdapter[Any]:
+    field = _known()[setting]
+    kind: Any = float if _holds_numbers(field) else field.annotation
+    for rule in () if _holds_numbers(field) else field.metadata:
+        kind = Annotated[kind, rule]
+    return TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False))
+
+
+def _is_whole(name: str) -> bool:
+    return int in _types_in(_known()[_setting_of(name)].annotation)
+
+
+@cache
+def _known() -> dict[str, FieldInfo]:
+    return dict(fields())
+
+
+def _setting_of(name: str) -> str:
+    """The setting that `name` is of, which may name a part of it: dream.layers.parts."""
+    while name not in _known() and "." in name:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def _path(name: str) -> list[str]:
+    """What leads to `name` in a nested table. A layer's own name may have dots."""
+    setting = _setting_of(name)
+    return [*setting.split("."), *([name[len(setting) + 1 :]] if name != setting else [])]
+
+
+def _put_at(table: dict[str, Any], path: list[str], value: Any) -> None:
+    for part in path[:-1]:
+        table = table.setdefault(part, {})
+    table[path[-1]] = value
+
+
+def _updated(old: Any, new: Any) -> Any:
+    """`old` with what the nested table `new` has, unchecked."""
+    if not isinstance(new, dict):
+        return new
+    if not isinstance(old, Section):
+        return {**old, **new}
+    return old.model_copy(
+        update={name: _updated(getattr(old, name), value) for name, value in new.items()}
+    )
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:
@@ -361,18 +558,19 @@ def _suggest(name: str, known: Iterable[str]) -> str:
 def _explain(error: ValidationError, origin: Mapping[str, str]) -> str:
     """The first of pydantic's findings, in one line."""
     found = error.errors()[0]
-    place = [str(part) for part in found["loc"]]
-    known = dict(fields())
-    name = ".".join(place)
-    while name not in known and "." in name:
-        name = name.rpartition(".")[0]
-    inside = ".".join(place)[len(name) :].strip(".")
+    place = ".".join(str(part) for part in found["loc"])
+    name = _setting_of(place)
+    inside = place[len(name) :].strip(".")
     about = f"{name} ({inside})" if inside else name
-    reason = found["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    field = known.get(name)
-    meaning = f" ({field.description})" if field is not None and field.description else ""
     source = origin.get(name)
-    return f"{source + ': ' if source else ''}{about} = {found['input']!r} {reason}{meaning}"
+    return f"{source + ': ' if source else ''}{about} = {found['input']!r} {_reason(error, name)}"
+
+
+def _reason(error: ValidationError, name: str) -> str:
+    """Why, and what the setting means."""
+    reason = error.errors()[0]["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    field = _known().get(_setting_of(name))
+    return f"{reason} ({field.description})" if field and field.description else reason
 
 
 def _types_in(annotation: Any) -> set[Any]:

@@ -1,0 +1,407 @@
+"""Schedules: a number for each frame, in a line, in a table, and in the settings."""
+
+import json
+import math
+import pickle
+import tomllib
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.expressions import noise
+from dreamreel.pipeline.presets import load_preset
+from dreamreel.pipeline.schedule import EASES, MUSIC, Moment, parse, parse_ease
+from dreamreel.pipeline.settings import FIXED, Settings, build, fields, parse_assignment, to_toml
+
+SOUND = {name: 0.1 * number for number, name in enumerate(MUSIC)}
+BEATS = (0.5, 1.0, 1.6)
+WORDS = ["t", "s", "max_f", "pi", "sin(", "where(", "(", ")", ",", ":", "+", "-", "*", "**", "/"]
+WORDS += ["<", "==", " if ", " else ", " and ", "not ", "0", "60", "1.5", ".", "1e3", "2s", "50%"]
+numbers = st.floats(-1e6, 1e6)
+
+
+def moment(frame: int, frames: int = 121, fps: Fraction = Fraction(30)) -> Moment:
+    return Moment(frame, frames, fps, SOUND, BEATS)
+
+
+def values(schedule: Any, *frames: int) -> list[float]:
+    return [round(parse(schedule).at(moment(frame)), 9) for frame in frames]
+
+
+def test_numbers_lead_to_the_next_key_and_expressions_hold_until_it() -> None:
+    """As Deforum's get_inbetweens has it: an expression is worked out for each frame up to the next
+    key, and what that leaves open is filled in linearly."""
+    assert values("0:(1), 60:(3)", 0, 15, 30, 60, 99) == [1, 1.5, 2, 3, 3]
+    assert values("0:(t/10), 60:(3)", 0, 15, 59, 60) == [0, 1.5, 5.9, 3]
+    assert values("0:(1/2), 60:(3)", 0, 59, 60) == [0.5, 0.5, 3]
+    assert values("0:(2), 60:(t/10)", 0, 30, 60, 70) == [2, 4, 6, 7]
+    assert values("30:(2), 60:(4)", 0, 29, 45) == [2, 2, 3]
+    assert values("60:(4), 0:(2)", 30) == [3]
+    assert values("0:(2), 60:(4), 60:(8)", 30, 60) == [5, 8]
+
+
+def test_what_is_pasted_from_deforum_works() -> None:
+    for text in (
+        "0:(1.02), 60:(1.05+0.02*sin(2*pi*t/30))",
+        '"0": (1.0025+0.002*sin(1.25*3.14*t/30))',
+        "0: (0), 30:(-1.5),\n max_f-1: (where(t > 5, arctan2(t, 2), 0)),",
+        "0:(-1*(0.05)*cos((100*3.141*t/120))**100 + 0.1), 50: 0.7",
+        "0:((t>5)&(t<9)|(t==20))",
+    ):
+        assert math.isfinite(sum(values(text, 0, 7, 60, 120)))
+
+
+@pytest.mark.parametrize(
+    ("key", "frame"),
+    [
+        ("48", 48),
+        ("2s", 60),
+        ("0.5s", 15),
+        ("50%", 60),
+        ("0b", 15),
+        ("1.5b", 39),
+        ("4b", 84),
+        ("0:01.5", 45),
+        ("0:00:02", 60),
+        ("max_f", 120),
+        ("max_f-1", 119),
+        ("round(n / 3)", 40),
+    ],
+)
+def test_a_key_is_a_frame_a_time_a_share_or_a_beat(key: str, frame: int) -> None:
+    for schedule in (f"0:(0), {key}:({frame})", {"0": 0, key: frame}):
+        assert values(schedule, 3, frame, 120) == [pytest.approx(3), frame, frame]
+
+
+def test_beats_need_music_or_a_tempo() -> None:
+    assert values({"0b": 0, "4b": 60, "bpm": 120}, 30) == [30]
+    assert values({"0b": 0, "1b": 15, "bpm": 120, "beat0": 0.5}, 15, 30) == [0, 15]
+    with pytest.raises(ValueError, match="count beats, and no music has any"):
+        parse("0b:(0), 4b:(1)").at(Moment(0, 9, Fraction(30)))
+    with pytest.raises(ValueError, match="'bass' is heard in music, and there is none"):
+        parse("1+bass").at(Moment(0, 9, Fraction(30)))
+    assert parse("1+bass").needs_music and not parse("1+t").needs_music
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("t + max_f + n", 6 + 120 + 121),
+        ("s * fps", 6),
+        ("bass + onset", 0.5),
+        ("sin(pi/2) + log(e) + sqrt(4) + abs(-1)", 5),
+        ("floor(1.5) + ceil(1.5) + round(1.6) + sign(-3)", 4),
+        ("min(3, 1, 2) + max(3, 1) + clamp(9, 0, 5) + pow(2, 3)", 17),
+        ("where(t > 9, 1/0, 2)", 2),
+        ("1/0 if t > 9 else 3", 3),
+        ("t > 9 and 1/0", 0),
+        ("0 < t <= 6 < 7", 1),
+        ("0 < t < 6", 0),
+        ("not t == 6 or 2", 1),
+        ("-2**2 + 2**-1 + 2**3**0", -1.5),
+        ("7 // 2 + 7 % 4 + -7 // 2", 2),
+    ],
+)
+def test_an_expression_means_what_it_says(text: str, value: float) -> None:
+    assert parse(text).at(moment(6)) == pytest.approx(value)
+
+
+@given(
+    first=st.integers(-9, 9),
+    rest=st.lists(
+        st.tuples(
+            st.sampled_from(["+", "-", "*", "/", "//", "%", "**", "<", "<=", "=="]),
+            st.sampled_from(["", "-", "not "]),
+            st.integers(0, 9),
+        ),
+        max_size=6,
+    ),
+)
+def test_operators_bind_as_in_python(first: int, rest: list[tuple[str, str, int]]) -> None:
+    text = f"{first}.0" + "".join(f" {sign} {before}{number}.0" for sign, before, number in rest)
+    try:
+        expected = eval(text)
+    except SyntaxError:  # 1 + not 2
+        return
+    except (ZeroDivisionError, OverflowError, TypeError):
+        expected = None
+    if expected is None or isinstance(expected, complex) or not math.isfinite(expected):
+        with pytest.raises(ValueError, match="frame 6: "):
+            parse(text).at(moment(6))
+    else:
+        assert parse(text).at(moment(6)) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("0:(1.0), 60:()", "column 14: expected a number, a name or '(', found ')'"),
+        ("", "column 1: expected a number, a name or '(', found the end"),
+        ("2 *", "column 4: expected a number, a name or '(', found the end"),
+        ("sin(1", "column 6: expected an operator, ',' or ')', found the end"),
+        ("(1 2)", "column 4: expected an operator or ')', found '2'"),
+        ("1)", "column 2: expected an operator or the end, found ')'"),
+        ("2^3", "column 2: expected an operator or the end, found '^'; a power is **"),
+        ("1 if t", "column 7: expected an operator or 'else', found the end"),
+        ("max_g", "column 1: expected the name max_f, found 'max_g'"),
+        ("sine(t)", "column 1: expected the function sin, found 'sine'"),
+        ("cos", "column 4: expected '(' after cos, found the end"),
+        ("atan2(1)", "column 1: atan2(…) takes 2 numbers, not 1"),
+        ("t.real", "column 2: expected an operator or the end, found '.'"),
+        ("0:(1), 60 2", "column 12: expected ':' and a value, found the end"),
+        ("0:(1), x:(2)", "column 8: expected a key such as 48, 2s"),
+        ("9e999", "column 1: expected a smaller number, found '9e999'"),
+        ("-" * 99 + "1", "column 41: nested too deep"),
+        ("+".join("1" * 999), "an expression of more than 300 words"),
+        ({}, "expected at least one key"),
+        ({"0s": True}, "'0s': expected a number or an expression, found 'True'"),
+        ({"0s": "1+"}, "'0s': column 3: expected a number, a name or '(', found the end"),
+        ({"0": {"5s": 1}}, 'a key with a point is written in quotes, "0.5s"'),
+        ({"0s": 1, "ease": "in-cube"}, "unknown ease 'in-cube'; did you mean 'in-cubic'?"),
+        ({"0s": 1, "ease": ["hold"]}, "unknown ease"),
+        ({"0s": 1, "bpm": 0}, "bpm is from 1 to 1000"),
+        ({"0s": 1, "beat0": 1}, "belongs to a bpm"),
+        (math.inf, "finite"),
+        (None, "expected a number or an expression"),
+    ],
+)
+def test_a_wrong_schedule_is_explained_in_one_line(given: Any, message: str) -> None:
+    with pytest.raises(ValueError) as error:
+        parse(given)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("1/(t-6)", "a division by zero"),
+        ("1 % (t-6)", "a division by zero"),
+        ("10**10**10", "a number too large"),
+        ("sqrt(-t)", "a function has no real result there"),
+        ("(-8)**(1/3)", "a function has no real result there"),
+        ("1e300*1e300*t", "a number too large"),
+        ("0:(1), 1/(n-121):(2)", "a division by zero"),
+    ],
+)
+def test_a_frame_without_a_value_is_named(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"^frame 6: {reason}$"):
+        parse(text).at(moment(6))
+
+
+@given(st.text() | st.lists(st.sampled_from(WORDS), max_size=12).map("".join))
+def test_junk_is_a_number_or_explained(text: str) -> None:
+    for given_ in (text, {text: 1}, {"0": text}, {"0": 1, "ease": text}):
+        try:
+            parse(given_).at(moment(6))
+        except ValueError as error:
+            assert len(str(error).splitlines()) == 1
+
+
+def test_the_longest_expression_can_be_worked_out() -> None:
+    for text in ("+".join("1" * 149), "**".join("1" * 149), "(" * 39 + "t" + ")" * 39):
+        assert parse(text).at(moment(1)) == pytest.approx(149 if "+" in text else 1)
+
+
+def test_a_chain_of_comparisons_takes_no_longer_than_it_looks() -> None:
+    text = "t"
+    for _ in range(35):
+        text = f"0 < ({text}) < 9"
+    assert parse(text).at(moment(6)) == 1
+
+
+@given(st.dictionaries(st.integers(0, 200), numbers, min_size=1))
+def test_straight_lines_have_no_jumps(keys: dict[int, float]) -> None:
+    schedule = parse(", ".join(f"{key}:({value!r})" for key, value in keys.items()))
+    found = [schedule.at(moment(frame)) for frame in range(210)]
+    places = sorted(keys)
+    steepest = max(
+        (abs(keys[b] - keys[a]) / (b - a) for a, b in zip(places, places[1:], strict=False)),
+        default=0,
+    )
+    for before, after in zip(found, found[1:], strict=False):
+        assert abs(after - before) <= steepest + 1e-6
+    assert all(found[place] == keys[place] for place in places)
+
+
+@given(st.dictionaries(st.integers(0, 200), numbers, min_size=1), st.integers(0, 210))
+def test_what_is_held_is_a_value_of_a_key(keys: dict[int, float], frame: int) -> None:
+    table = {str(key): value for key, value in keys.items()}
+    assert parse({**table, "ease": "hold"}).at(moment(frame)) in keys.values()
+
+
+@pytest.mark.parametrize("name", EASES)
+def test_an_ease_leads_from_one_end_to_the_other(name: str) -> None:
+    ease = EASES[name]
+    assert ease(0) == pytest.approx(0, abs=1e-12)
+    assert ease(1) == pytest.approx(0 if name == "hold" else 1)
+    steps = [ease((i + 1) / 99) - ease(i / 99) for i in range(99)]
+    assert "back" in name or min(steps) >= 0
+    assert max(steps) < 0.1
+
+
+def test_a_bezier_is_that_of_css() -> None:
+    assert parse_ease("bezier(0.25, 0.1, 0.25, 1)")(0.5) == pytest.approx(0.8024, abs=1e-4)
+    assert parse_ease("bezier(0.42,0,0.58,1)")(0.5) == pytest.approx(0.5)
+    assert parse_ease("bezier(0, 0, 1, 1)")(0.3) == pytest.approx(0.3)
+    for wrong in ("bezier(2, 0, 0, 1)", "bezier(0, 0, 1)", "bezier(a, b, c, d)", "bezier"):
+        with pytest.raises(ValueError, match="unknown ease"):
+            parse_ease(wrong)
+
+
+def test_each_span_may_have_its_own_ease() -> None:
+    table = {"0": 0, "10": {"value": 10, "ease": "hold"}, "20": 20, "30": 0, "ease": "in-quad"}
+    assert values(table, 5, 10, 19, 20, 25) == [2.5, 10, 10, 20, 15]
+    assert values({"0": {"value": "t", "ease": "linear"}, "10": 0}, 5) == [2.5]
+
+
+@given(numbers, st.integers(0, 99))
+def test_noise_is_smooth_and_always_the_same(x: float, seed: int) -> None:
+    assert -1 <= noise(x, seed) <= 1
+    assert abs(noise(x + 1e-3, seed) - noise(x, seed)) < 5e-3
+    assert noise(2.5) == pytest.approx(-0.5256286, abs=1e-6)
+
+
+def test_noise_is_as_often_above_as_below() -> None:
+    found = [noise(0.37 * i, 3) for i in range(4000)]
+    assert abs(sum(found) / len(found)) < 0.05
+    assert min(found) < -0.9 and max(found) > 0.9
+
+
+keys_ = st.integers(0, 99).map(str) | st.integers(0, 9).map("{}s".format)
+written = st.one_of(
+    st.sampled_from(["1.02+0.1*sin(s)", "0:(1), 60:(t*2)", "'0': (1)\n, 50%:(2)"]),
+    st.dictionaries(
+        keys_,
+        numbers
+        | st.integers(-9, 9)
+        | st.just("t/2")
+        | st.fixed_dictionaries({"value": numbers, "ease": st.sampled_from(list(EASES))}),
+        min_size=1,
+    ),
+)
+
+
+@given(written)
+def test_a_schedule_survives_being_written_down(given_: Any) -> None:
+    schedule = parse(given_)
+    assert parse(schedule.plain()) == schedule == pickle.loads(pickle.dumps(schedule))
+    assert hash(parse(schedule.plain())) == hash(schedule)
+
+
+@given(written)
+def test_scheduled_settings_survive_toml_and_json(given_: Any) -> None:
+    layers = {"parts": given_, "features.12": "0:(1), 2s:(0)", "other": 2.0}
+    try:
+        settings = build(("test", {"camera": {"pan_x": {"0s": 0, "2s": "0.1*sin(s)"}}}),
+                         ("test", {"dream": {"layers": layers}}))  # fmt: skip
+    except UserError:
+        return
+    assert build(("toml", tomllib.loads(to_toml(settings)))) == settings != Settings()
+    told = json.loads(json.dumps(settings.model_dump(mode="json", exclude_none=True)))
+    assert build(("json", told)) == settings
+    assert pickle.loads(pickle.dumps(settings)) == settings
+    assert settings.changes == {"camera.pan_x", "dream.layers"}
+
+
+def scheduled(**dream: Any) -> Settings:
+    return build(("test", {"dream": dream}))
+
+
+def test_settings_have_the_values_of_the_moment() -> None:
+    settings = build(
+        ("--set", parse_assignment("dream.strength=0:(0.5), 2s:(1.5)")),
+        ("--set", parse_assignment('camera.zoom={"0s" = 1.2, "2s" = 2.0, ease = "smooth"}')),
+        ("--set", parse_assignment("seed=7")),
+    )
+    assert settings.changes == {"dream.strength", "camera.zoom"}
+    assert (settings.dream.strength, settings.camera.zoom) == (0.5, 1.2)
+    now = settings.at(moment(30))
+    assert (now.dream.strength, now.camera.zoom, now.seed) == (1.0, pytest.approx(1.6), 7)
+    assert not now.changes and now.at(moment(60)) is now
+    assert now == build(("test", {"dream": {"strength": 1.0}, "seed": 7, "camera": {
+        "zoom": now.camera.zoom}}))  # fmt: skip
+    assert settings.dream.strength == 0.5 and settings.changes
+
+
+def test_settings_without_schedules_are_those_of_every_moment() -> None:
+    settings = Settings()
+    assert settings.at(moment(5)) is settings and not settings.schedules
+
+
+def test_whole_numbers_stay_whole() -> None:
+    settings = scheduled(octaves={"0s": 2, "2s": 6}, steps="t * 1.5")
+    octaves = [settings.at(moment(frame)).dream.octaves for frame in (0, 7, 8, 30, 60)]
+    assert octaves == [2, 2, 3, 4, 6]
+    steps = settings.at(moment(5)).dream.steps
+    assert steps == 8 and isinstance(steps, int)
+
+
+def test_weights_of_layers_change() -> None:
+    settings = scheduled(layers={"parts": "0:(1), 60:(0)", "x.1": {"0s": 0, "2s": 1}, "y": 3})
+    assert settings.dream.layers == {"parts": 1.0, "x.1": 0.0, "y": 3.0}
+    assert settings.at(moment(45)).dream.layers == {"parts": 0.25, "x.1": 0.75, "y": 3.0}
+    assert set(settings.schedules) == {"dream.layers.parts", "dream.layers.x.1"}
+
+
+def test_the_later_of_a_number_and_a_schedule_wins() -> None:
+    number, schedule = {"dream": {"mix": 0.5}}, {"dream": {"mix": {"0s": 0, "1s": 1}}}
+    line = {"dream": {"mix": "0:(1), 9:(0)"}}
+    assert not build(("a", schedule), ("b", number)).changes
+    assert build(("a", number), ("b", schedule)).changes == {"dream.mix"}
+    assert build(("a", schedule), ("b", line)) == build(("b", line))
+
+
+def test_presets_have_and_inherit_schedules(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text('[camera.zoom]\n"0s" = 1.2\n"8s" = 2.0\n')
+    (tmp_path / "mine.toml").write_text(
+        'inherits = "./base.toml"\n[dream]\nstrength = "1+0.5*sin(s)"\n'
+    )
+    settings = load_preset(str(tmp_path / "mine.toml")).settings()
+    assert settings.changes == {"camera.zoom", "dream.strength"}
+    assert settings.at(moment(120)).camera.zoom == pytest.approx(1.6)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("dream.strength=0:(1), 2s:(15)", "dream.strength at 2s = 15 should be less than .* 10"),
+        ('dream.octaves={"0s"=2,"3s"=99}', "dream.octaves at 3s = 99 should be less than .* 32"),
+        ('dream.layers={parts="1/t"}', "dream.layers.parts: frame 0: a division by zero"),
+        ("camera.zoom=t/10", "camera.zoom at frame 0 = 0 should be greater than .* 1 "),
+        ("camera.zoom=0:(1.2),5:(sin(3 4))", "no number, nor a schedule: column 18: expected"),
+        ("seed=0:(1), 9:(2)", "seed cannot change over time"),
+        ('width={"0s"=64}', "width cannot change over time"),
+        ('network={"0s"=1}', "network cannot change over time"),
+        ('output.audio={"0s"=1}', "output.audio cannot change over time"),
+        ('dream.normalise={"0s"=1}', "'mean' or 'std'"),
+    ],
+)
+def test_a_schedule_that_a_setting_cannot_have_is_explained(text: str, words: str) -> None:
+    with pytest.raises(UserError, match=f"^--set: .*{words}"):
+        build(("--set", parse_assignment(text)))
+
+
+def test_a_moment_out_of_range_names_setting_frame_value_and_bounds() -> None:
+    settings = scheduled(strength="t")
+    with pytest.raises(UserError, match=r"dream.strength at frame 20 = 20 should be .* 10 \(size"):
+        settings.at(moment(20))
+    overshooting = scheduled(mix={"0s": 0, "2s": 1, "ease": "out-back"})
+    with pytest.raises(UserError, match="dream.mix at frame 50 = 1.0.* less than or equal to 1"):
+        overshooting.at(moment(50))
+
+
+def test_what_cannot_change_is_there() -> None:
+    known = dict(fields())
+    assert all(name in known or any(one.startswith(f"{name}.") for one in known) for name in FIXED)
+
+
+def test_every_number_of_the_dream_and_the_camera_may_change() -> None:
+    for name, field in fields():
+        if name.startswith(("dream.", "camera.")) and isinstance(field.default, int | float):
+            settings = build(("--set", parse_assignment(f"{name}=0:({field.default})")))
+            assert settings.changes == {name}
