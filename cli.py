@@ -37,7 +37,9 @@ Presets = Annotated[
 Sets = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="NAME=VALUE", help="Any setting, its value in TOML's syntax. Repeatable."
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any setting, its value in TOML's syntax, or a schedule. Repeatable.",
     ),
 ]
 NetworkName = Annotated[
@@ -252,8 +254,7 @@ def zoom(
         _encoding_flags(codec, crf, pixel_format),
     )  # fmt: skip
     rate, canvas = parse_rate(fps), parse_size(size)
-    if not 0 < seconds <= 86_400:
-        raise UserError(f"--seconds {seconds:g} is no length; more than 0, at most 86400")
+    _check_seconds(seconds)
     from dreamreel.pipeline.encoding import usual_suffix
 
     name = f"{photo.stem}-zoom" if photo else "zoom"
@@ -361,6 +362,46 @@ def presets(
         return
     preset = load_preset(name)
     print(f"# {preset.name}: {preset.description}\n{to_toml(preset.settings())}", end="")
+
+
+@app.command()
+def schedule(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[PRESET]", help="A look by name, or a TOML file.")
+    ] = None,
+    set_: Sets = None,
+    seconds: Annotated[float, typer.Option(help="How long it lasts.", metavar="S")] = 10,
+    fps: Annotated[
+        str, typer.Option(help="Frames a second: 30, 23.976 or 30000/1001.", metavar="R")
+    ] = "30",
+    audio: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The music that drives it.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw the curves instead.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Show how settings change over time: their values at each second and each key."""
+    settings = _settings([name] if name else [], set_, None, None, None, None, None, None)
+    rate = parse_rate(fps)
+    _check_seconds(seconds)
+    from dreamreel.pipeline import curves
+    from dreamreel.pipeline.music import hear
+
+    if plot is not None:
+        from dreamreel.pipeline.render import Target, check_output, check_picture_name
+
+        check_picture_name(plot)
+        check_output(Target(plot, overwrite))
+    frames = max(1, round(seconds * rate))
+    sound = None if audio is None else hear(audio, rate, frames)
+    found = curves.curves(settings, frames, rate, sound)
+    if plot is not None:
+        curves.plot(found, rate, plot, sound.beats if sound else ())
+        print(plot)
+        return
+    _print_table(curves.table(found, settings, rate, sound))
 
 
 @app.command()
@@ -523,6 +564,11 @@ def parse_time(option: str, text: str) -> float:
     if not 1 <= len(parts) <= 3 or not all(0 <= part < 1e9 for part in parts):
         raise UserError(f"{option} {text!r} is no time; 2.5 and 1:02.5 are")
     return sum(part * 60**power for power, part in enumerate(reversed(parts)))
+
+
+def _check_seconds(seconds: float) -> None:
+    if not 0 < seconds <= 86_400:
+        raise UserError(f"--seconds {seconds:g} is no length; more than 0, at most 86400")
 
 
 def parse_rate(text: str) -> "Fraction":

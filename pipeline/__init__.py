@@ -3,7 +3,7 @@
 0 errors, checkpoint, kernels, layers, architectures, objectives, expressions
 1 schedule
 2 images, devices, weights, settings, music, ffmpeg, tiles
-3 flow, decoding, encoding, pictures, networks, presets, camera, record, spectrum
+3 flow, decoding, encoding, pictures, networks, presets, camera, record, spectrum, curves
 4 clips, shots, dream, unfinished, exports
 5 mux, motion
 6 animate, measure, preview

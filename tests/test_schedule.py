@@ -4,6 +4,7 @@ import json
 import math
 import pickle
 import tomllib
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.expressions import noise
 from dreamreel.pipeline.presets import load_preset
 from dreamreel.pipeline.schedule import EASES, MUSIC, Moment, parse, parse_ease
 from dreamreel.pipeline.settings import FIXED, Settings, build, fields, parse_assignment, to_toml
+from making import Run
 
+Call = Callable[..., Run]
 SOUND = {name: 0.1 * number for number, name in enumerate(MUSIC)}
 BEATS = (0.5, 1.0, 1.6)
 WORDS = ["t", "s", "max_f", "pi", "sin(", "where(", "(", ")", ",", ":", "+", "-", "*", "**", "/"]
@@ -405,3 +409,40 @@ def test_every_number_of_the_dream_and_the_camera_may_change() -> None:
         if name.startswith(("dream.", "camera.")) and isinstance(field.default, int | float):
             settings = build(("--set", parse_assignment(f"{name}=0:({field.default})")))
             assert settings.changes == {name}
+
+
+def test_a_table_of_values_is_printed(dreamreel: Call, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('[camera.zoom]\n"0s" = 1.2\n"2s" = 2.0\n')
+    run = dreamreel("schedule", tmp_path / "mine.toml", "--set", "dream.strength=0:(1), 45:(2.5)",
+                    "--seconds", 3)  # fmt: skip
+    rows = [line.split() for line in run.out.splitlines()]
+    assert rows[0] == ["frame", "seconds", "dream.strength", "camera.zoom"]
+    assert [row[0] for row in rows[1:]] == ["0", "30", "45", "60"]
+    assert rows[2] == ["30", "1.00", "2", "1.6"]
+
+
+def test_curves_are_drawn(dreamreel: Call, tmp_path: Path) -> None:
+    out = tmp_path / "curves.png"
+    run = dreamreel("schedule", "--set", "dream.strength=1+0.5*sin(s)", "--plot", out)
+    assert run.out == f"{out}\n", run.err
+    with Image.open(out) as image:
+        assert image.width > 500
+    run = dreamreel("schedule", "--set", "dream.strength=1+0.5*sin(s)", "--plot", out)
+    assert run.code == 2 and "--overwrite" in run.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["eyes"], "nothing changes over time"),
+        (["--set", "dream.strength=t"], "dream.strength at frame 11 = 11 should be"),
+        (["--set", "dream.strength=1+bass"], "'bass' is heard in music, and there is none"),
+        (["--set", "dream.strength=bass", "--audio", "no.mp3"], "no.mp3 cannot be used"),
+        (["--set", "dream.strength=s", "--seconds", "0"], "is no length"),
+    ],
+)
+def test_a_schedule_that_cannot_be_shown_is_explained(
+    dreamreel: Call, options: list[str], words: str
+) -> None:
+    run = dreamreel("schedule", *options)
+    assert run.code == 2 and words in run.err and run.err.count("\n") == 1
