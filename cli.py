@@ -60,6 +60,10 @@ Device = Annotated[
     str | None, typer.Option("--device", metavar="D", help="auto, cpu, cuda, cuda:1 or mps.")
 ]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="S", help="Of all randomness.")]
+Audio = Annotated[
+    Path | None,
+    typer.Option("--audio", metavar="FILE", help="The music that schedules hear."),
+]
 Codec = Annotated[
     str | None,
     typer.Option(
@@ -129,6 +133,7 @@ def video(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse a damaged source: source.strict=true.")
     ] = False,
+    audio: Audio = None,
     no_audio: Annotated[
         bool, typer.Option("--no-audio", help="Leave the sound out: output.audio=false.")
     ] = False,
@@ -202,7 +207,7 @@ def video(
     from dreamreel.pipeline.render import render_video
 
     with terminal("frames", quiet, stoppable=True) as report:
-        path = render_video(source, out, settings, span, report)
+        path = render_video(source, out, settings, span, report, audio=audio)
     print(path)
 
 
@@ -226,6 +231,7 @@ def zoom(
     to: Annotated[
         Path | None, typer.Option(metavar="PHOTO", help="Arrive at this photo in the end.")
     ] = None,
+    audio: Audio = None,
     motion_only: Annotated[
         bool, typer.Option("--motion-only", help="Dream nothing: show the camera's motion.")
     ] = False,
@@ -262,7 +268,7 @@ def zoom(
     out = _output(output, usual, overwrite, restart)
     from dreamreel.pipeline.render import Flight, render_zoom
 
-    flight = Flight(seconds, rate, canvas, loop, to, motion_only)
+    flight = Flight(seconds, rate, canvas, loop, to, motion_only, audio)
     with terminal("frames", quiet, stoppable=True) as report:
         path = render_zoom(photo, out, settings, flight, report)
     print(path)

@@ -22,7 +22,7 @@ from dreamreel.pipeline.flow import Motion, flow_at, share_at, warp
 from dreamreel.pipeline.images import blur, luma, resize, sharpness, to_image
 from dreamreel.pipeline.motion import Followed, MovingFrame
 from dreamreel.pipeline.networks import Network
-from dreamreel.pipeline.settings import Settings
+from dreamreel.pipeline.settings import OverTime, Settings
 
 BROAD_CELLS = 9  # cells in a frame's shorter side, below which light and colour are broad
 MEASURED_EVERY = 3  # frames, when all is well: measuring takes two thirds of a step's time
@@ -58,6 +58,7 @@ class StrengthLoop:
     def __init__(self) -> None:
         self.steady = STEADY_CLIMB  # the climb that holds the level; learned, and kept across cuts
         self._first = (1.0, 1.0)
+        self.share = 1.0  # of the first frame's dream that is wanted by now
         self.shortage = 0.0  # of strength, as a share of what the dream is to add; below 0: surplus
 
     @property
@@ -97,6 +98,7 @@ class StrengthLoop:
         of: where the source changes much within a shot, the strength gives way by halves.
         """
         began, strength = self._first
+        strength = 1 + (strength - 1) * self.share
         change = source / began
         beyond = change / min(max(change, 1 / self.FREE), self.FREE)
         return 1 + (strength - 1) / beyond**0.5
@@ -197,6 +199,7 @@ class Memory:
     def __init__(self) -> None:
         self.carried: Carried | None = None
         self.since = 0  # frames since the shot's first
+        self.began_at = 1.0  # the strength that was set then
         self.strength = StrengthLoop()
         self.crispness = CrispnessLoop()
         self.fullness = FullnessLoop()
@@ -208,6 +211,7 @@ class Memory:
         return {
             "carried": self.carried and vars(self.carried),
             "since": self.since,
+            "began_at": self.began_at,
             "cuts": self.cuts,
             **{name: vars(loop) for name, loop in self._loops().items()},
             "followed": self.followed and self.followed.as_tree(),
@@ -218,6 +222,7 @@ class Memory:
         """What was saved."""
         memory = cls()
         memory.since, memory.cuts = tree["since"], tree["cuts"]
+        memory.began_at = tree["began_at"]
         if tree["carried"] is not None:
             parts = {name: to_device(part, device) for name, part in tree["carried"].items()}
             memory.carried = Carried(**parts)
@@ -239,23 +244,24 @@ def to_device(image: Tensor, device: torch.device) -> Tensor:
 def dream_video(
     frames: Iterable[MovingFrame],
     network: Network,
-    settings: Settings,
+    over_time: OverTime,
     memory: Memory | None = None,
 ) -> Iterator[Tensor]:
     """The dream of each frame (1, 3, H, W), in order.
 
     A shot's first frame is dreamed as a still; after that its detail is carried along the flow,
     and a few steps keep it alive, as large as it takes to keep the first frame's strength. What
-    was not seen before is dreamed as a still is, over a few frames. `memory` is that of the
-    frames before, if they were dreamed already; it is kept up to date.
+    was not seen before is dreamed as a still is, over a few frames. Settings are those `over_time`.
+    `memory` is that of the frames before, if they were dreamed already; it is kept up to date.
     """
-    layers = settings.dream.layers or network.default_layers()
-    cadence, carry = settings.dream.cadence, settings.dream.carry
-    steers = settings.flow.method != "none" and settings.dream.frame_steps > 0
     memory = memory or Memory()
     loop, crisp, full = memory.strength, memory.crispness, memory.fullness
     for moving in frames:
         source, number = to_image(moving.frame, network.device), moving.number
+        settings = over_time(number)
+        layers = settings.dream.layers or network.default_layers()
+        cadence, carry = settings.dream.cadence, settings.dream.carry
+        steers = settings.flow.method != "none" and settings.dream.frame_steps > 0
         if moving.motion is None or memory.carried is None:
             if moving.followed is not None and memory.carried is not None:
                 memory.cuts.append(number)
@@ -263,6 +269,7 @@ def dream_video(
             carried = begin_shot(source, network, settings, number, loop.steady)
             crisp.begin(source, carried.detail)
             full.begin(carried)
+            memory.began_at = settings.dream.strength
         else:
             memory.since += 1
             arrived = memory.carried.along(moving.motion)
@@ -275,6 +282,7 @@ def dream_video(
                 carried = touch_up(source, arrived, network, settings, number)
             carried = replace(carried, detail=crisp.held(source, carried.detail))
         dreamed = source + carried.detail
+        loop.share = settings.dream.strength / memory.began_at if memory.began_at else 1.0
         if steers and loop.is_due(memory.since, cadence):
             pair, where = torch.cat([source, dreamed]), BARE_COUNTS + carried.level
             before, after = network.excitement(pair, layers, where, settings.dream.tile).tolist()

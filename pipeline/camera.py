@@ -88,10 +88,10 @@ def view(
     height, width = size
     y = (torch.arange(height, dtype=torch.float64) + 0.5 - height / 2) / unit
     x = (torch.arange(width, dtype=torch.float64) + 0.5 - width / 2) / unit
-    at = torch.stack(
-        [x.expand(height, -1), y[:, None].expand(-1, width), torch.ones(height, width).double()]
+    # Term by term: a matrix product may round otherwise from one process to the next.
+    from_x, from_y, depth = (
+        float(row[0]) * x + (float(row[1]) * y + float(row[2]))[:, None] for row in motion
     )
-    from_x, from_y, depth = torch.einsum("ij,jhw->ihw", motion, at)
     height, width = source or size
     column = from_x / depth * unit + width / 2  # pixels from the left edge
     row = from_y / depth * unit + height / 2

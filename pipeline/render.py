@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from dreamreel.pipeline.clips import (
     resized,
     still_at,
 )
+from dreamreel.pipeline.curves import moment_of
 from dreamreel.pipeline.decoding import decode, look_of
 from dreamreel.pipeline.dream import dream, octave_sizes
 from dreamreel.pipeline.encoding import (
@@ -71,6 +73,7 @@ from dreamreel.pipeline.images import (
     with_alpha,
 )
 from dreamreel.pipeline.motion import Followed, MovingFrame, follow_motion
+from dreamreel.pipeline.music import hear
 from dreamreel.pipeline.mux import Part, mux, retime, suffix_that_holds
 from dreamreel.pipeline.networks import Network, load_network
 from dreamreel.pipeline.pictures import find_series, read_series
@@ -85,7 +88,7 @@ from dreamreel.pipeline.record import (
     write_record,
     zoom_of,
 )
-from dreamreel.pipeline.settings import Settings
+from dreamreel.pipeline.settings import OverTime, Settings, constant
 from dreamreel.pipeline.unfinished import Job, Threads, Unfinished, begin
 from dreamreel.pipeline.zoom import Journey, ZoomMemory, infinite_zoom, noise
 
@@ -135,11 +138,13 @@ def render_video(
     span: tuple[int, int | None] = (0, None),
     report: Report = QUIET,
     threads: Threads | None = None,
+    audio: Path | None = None,
 ) -> Path:
     """Dream the frames `span` (first, one past the last) of the video `source` into `out.path`,
     or into what holds all of it, which is returned.
 
-    Rate, size and sound are the source's. A render that was stopped goes on; its file is, byte
+    Rate, size and sound are the source's. Schedules hear the music of `audio`, or else the clip's
+    own. A render that was stopped goes on; its file is, byte
     for byte, that of one never stopped with as many `threads`. Raises UserError before anything
     is written where something given cannot work, and Stopped where the report asks for it, all
     frames so far saved.
@@ -147,13 +152,16 @@ def render_video(
     clip, out = _checked_clip(source, out, settings, report)
     check_record(out)
     encoding, total = _encoding(clip, out, settings, report), _expected(clip, span)
+    heard = _heard(settings, audio or (source if clip.has_audio else None))
+    over_time = _over_time(settings, total or 1, clip.rate, heard, span[0])
     network = ready_network(settings, fitted_size(clip.height, clip.width, settings.width), report)
-    job = _job("video", settings, source, network, {"frames": list(span)})
+    more = {"frames": list(span), **_told_audio(audio)}
+    job = _job("video", settings, source, network, more)
     with _under_way(out, job, encoding, total, threads) as work:
         memory = Memory.from_tree(work.state, network.device) if work.done else Memory()
         with _moving_frames(clip, settings, span, report, work.done, memory.followed) as moving:
             last, remembered = _remembering(moving)
-            images = dream_video(remembered, network, settings, memory)
+            images = dream_video(remembered, network, over_time, memory)
             frames = (_shown(last[0].frame, image, encoding, settings) for image in images)
             _make(frames, work, memory.as_tree, total, settings, report, source)
         told = _told(job, settings, source, out, work, network, {"cuts": memory.cuts})
@@ -207,6 +215,7 @@ class Flight:
     loop: bool = False
     to: Path | None = None
     only_moves: bool = False
+    audio: Path | None = None  # what schedules hear; it becomes the sound
 
     @property
     def frames(self) -> int:
@@ -226,8 +235,8 @@ def render_zoom(
 
     It is stopped, and goes on, as `render_video` does.
     """
-    for picture in filter(None, (photo, flight.to)):
-        check_source(picture, out)
+    for given in filter(None, (photo, flight.to, flight.audio)):
+        check_source(given, out)
     check_video_name(out.path)
     check_output(out)
     check_record(out)
@@ -247,14 +256,17 @@ def render_zoom(
     if flight.to is not None:
         goal = crop_to(_opaque(flight.to, report), canvas).to(device)
     journey = Journey(flight.frames, flight.rate, flight.loop, goal, not flight.only_moves)
+    heard = _heard(settings, flight.audio)
+    over_time = _over_time(settings, flight.frames, flight.rate, heard)
+    sound = None if flight.audio is None else _sound_of(flight.audio, flight, canvas)
     job = _job("zoom", settings, photo, network, _told_of(flight, canvas))
     with _under_way(out, job, encoding, flight.frames, threads) as work:
         memory = ZoomMemory.from_tree(work.state, device) if work.done else ZoomMemory()
-        images = infinite_zoom(image, network, settings, journey, work.done, memory)
+        images = infinite_zoom(image, network, over_time, journey, work.done, memory)
         pictures = (to_frame(image, encoding.depth) for image in images)
         _make(pictures, work, memory.as_tree, flight.frames, settings, report, photo)
         told = _told(job, settings, photo, out, work, network, {})
-        return _finish(work, encoding, out, report, told)
+        return _finish(work, encoding, out, report, told, sound)
 
 
 def check_flight(flight: Flight, settings: Settings) -> None:
@@ -295,7 +307,46 @@ def _told_of(flight: Flight, canvas: tuple[int, int]) -> Job:
         told["to"] = {"path": str(flight.to.absolute()), "sha256": digest(flight.to)}
     if flight.only_moves:
         told["only_moves"] = True
-    return told
+    return told | _told_audio(flight.audio)
+
+
+def _told_audio(audio: Path | None) -> Job:
+    if audio is None:
+        return {}
+    return {"audio": {"path": str(audio.absolute()), "sha256": digest(audio)}}
+
+
+def _heard(settings: Settings, audio: Path | None) -> Path | None:
+    """The music that schedules hear, if they hear any. Raises UserError where there is none."""
+    if not settings.needs_music:
+        return None
+    if audio is None:
+        names = ", ".join(settings.schedules)
+        raise UserError(f"a schedule of {names} hears music, and there is none: --audio FILE")
+    return audio
+
+
+def _over_time(
+    settings: Settings, frames: int, rate: Fraction, heard: Path | None, first: int = 0
+) -> OverTime:
+    """The settings of each of so many `frames`, the first of them numbered `first`. Raises
+    UserError where a schedule has no value that its setting can have."""
+    if not settings.schedules:
+        return constant(settings)
+    sound = None if heard is None else hear(heard, rate, frames, first / rate)
+
+    @lru_cache(maxsize=4)
+    def at(number: int) -> Settings:
+        return settings.at(moment_of(number - first, frames, rate, sound))
+
+    for number in range(first, first + frames):
+        at(number)
+    return at
+
+
+def _sound_of(audio: Path, flight: Flight, canvas: tuple[int, int]) -> Clip:
+    """A source of sound alone, for a flight on that `canvas`."""
+    return Clip(audio, *canvas, flight.rate, None, has_audio=True)
 
 
 def render_image(source: Path, out: Target, settings: Settings, report: Report = QUIET) -> Path:
@@ -675,6 +726,8 @@ def _finish(
     if out.path.suffix.lower() in CONTAINERS:
         sound = clip if clip is not None and clip.is_file else None
         seconds = None if clip is None else _seconds(clip, span, work.frames)
+        if clip is not None and clip.frames is None and not clip.shown:  # sound alone, cut to fit
+            seconds = (Fraction(0), work.frames / encoding.rate)
         made = work.folder / f"whole.partial{out.path.suffix}"
         mux(parts, sound, made, seconds, report.on_notice)
         check_whole(made, work.frames, last)
@@ -782,13 +835,18 @@ def reproduce(
         if now.get(name) != before:
             report.on_notice(f"made with {name} {before}, now {now.get(name)}: may differ")
     threads = Threads(**told.threads)
+    heard = told.job.get("audio")
+    audio = None if heard is None else Path(heard["path"])
+    if heard is not None and audio is not None and digest(audio) != heard["sha256"]:
+        raise UserError(f"{audio} is not what {record} was made with: its content differs")
     if told.kind == "video" and source is not None:
-        return render_video(source, out, told.settings, span_of(told.job), report, threads)
+        span = span_of(told.job)
+        return render_video(source, out, told.settings, span, report, threads, audio)
     frames, rate, size = zoom_of(told.job)
     to = told.job.get("to")
     flight = Flight(
         float(frames / rate), rate, size, bool(told.job.get("loop")),
-        None if to is None else Path(to["path"]), bool(told.job.get("only_moves")),
+        None if to is None else Path(to["path"]), bool(told.job.get("only_moves")), audio,
     )  # fmt: skip
     if to is not None and (
         not Path(to["path"]).exists() or digest(Path(to["path"])) != to["sha256"]

@@ -7,7 +7,7 @@ A number may be given a schedule: `Settings.at` has the settings of each moment.
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from fractions import Fraction
 from functools import cache
@@ -32,6 +32,7 @@ from dreamreel.pipeline.errors import UserError, nearest
 from dreamreel.pipeline.schedule import NOMINAL, Moment, Schedule, parse
 
 Table = Mapping[str, Any]
+OverTime = Callable[[int], "Settings"]  # the settings of the frame of that number
 
 
 class Section(BaseModel):
@@ -306,6 +307,11 @@ FIXED = (
     "source",
     "output",
 )
+
+
+def constant(settings: Settings) -> OverTime:
+    """`settings` in every frame."""
+    return lambda number: settings
 
 
 def build(*tables: tuple[str, Table]) -> Settings:

@@ -1,5 +1,6 @@
 """The endless zoom: dream, move the camera, dream again."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from dreamreel.pipeline.dream import Ascent, dream
 from dreamreel.pipeline.images import luma, resize
 from dreamreel.pipeline.networks import Network
 from dreamreel.pipeline.objectives import varied
-from dreamreel.pipeline.settings import Settings
+from dreamreel.pipeline.settings import OverTime, Settings
 from dreamreel.pipeline.spectrum import DetailLoop, within
 
 USUAL_RATE = 30  # frames a second, at which a zoom's steps have just the size that is set
@@ -46,12 +47,20 @@ class EvolutionLoop:
     LEAST, MOST = 0.25, 2.5
 
     def __init__(self) -> None:
-        self.target = 0.0
+        self.source, self.target = 0.0, 0.0  # excitement by the first frame, and by its dream
+        self.began_at = 1.0  # the strength that was set then
+        self.layers: dict[str, float] = {}  # that are excited
         self.steady, self.share = 1.0, 1.0
 
-    def tell(self, excitement: float) -> None:
-        """A frame excites the layers so much."""
-        short = math.log(self.target / excitement)
+    def tell(self, excitement: float, strength: float, layers: dict[str, float]) -> None:
+        """A frame excites the `layers` so much, when this `strength` is set. Of other layers than
+        those before nothing is known but this: they are to stay so."""
+        if layers != self.layers:
+            change = excitement / self.target
+            self.source, self.target = self.source * change, excitement
+            self.began_at, self.layers = strength, dict(layers)
+        wanted = strength / self.began_at if self.began_at else 1.0
+        short = math.log(max(self.source + (self.target - self.source) * wanted, TINY) / excitement)
         self.steady = self._limited(self.steady * math.exp(self.INTEGRAL * short))
         self.share = self._limited(self.steady * math.exp(self.PROPORTIONAL * short))
 
@@ -161,7 +170,7 @@ class Journey:
 def infinite_zoom(
     image: Tensor,
     network: Network,
-    settings: Settings,
+    over_time: OverTime,
     journey: Journey,
     first: int = 0,
     memory: ZoomMemory | None = None,
@@ -175,10 +184,11 @@ def infinite_zoom(
     """
     memory = memory or ZoomMemory()
     size = (image.shape[2], image.shape[3])
-    moves = motions(settings, journey, size)
+    moves = motions(over_time, journey, size)
     margin = margin_for(moves, size)
     ahead = homeward(moves) if journey.loop or journey.goal is not None else []
     for number in range(first, journey.frames):
+        settings = over_time(number)
         if memory.canvas is None:
             begin(memory, image, network, settings, margin, journey.dreams)
         else:
@@ -190,11 +200,15 @@ def infinite_zoom(
         yield within(memory.canvas, margin)
 
 
-def motions(settings: Settings, journey: Journey, size: tuple[int, int]) -> list[Tensor]:
+def motions(over_time: OverTime, journey: Journey, size: tuple[int, int]) -> list[Tensor]:
     """What each frame but the first sees of the one before: homographies, as `Camera.during`."""
-    camera = Camera.from_settings(settings.camera)
-    motion = camera.during(float(1 / journey.rate), size[1] / size[0])
-    return [motion] * journey.length
+    seconds, aspect = float(1 / journey.rate), size[1] / size[0]
+    cameras = (Camera.from_settings(over_time(n).camera) for n in range(journey.length + 1))
+    # From one frame to the next the camera is as fast as midway between.
+    return [
+        one.during(seconds / 2, aspect) @ next_one.during(seconds / 2, aspect)
+        for one, next_one in itertools.pairwise(cameras)
+    ]
 
 
 def homeward(moves: list[Tensor]) -> list[Tensor]:
@@ -221,14 +235,17 @@ def begin(
         known = F.pad(torch.ones_like(image[:, :1]), (margin,) * 4)
         canvas = F.pad(image, (margin,) * 4, mode="replicate")
         canvas = filled(canvas, known, generator(settings.seed, 0))
+    evolution = memory.evolution
     if dreams:
+        evolution.source = excitement(image, network, settings)
         canvas = dream(canvas, network, settings.dream, still_ascent(settings), seed=settings.seed)
     canvas = memory.detail.begin(canvas).clamp(0, 1)
     memory.canvas = memory.first = canvas
     memory.grown = torch.ones_like(canvas[:, :1])
     memory.look = Look.of(within(canvas, margin))
     if dreams:
-        memory.evolution.target = excitement(within(canvas, margin), network, settings)
+        evolution.target = excitement(within(canvas, margin), network, settings)
+        evolution.began_at, evolution.layers = settings.dream.strength, layers_of(settings, network)
 
 
 def advance(
@@ -261,7 +278,8 @@ def advance(
     memory.canvas = look.held(canvas, now, 1 / rate, settings.camera.hold)
     memory.grown = (grown + 1 / (GROWN_SECONDS * rate)).clamp(0, 1)
     if journey.dreams and number % MEASURED_EVERY == 0:
-        memory.evolution.tell(excitement(within(memory.canvas, margin), network, settings))
+        found = excitement(within(memory.canvas, margin), network, settings)
+        memory.evolution.tell(found, settings.dream.strength, layers_of(settings, network))
 
 
 def ascent_of_a_frame(settings: Settings, share: float, rate: float, grown: Tensor) -> Ascent:
@@ -277,8 +295,13 @@ def ascent_of_a_frame(settings: Settings, share: float, rate: float, grown: Tens
 
 def excitement(image: Tensor, network: Network, settings: Settings) -> float:
     """How excited the dreamed layers are by `image` (1, 3, H, W)."""
-    layers = settings.dream.layers or network.default_layers()
+    layers = layers_of(settings, network)
     return float(network.excitement(image, layers, tile=settings.dream.tile))
+
+
+def layers_of(settings: Settings, network: Network) -> dict[str, float]:
+    """The layers that are dreamed, with their weights."""
+    return dict(settings.dream.layers or network.default_layers())
 
 
 def arrived(canvas: Tensor, goal: Tensor, back: Tensor, unit: int) -> Tensor:

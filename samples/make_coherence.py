@@ -37,7 +37,7 @@ from dreamreel.pipeline.images import Frame, to_frame, to_image
 from dreamreel.pipeline.measure import FrameFigures, Measures, Seer, measure_frames, summary
 from dreamreel.pipeline.motion import MovingFrame, follow_motion
 from dreamreel.pipeline.networks import Network, load_network
-from dreamreel.pipeline.settings import Settings, build
+from dreamreel.pipeline.settings import Settings, build, constant
 
 HERE = Path(__file__).resolve().parent
 CPU = torch.device("cpu")
@@ -72,7 +72,7 @@ def ours(frames: Iterable[Frame], rate: Fraction, network: Network,
          settings: Settings) -> Iterator[Tensor]:  # fmt: skip
     """The dream carried along the flow."""
     moving: Iterable[MovingFrame] = prefetch(follow_motion(frames, rate, settings))
-    return dream_video(moving, network, settings)
+    return dream_video(moving, network, constant(settings))
 
 
 def alone(frames: Iterable[Frame], rate: Fraction, network: Network,

@@ -20,7 +20,7 @@ from dreamreel.pipeline.flow import warp
 from dreamreel.pipeline.images import sharpness, to_image
 from dreamreel.pipeline.motion import follow_motion
 from dreamreel.pipeline.networks import Network
-from dreamreel.pipeline.settings import Settings, build
+from dreamreel.pipeline.settings import Settings, build, constant
 
 RATE = Fraction(25)
 CPU = torch.device("cpu")
@@ -43,7 +43,7 @@ def slide(scene: np.ndarray) -> Slide:
 
 
 def dreamed(frames: list[np.ndarray], network: Network, settings: Settings) -> list[Tensor]:
-    return list(dream_video(follow_motion(frames, RATE, settings), network, settings))
+    return list(dream_video(follow_motion(frames, RATE, settings), network, constant(settings)))
 
 
 def details(frames: list[np.ndarray], images: list[Tensor]) -> list[Tensor]:
@@ -243,3 +243,18 @@ def test_between_frames_dreamed_in_full_the_dream_is_carried(
 def test_video_is_the_same_twice(dreamnet: Network, slide: Slide) -> None:
     runs = [dreamed(slide(3, 2), dreamnet, chosen()) for _ in range(2)]
     assert all(torch.equal(one, other) for one, other in zip(*runs, strict=True))
+
+
+def test_strength_may_change_over_time(dreamnet: Network, slide: Slide) -> None:
+    frames = slide(24, 1)
+
+    def over_time(number: int) -> Settings:
+        return chosen(strength=1.0 if number < 4 else 0.4)
+
+    moving = follow_motion(frames, RATE, chosen())
+    images = list(dream_video(moving, dreamnet, over_time))
+    sizes = [detail.abs().mean() for detail in details(frames, images)]
+    steady = dreamed(frames, dreamnet, chosen())
+    usual = [detail.abs().mean() for detail in details(frames, steady)]
+    assert sizes[2] == usual[2]
+    assert sizes[-1] < 0.8 * usual[-1]

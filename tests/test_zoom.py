@@ -11,7 +11,7 @@ from dreamreel.pipeline.camera import Camera
 from dreamreel.pipeline.checkpoint import Tree
 from dreamreel.pipeline.images import luma, sharpness
 from dreamreel.pipeline.networks import Network
-from dreamreel.pipeline.settings import Settings, build
+from dreamreel.pipeline.settings import Settings, build, constant
 from dreamreel.pipeline.spectrum import DetailLoop, energies, join, split
 from dreamreel.pipeline.zoom import (
     Journey,
@@ -36,7 +36,7 @@ def chosen(**camera: float) -> Settings:
 
 
 def zoomed(image: Tensor, network: Network, journey: Journey, **camera: float) -> list[Tensor]:
-    return list(infinite_zoom(image, network, chosen(**camera), journey))
+    return list(infinite_zoom(image, network, constant(chosen(**camera)), journey))
 
 
 def test_a_zoom_goes_on_as_crisp_and_as_bright_as_it_began(
@@ -80,20 +80,16 @@ def test_new_picture_at_the_border_is_neither_black_nor_smeared_nor_mirrored(
 def test_there_is_a_margin_only_where_the_camera_looks_past_the_edge() -> None:
     size = (90, 160)
     for camera, has in (({"zoom": 1.3}, False), ({"zoom": 0.8}, True), ({"rotation": 20}, True)):
-        moves = motions(chosen(**{"zoom": 1.0, **camera}), Journey(60, RATE), size)
+        moves = motions(constant(chosen(**{"zoom": 1.0, **camera})), Journey(60, RATE), size)
         assert (margin_for(moves, size) > 0) == has
 
 
 def test_a_zoom_moves_as_far_in_a_second_at_any_rate(dreamnet: Network, picture: Tensor) -> None:
     settings = chosen(zoom=2.0, rotation=10.0)
-    ends = [
-        list(
-            infinite_zoom(
-                picture, dreamnet, settings, Journey(rate + 1, Fraction(rate), dreams=False)
-            )
-        )[-1]
-        for rate in (10, 20)
-    ]
+    ends = []
+    for rate in (10, 20):
+        journey = Journey(rate + 1, Fraction(rate), dreams=False)
+        ends.append(list(infinite_zoom(picture, dreamnet, constant(settings), journey))[-1])
     assert (ends[0] - ends[1]).abs().mean() < 0.03
 
 
@@ -121,13 +117,15 @@ def test_homeward_undoes_what_is_left_of_the_way() -> None:
 
 def test_a_zoom_goes_on_from_its_memory(dreamnet: Network, picture: Tensor) -> None:
     settings, journey = chosen(zoom=0.9), Journey(8, RATE)
-    whole = list(infinite_zoom(picture, dreamnet, settings, journey))
+    whole = list(infinite_zoom(picture, dreamnet, constant(settings), journey))
     memory = ZoomMemory()
-    begun = infinite_zoom(picture, dreamnet, settings, journey, memory=memory)
+    begun = infinite_zoom(picture, dreamnet, constant(settings), journey, memory=memory)
     for _ in range(5):
         next(begun)
     tree: Tree = memory.as_tree()
-    rest = infinite_zoom(picture, dreamnet, settings, journey, 5, ZoomMemory.from_tree(tree, CPU))
+    rest = infinite_zoom(
+        picture, dreamnet, constant(settings), journey, 5, ZoomMemory.from_tree(tree, CPU)
+    )
     assert all(torch.equal(a, b) for a, b in zip(rest, whole[5:], strict=True))
 
 
@@ -180,3 +178,25 @@ def test_noise_has_something_at_every_scale_and_few_loud_colours() -> None:
     assert 0.05 < image.std() < 0.4
     coarse = torch.nn.functional.avg_pool2d(image, 16)
     assert coarse.std() > 0.3 * image.std()
+
+
+def test_a_camera_that_changes_its_speed_goes_as_far_at_any_rate() -> None:
+    def total(rate: int) -> Tensor:
+        def over_time(number: int) -> Settings:
+            return chosen(zoom=1.0 + number / rate, rotation=20 * number / rate)
+
+        moves = motions(over_time, Journey(2 * rate + 1, Fraction(rate)), (90, 160))
+        return torch.linalg.multi_dot(moves)
+
+    assert torch.allclose(total(24), total(60), rtol=1e-3, atol=1e-4)
+
+
+def test_a_schedule_changes_the_zoom_and_a_resumed_one_goes_on_in_time(
+    dreamnet: Network, picture: Tensor
+) -> None:
+    def over_time(number: int) -> Settings:
+        return chosen(zoom=1.0 if number < 4 else 2.0)
+
+    images = list(infinite_zoom(picture, dreamnet, over_time, Journey(8, RATE, dreams=False)))
+    steps = [float((a - b).abs().mean()) for a, b in zip(images, images[1:], strict=False)]
+    assert max(steps[:3]) < 0.3 * min(steps[4:])
