@@ -239,7 +239,8 @@ def begin(
     if dreams:
         evolution.source = excitement(image, network, settings)
         canvas = dream(canvas, network, settings.dream, still_ascent(settings), seed=settings.seed)
-    canvas = memory.detail.begin(canvas).clamp(0, 1)
+    calmer = memory.detail.begin(canvas).clamp(0, 1)
+    canvas = calmer if dreams else canvas
     memory.canvas = memory.first = canvas
     memory.grown = torch.ones_like(canvas[:, :1])
     memory.look = Look.of(within(canvas, margin))
