@@ -190,8 +190,8 @@ def _options(encoding: Encoding, threads: int) -> list[str]:
     quality = ["-crf", str(encoding.crf)]
     use = ["-threads", str(threads)]
     match encoding.codec:
-        case "h264":
-            return [*quality, "-preset", encoding.speed, *use]
+        case "h264":  # looking ahead in a thread of its own, it now and then decides otherwise
+            return [*quality, "-preset", encoding.speed, *use, "-x264-params", "sync-lookahead=0"]
         case "hevc":  # Apple's players know it by the name of hvc1 alone
             told = f"log-level=error:pools={threads}:info=0"
             return [*quality, "-preset", encoding.speed, "-x265-params", told, "-tag:v", "hvc1"]
