@@ -30,7 +30,7 @@ import torch
 from make_results import label, write_gif
 from torch import Tensor
 
-from dreamreel.pipeline.animate import dream_video, noise, still_ascent
+from dreamreel.pipeline.animate import dream_video, still_ascent
 from dreamreel.pipeline.clips import prefetch, probe, read_frames, resized
 from dreamreel.pipeline.dream import dream
 from dreamreel.pipeline.images import Frame, to_frame, to_image
@@ -38,6 +38,7 @@ from dreamreel.pipeline.measure import FrameFigures, Measures, Seer, measure_fra
 from dreamreel.pipeline.motion import MovingFrame, follow_motion
 from dreamreel.pipeline.networks import Network, load_network
 from dreamreel.pipeline.settings import Settings, build, constant
+from dreamreel.pipeline.zoom import noise
 
 HERE = Path(__file__).resolve().parent
 CPU = torch.device("cpu")
