@@ -54,10 +54,6 @@ def _random(number: int, seed: float) -> float:
     return (bits ^ bits >> 16) / 0x7FFFFFFF - 1
 
 
-def _variable(name: str) -> Formula:
-    return lambda names: names[name]
-
-
 def _choice(condition: Formula, value: Formula, other: Formula) -> Formula:
     # Only what is chosen is worked out: where(t > 0, 1/t, 0) is 0 at 0.
     return lambda names: value(names) if condition(names) else other(names)
