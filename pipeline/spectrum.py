@@ -9,7 +9,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from dreamreel.pipeline.images import blur, luma
+from dreamreel.pipeline.images import blur, luma, sharpness
 
 BANDS = 4
 SMALLEST = 12  # pixels of the shorter side, below which there is no band
@@ -60,6 +60,7 @@ class DetailLoop:
 
     def __init__(self) -> None:
         self.targets: list[float] = []
+        self.crisp = 0.0  # the sharpness that the finest band is to have
         self.steady = 0.0  # what is given back when all is well; learned
 
     def begin(self, image: Tensor) -> Tensor:
@@ -73,7 +74,9 @@ class DetailLoop:
             self.targets[number] = min(found[number], FALL * self.targets[number + 1])
         pairs = zip(found, self.targets, strict=True)
         gains = [math.sqrt(target / max(now, TINY)) for now, target in pairs]
-        return join([band * gain for band, gain in zip(bands, gains, strict=True)], rest)
+        calmer = join([band * gain for band, gain in zip(bands, gains, strict=True)], rest)
+        self.crisp = sharpness(calmer)
+        return calmer
 
     def held(self, image: Tensor, taken: tuple[Tensor, Tensor], rate: float, margin: int) -> Tensor:
         """`image` (1, 3, H, W), resampled, as strong in all bands as it was; `taken`: how much of
@@ -86,11 +89,11 @@ class DetailLoop:
             gain = math.sqrt(self.targets[number] / max(now[number], TINY))
             bands[number] = bands[number] * min(max(gain, 1 / most), most)
         if bands:
-            bands[0] = bands[0] + self._amount(now[0]) * _lost(image, taken)
+            bands[0] = bands[0] + self._amount(within(image, margin)) * _lost(image, taken)
         return join(bands, rest)
 
-    def _amount(self, now: float) -> float:
-        short = math.log(max(self.targets[0], TINY) / max(now, TINY))
+    def _amount(self, image: Tensor) -> float:
+        short = math.log(max(self.crisp, TINY) / max(sharpness(image), TINY))
         self.steady = self._limited(self.steady + self.INTEGRAL * short)
         return self._limited(self.steady + self.PROPORTIONAL * short)
 
