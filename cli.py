@@ -64,6 +64,8 @@ Audio = Annotated[
     Path | None,
     typer.Option("--audio", metavar="FILE", help="The music that schedules hear."),
 ]
+Seconds = Annotated[float, typer.Option(help="How long it lasts.", metavar="S")]
+Rate = Annotated[str, typer.Option(help="Frames a second: 30, 23.976 or 30000/1001.", metavar="R")]
 Codec = Annotated[
     str | None,
     typer.Option(
@@ -217,10 +219,8 @@ def zoom(
         Path | None, typer.Argument(metavar="[PHOTO]", help="Where it begins; else noise.")
     ] = None,
     output: Out = None,
-    seconds: Annotated[float, typer.Option(help="How long it lasts.", metavar="S")] = 10,
-    fps: Annotated[
-        str, typer.Option(help="Frames a second: 30, 23.976 or 30000/1001.", metavar="R")
-    ] = "30",
+    seconds: Seconds = 10,
+    fps: Rate = "30",
     size: Annotated[
         str | None,
         typer.Option(metavar="WxH", help="The canvas, to which a photo is cropped."),
@@ -376,13 +376,9 @@ def schedule(
         str | None, typer.Argument(metavar="[PRESET]", help="A look by name, or a TOML file.")
     ] = None,
     set_: Sets = None,
-    seconds: Annotated[float, typer.Option(help="How long it lasts.", metavar="S")] = 10,
-    fps: Annotated[
-        str, typer.Option(help="Frames a second: 30, 23.976 or 30000/1001.", metavar="R")
-    ] = "30",
-    audio: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The music that drives it.")
-    ] = None,
+    seconds: Seconds = 10,
+    fps: Rate = "30",
+    audio: Audio = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Draw the curves instead.")
     ] = None,

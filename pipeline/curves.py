@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.music import Sound
@@ -63,6 +64,11 @@ def plot(found: Curves, fps: Fraction, path: Path, beats: Sequence[float] = ()) 
         axes.set_title(name, fontsize=9, loc="left")
         axes.grid(alpha=0.3)
     axes.set_xlabel("seconds")
+    save_figure(figure, path)
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write matplotlib's `figure` to `path`. Raises UserError where that cannot be."""
     try:
         figure.savefig(path, dpi=100)
     except (OSError, ValueError) as error:

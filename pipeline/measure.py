@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dreamreel.pipeline.clips import Clip, prefetch, probe, read_frames, resized
+from dreamreel.pipeline.curves import save_figure
 from dreamreel.pipeline.encoding import even
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.flow import (
@@ -363,10 +364,7 @@ def plot(found: Measures, path: Path) -> None:
             axes.legend(loc="upper right", fontsize=8)
         axes.grid(alpha=0.3)
     axes.set_xlabel("frame of the source")
-    try:
-        figure.savefig(path, dpi=100)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} could not be written ({error})") from error
+    save_figure(figure, path)
 
 
 def _motion_since(

@@ -16,7 +16,7 @@ SMALLEST = 12  # pixels of the shorter side, below which there is no band
 FALL = 0.6  # share of a band's energy that the next finer one may have, as in natural pictures
 MOVED_SIGMA = 0.6  # pixels: about what is lost of the finest once a picture moves
 MOST_GAIN = 1.15  # of a band in a frame, at 30 a second
-USUAL_RATE = 30
+USUAL_RATE = 30  # frames a second, at which a zoom's steps have just the size that is set
 TINY = 1e-9
 
 Bands = list[Tensor]

@@ -19,9 +19,8 @@ from dreamreel.pipeline.images import luma, resize
 from dreamreel.pipeline.networks import Network
 from dreamreel.pipeline.objectives import varied
 from dreamreel.pipeline.settings import OverTime, Settings
-from dreamreel.pipeline.spectrum import DetailLoop, within
+from dreamreel.pipeline.spectrum import TINY, USUAL_RATE, DetailLoop, within
 
-USUAL_RATE = 30  # frames a second, at which a zoom's steps have just the size that is set
 GRAIN = 1.0  # levels of noise in a frame, at 30 a second: what new detail is dreamed from
 MEASURED_EVERY = 3  # frames
 UNSEEN_FRAMES = 24  # for which what comes into view has grown, unseen, around the frame
@@ -30,12 +29,9 @@ GROWN_SECONDS = 0.5  # until new picture is as old as any
 GROWN_MORE = 6.0  # how much further it climbs until then
 MEAN_PACE = 10  # times as fast as all else, the mean is held
 PLACES = (0.0, 0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98, 1.0)  # quantiles of light that are held
-EMERGES = (
-    0.05,
-    0.25,
-)  # size of what is arrived at, in frames, when it begins to show, and is there
+# The size, in frames, at which what is arrived at begins to show, and at which it is there.
+EMERGES = (0.05, 0.25)
 SOFT_EDGE = 0.48  # of its height, while it is far: nothing of its shape is to show
-TINY = 1e-9
 SAMPLES = 4096  # pixels by which quantiles are told
 
 
