@@ -92,9 +92,7 @@ from dreamreel.pipeline.settings import OverTime, Settings, constant
 from dreamreel.pipeline.unfinished import Job, Threads, Unfinished, begin
 from dreamreel.pipeline.zoom import Journey, ZoomMemory, infinite_zoom, noise
 
-SMALLEST_TOTAL = (
-    8.0  # times that a zoom grows until what it leads to is there, out of almost nothing
-)
+SMALLEST_TOTAL = 8.0  # times that a zoom grows at least, until what it leads to is there
 DEFAULT_CANVAS = (360, 640)  # height, width of a zoom that starts from noise
 
 
@@ -144,15 +142,14 @@ def render_video(
     or into what holds all of it, which is returned.
 
     Rate, size and sound are the source's. Schedules hear the music of `audio`, or else the clip's
-    own. A render that was stopped goes on; its file is, byte
-    for byte, that of one never stopped with as many `threads`. Raises UserError before anything
-    is written where something given cannot work, and Stopped where the report asks for it, all
-    frames so far saved.
+    own. A render that was stopped goes on; its file is, byte for byte, that of one never stopped
+    with as many `threads`. Raises UserError before anything is written where something given
+    cannot work, and Stopped where the report asks for it, all frames so far saved.
     """
     clip, out = _checked_clip(source, out, settings, report)
     check_record(out)
     encoding, total = _encoding(clip, out, settings, report), _expected(clip, span)
-    heard = _heard(settings, audio or (source if clip.has_audio else None))
+    heard = _heard(settings, audio or (source if clip.is_file else None))
     over_time = _over_time(settings, total or 1, clip.rate, heard, span[0])
     network = ready_network(settings, fitted_size(clip.height, clip.width, settings.width), report)
     more = {"frames": list(span), **_told_audio(audio)}
@@ -258,7 +255,9 @@ def render_zoom(
     journey = Journey(flight.frames, flight.rate, flight.loop, goal, not flight.only_moves)
     heard = _heard(settings, flight.audio)
     over_time = _over_time(settings, flight.frames, flight.rate, heard)
-    sound = None if flight.audio is None else _sound_of(flight.audio, flight, canvas)
+    sound = None
+    if flight.audio is not None and settings.output.audio:
+        sound = Clip(flight.audio, *canvas, flight.rate, None, has_audio=True)
     job = _job("zoom", settings, photo, network, _told_of(flight, canvas))
     with _under_way(out, job, encoding, flight.frames, threads) as work:
         memory = ZoomMemory.from_tree(work.state, device) if work.done else ZoomMemory()
@@ -342,11 +341,6 @@ def _over_time(
     for number in range(first, first + frames):
         at(number)
     return at
-
-
-def _sound_of(audio: Path, flight: Flight, canvas: tuple[int, int]) -> Clip:
-    """A source of sound alone, for a flight on that `canvas`."""
-    return Clip(audio, *canvas, flight.rate, None, has_audio=True)
 
 
 def render_image(source: Path, out: Target, settings: Settings, report: Report = QUIET) -> Path:
@@ -835,24 +829,27 @@ def reproduce(
         if now.get(name) != before:
             report.on_notice(f"made with {name} {before}, now {now.get(name)}: may differ")
     threads = Threads(**told.threads)
-    heard = told.job.get("audio")
-    audio = None if heard is None else Path(heard["path"])
-    if heard is not None and audio is not None and digest(audio) != heard["sha256"]:
-        raise UserError(f"{audio} is not what {record} was made with: its content differs")
+    audio = _same(told.job.get("audio"), record)
     if told.kind == "video" and source is not None:
         span = span_of(told.job)
         return render_video(source, out, told.settings, span, report, threads, audio)
     frames, rate, size = zoom_of(told.job)
-    to = told.job.get("to")
     flight = Flight(
         float(frames / rate), rate, size, bool(told.job.get("loop")),
-        None if to is None else Path(to["path"]), bool(told.job.get("only_moves")), audio,
+        _same(told.job.get("to"), record), bool(told.job.get("only_moves")), audio,
     )  # fmt: skip
-    if to is not None and (
-        not Path(to["path"]).exists() or digest(Path(to["path"])) != to["sha256"]
-    ):
-        raise UserError(f"{to['path']}, at which {record} arrives, is gone, or another one")
     return render_zoom(source, out, told.settings, flight, report, threads)
+
+
+def _same(named: dict[str, str] | None, record: Path) -> Path | None:
+    """The file that `record` names beside its source, if it names one. Raises UserError where it
+    is gone, or another one by now."""
+    if named is None:
+        return None
+    path = Path(named["path"])
+    if not path.exists() or digest(path) != named["sha256"]:
+        raise UserError(f"{path}, which {record} was made with, is gone or another one")
+    return path
 
 
 def _expected(clip: Clip, span: tuple[int, int | None]) -> int | None:

@@ -113,3 +113,18 @@ def test_pictures_are_made_again_from_their_record(moving_clip: Path, tmp_path: 
     reproduce(record, Target(tmp_path / "again" / "%03d.png"))
     for name in ("002.png", "003.png"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "o" / name).read_bytes()
+
+
+def test_music_is_heard_without_being_kept_and_missed_when_it_is_gone(
+    clip: Path, tmp_path: Path
+) -> None:
+    quiet = {"dream": {"octaves": 1, "steps": 1, "layers": "textures", "strength": "0.5+loud"}}
+    settings = build(("test", {**quiet, "output": {"audio": False}}))
+    song = tmp_path / "song.mp4"
+    song.write_bytes(clip.read_bytes())
+    out = render_video(clip, Target(tmp_path / "own.mp4"), settings)
+    assert out == tmp_path / "own.mp4"
+    render_video(clip, Target(tmp_path / "o.mp4"), settings, audio=song)
+    song.unlink()
+    with pytest.raises(UserError, match="song.mp4, which .* was made with, is gone"):
+        reproduce(tmp_path / "o.mp4.json", Target(tmp_path / "again.mp4"))
