@@ -16,7 +16,8 @@ from dreamreel.pipeline.errors import Stopped, UserError
 if TYPE_CHECKING:  # these bring torch, which `dreamreel --help` does without
     from fractions import Fraction
 
-    from dreamreel.pipeline.render import Progress, Report, Target
+    from dreamreel.pipeline.files import Target
+    from dreamreel.pipeline.jobs import Progress, Report
     from dreamreel.pipeline.settings import Settings
 
 app = typer.Typer(
@@ -179,7 +180,7 @@ def video(
             **_encoding_flags(codec, crf, pixel_format),
         },
     )  # fmt: skip
-    from dreamreel.pipeline.render import usual_output
+    from dreamreel.pipeline.files import usual_output
 
     if still is not None and (frames or start or end):
         raise UserError(
@@ -266,7 +267,7 @@ def zoom(
     name = f"{photo.stem}-zoom" if photo else "zoom"
     usual = Path(photo.parent if photo else ".") / (name + usual_suffix(settings.output.codec))
     out = _output(output, usual, overwrite, restart)
-    from dreamreel.pipeline.render import Flight, render_zoom
+    from dreamreel.pipeline.zooms import Flight, render_zoom
 
     flight = Flight(seconds, rate, canvas, loop, to, motion_only, audio)
     with terminal("frames", quiet, stoppable=True) as report:
@@ -315,7 +316,7 @@ def reproduce(
 ) -> None:
     """Make a file again from its record: the same settings, source and number of threads."""
     from dreamreel.pipeline.record import result_path
-    from dreamreel.pipeline.render import reproduce as make_again
+    from dreamreel.pipeline.reproduce import reproduce as make_again
 
     usual = output or result_path(record)
     out = _output(output, usual, overwrite, restart)
@@ -392,7 +393,8 @@ def schedule(
     from dreamreel.pipeline.music import hear
 
     if plot is not None:
-        from dreamreel.pipeline.render import Target, check_output, check_picture_name
+        from dreamreel.pipeline.files import Target, check_output
+        from dreamreel.pipeline.images import check_picture_name
 
         check_picture_name(plot)
         check_output(Target(plot, overwrite))
@@ -450,13 +452,9 @@ def measure(
     settings = _settings(preset, sets, network, weights, precision, None, device, None)
     span = parse_span(frames)
     from dreamreel.pipeline import measure as measuring
-    from dreamreel.pipeline.render import (
-        Progress,
-        Target,
-        check_output,
-        check_picture_name,
-        loaded_network,
-    )
+    from dreamreel.pipeline.files import Target, check_output
+    from dreamreel.pipeline.images import check_picture_name
+    from dreamreel.pipeline.jobs import Progress, loaded_network
 
     if plot is not None:
         check_picture_name(plot)
@@ -605,7 +603,7 @@ def terminal(unit: str, quiet: bool, stoppable: bool = False) -> Iterator["Repor
     """
     from rich.console import Console
 
-    from dreamreel.pipeline.render import Report
+    from dreamreel.pipeline.jobs import Report
 
     console = Console(stderr=True, quiet=quiet)
 
@@ -750,7 +748,7 @@ def _layers(text: str) -> str:
 
 
 def _output(given: Path | None, usual: Path, overwrite: bool, restart: bool = False) -> "Target":
-    from dreamreel.pipeline.render import Target
+    from dreamreel.pipeline.files import Target
 
     return Target(given if given is not None else usual, overwrite, restart)
 

@@ -5,11 +5,11 @@
 2 images, devices, weights, settings, music, ffmpeg, tiles
 3 flow, decoding, encoding, pictures, networks, presets, camera, record, spectrum, curves
 4 clips, shots, dream, unfinished, exports
-5 mux, motion
-6 animate, measure, preview
+5 mux, motion, files
+6 animate, measure, preview, jobs
 7 zoom
-8 render
-9 bench, and above all of them cli.py
+8 render, zooms
+9 bench, reproduce, and above all of them cli.py
 """
 
 import os

@@ -17,12 +17,13 @@ from dreamreel.pipeline.devices import find_device, find_precision
 from dreamreel.pipeline.dream import ascent_direction
 from dreamreel.pipeline.encoding import Encoding, encode
 from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.files import Target
 from dreamreel.pipeline.images import to_frame
 from dreamreel.pipeline.networks import (
     assemble,
     find_architecture,
 )
-from dreamreel.pipeline.render import Target, render_video
+from dreamreel.pipeline.render import render_video
 from dreamreel.pipeline.settings import Settings, build
 from dreamreel.pipeline.zoom import noise
 

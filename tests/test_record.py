@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.files import Target
+from dreamreel.pipeline.jobs import Report
 from dreamreel.pipeline.record import read_record, record_path, result_path
-from dreamreel.pipeline.render import Flight, Report, Target, render_video, render_zoom, reproduce
+from dreamreel.pipeline.render import render_video
+from dreamreel.pipeline.reproduce import reproduce
 from dreamreel.pipeline.settings import build
+from dreamreel.pipeline.zooms import Flight, render_zoom
 from making import write_clip
 
 QUICK = build(("test", {"dream": {"octaves": 2, "steps": 2, "layers": "textures"}, "seed": 3}))

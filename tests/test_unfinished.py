@@ -21,17 +21,12 @@ from dreamreel.pipeline import unfinished
 from dreamreel.pipeline.clips import frame_times
 from dreamreel.pipeline.encoding import Encoding, count_frames
 from dreamreel.pipeline.errors import Stopped, UserError
-from dreamreel.pipeline.render import (
-    Flight,
-    Progress,
-    Report,
-    Target,
-    preview_flow,
-    render_video,
-    render_zoom,
-)
+from dreamreel.pipeline.files import Target
+from dreamreel.pipeline.jobs import Progress, Report
+from dreamreel.pipeline.render import preview_flow, render_video
 from dreamreel.pipeline.settings import Settings, build
 from dreamreel.pipeline.unfinished import Threads, begin, folder_of
+from dreamreel.pipeline.zooms import Flight, render_zoom
 from making import start, varying_clip, write_clip
 
 QUICK = {
