@@ -18,6 +18,7 @@ from dreamreel.pipeline.dream import ascent_direction
 from dreamreel.pipeline.encoding import Encoding, encode
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.files import Target
+from dreamreel.pipeline.grain import noise
 from dreamreel.pipeline.images import to_frame
 from dreamreel.pipeline.networks import (
     assemble,
@@ -25,7 +26,6 @@ from dreamreel.pipeline.networks import (
 )
 from dreamreel.pipeline.render import render_video
 from dreamreel.pipeline.settings import Settings, build
-from dreamreel.pipeline.zoom import noise
 
 LAYER = "inception4c"
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std of its pictures

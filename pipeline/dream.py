@@ -42,6 +42,16 @@ class Ascent:
         return (self.steps, 1.0) if self.coarse is None else (1, self.coarse * self.steps)
 
 
+@dataclass(frozen=True)
+class Aim:
+    """What is climbed beside the layers that are set: the `objective` of a `layer`, by `weight`
+    where theirs is 1."""
+
+    layer: str
+    objective: Objective
+    weight: float
+
+
 def dream(
     image: Tensor,
     network: Network,
@@ -51,17 +61,18 @@ def dream(
     seed: int = 0,
     frame: int = 0,
     objective: Objective = l2,
+    beside: Aim | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """`image` (1, 3, H, W) in [0, 1], dreamed; the same shape and range, float32.
 
     From the coarsest octave to the image itself: only the detail, what the dream added, passes
-    from scale to scale. Equal arguments on one machine give equal bytes. `on_step` is called
-    after each step.
+    from scale to scale. Where no layer has a weight, nothing is dreamed. Equal arguments on one
+    machine give equal bytes. `on_step` is called after each step.
     """
-    if ascent.steps == 0:
-        return image
     weights = settings.layers or network.default_layers()
+    if ascent.steps == 0 or not any(weights.values()):
+        return image
     dreamed, detail = image, torch.zeros_like(image[:, :, :1, :1])
     sizes = octave_sizes(image.shape[2:], network, settings)
     for octave, size in enumerate(sizes):
@@ -70,10 +81,11 @@ def dream(
         steps, times = ascent.within(octave, len(sizes))
         length = times / 255 * _at(ascent.size, size)
         fresh = None if ascent.fresh is None else resize(ascent.fresh, size)
+        aim = beside if beside and network.runs_at(size, (beside.layer,)) else None
         for step in range(steps):
             shift = jitter(settings.jitter, size, (seed, frame, octave, step))
             gradient = ascent_direction(
-                dreamed, network, weights, settings, shift, fresh, objective
+                dreamed, network, weights, settings, shift, fresh, objective, aim
             )
             dreamed = (dreamed + length * gradient).clamp(0, 1)
             on_step()
@@ -109,6 +121,7 @@ def ascent_direction(
     shift: tuple[int, int],
     fresh: Tensor | None = None,
     objective: Objective = l2,
+    beside: Aim | None = None,
 ) -> Tensor:
     """The direction in which to change `image` (1, 3, H, W): of mean size 1 (or std 1), where
     `fresh` is 1 and where it is 0.
@@ -118,6 +131,12 @@ def ascent_direction(
     """
     rolled = image.roll(shift, (2, 3)).requires_grad_(True)
     gradient = layer_gradients(rolled, network, weights, objective, settings.tile)
+    if beside is not None:
+        other = layer_gradients(
+            rolled, network, {beside.layer: 1.0}, beside.objective, settings.tile
+        )
+        gradient = gradient / scale_of(gradient, "mean")
+        gradient = gradient + other * (beside.weight / scale_of(other, "mean"))
     gradient = gradient.roll((-shift[0], -shift[1]), (2, 3))
     gradient = blur(gradient, settings.smoothing)
     if fresh is None:

@@ -100,7 +100,9 @@ def ready_network(settings: Settings, size: tuple[int, int], report: Report) -> 
     memory runs out for it, `report` is told."""
     network, layers = loaded_network(settings)
     network.sight.on_notice = report.on_notice
-    network.sight.check(settings.dream.tile, [name for name in layers if layers[name]])
+    changing = {name.removeprefix("dream.layers.") for name in settings.schedules}
+    seen = [name for name in layers if layers[name] or name in changing]
+    network.sight.check(settings.dream.tile, seen)
     octave_sizes(size, network, settings.dream)
     return network
 
@@ -108,7 +110,7 @@ def ready_network(settings: Settings, size: tuple[int, int], report: Report) -> 
 def loaded_network(settings: Settings) -> tuple[Network, dict[str, float]]:
     """The network of `settings` and the layers it is to dream, which it is sure to have."""
     layers = settings.dream.layers
-    if layers and not any(layers.values()):
+    if layers and not any(layers.values()) and "dream.layers" not in settings.changes:
         raise UserError("dream.layers gives every layer weight 0; one must have another")
     network = load_network(settings.network, settings.weights, settings.device, settings.precision)
     layers = layers or network.default_layers()

@@ -150,12 +150,13 @@ class Network:
         places that `where` (1, 1, H, W) weighs, if given.
 
         The mean squared activation of a layer; of several, their geometric mean, each counting by
-        its weight. Layers to be calmed, of negative weight, do not count beside others. The
-        network sees no more than `tile` pixels a side at once, if given, and no more than memory
-        suffices for.
+        its weight. Layers to be calmed, of negative weight, do not count beside others; where all
+        weigh 0, they count alike. The network sees no more than `tile` pixels a side at once, if
+        given, and no more than memory suffices for.
         """
         counting = {name: weight for name, weight in weights.items() if weight > 0}
         counting = counting or {name: -weight for name, weight in weights.items() if weight < 0}
+        counting = counting or dict.fromkeys(weights, 1.0)
         squares = self.sight.within_memory(
             lambda grid: self._squares(images, counting, grid),
             (images.shape[2], images.shape[3]),
@@ -207,6 +208,15 @@ class Network:
     def runs_at(self, size: tuple[int, int], names: Iterable[str]) -> bool:
         """Whether a picture of `size` (height, width) reaches the layers `names` at all."""
         return _runs_at(self._architecture, size, frozenset(names))
+
+    def deepest_layer(self) -> str | None:
+        """The last layer that has places, and its weights, if any has."""
+        placed = [
+            name
+            for name, layer in self.layers.items()
+            if layer.field.receptive is not None and self._missing.isdisjoint(layer.needs)
+        ]
+        return placed[-1] if placed else None
 
     def _squares(
         self, images: Tensor, names: Iterable[str], grid: Grid | None

@@ -28,4 +28,22 @@ def varied(activation: Tensor) -> Tensor:
     return (values - values.mean((2, 3), keepdim=True).detach()).square().sum() / 2
 
 
-OBJECTIVES: dict[str, Objective] = {"l2": l2, "varied": varied}
+def diverse(activation: Tensor) -> Tensor:
+    """How little the places of `activation` (1, C, h, w) have in common: climbed, their features
+    turn away from the mean over the picture, and their `spread` grows."""
+    units = _unit(activation)
+    return -(units * units.mean((2, 3), keepdim=True).detach()).sum()
+
+
+def spread(activation: Tensor) -> float:
+    """How much the features of `activation` (1, C, h, w) vary over the picture: the variance of
+    their directions, from 0, the same everywhere, to 1."""
+    return 1 - float(_unit(activation).mean((2, 3)).square().sum())
+
+
+def _unit(activation: Tensor) -> Tensor:
+    values = activation.float()
+    return values / values.norm(dim=1, keepdim=True).clamp_min(1e-6)
+
+
+OBJECTIVES: dict[str, Objective] = {"l2": l2, "varied": varied, "diverse": diverse}

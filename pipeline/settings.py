@@ -190,6 +190,9 @@ class Camera(Section):
     hold: float = Field(
         0.9, ge=0, le=1, description="pull of colour and contrast to the first frame's, a second"
     )
+    variety: float = Field(
+        1.0, ge=0, le=10, description="how firmly a zoom is kept from becoming one pattern: 0 not"
+    )
 
 
 class Source(Section):

@@ -61,7 +61,8 @@ class DetailLoop:
     def __init__(self) -> None:
         self.targets: list[float] = []
         self.crisp = 0.0  # the sharpness that the finest band is to have
-        self.steady = 0.0  # what is given back when all is well; learned
+        self.steady = 0.2  # what is given back when all is well; learned
+        self.short = 0.0  # of sharpness: a logarithm
 
     def begin(self, image: Tensor) -> Tensor:
         """A zoom begins with `image` (1, 3, H, W), dreamed: it, as detailed as it will stay. Stills
@@ -89,13 +90,14 @@ class DetailLoop:
             gain = math.sqrt(self.targets[number] / max(now[number], TINY))
             bands[number] = bands[number] * min(max(gain, 1 / most), most)
         if bands:
-            bands[0] = bands[0] + self._amount(within(image, margin)) * _lost(image, taken)
+            amount = self._limited(self.steady + self.PROPORTIONAL * self.short)
+            bands[0] = bands[0] + amount * _lost(image, taken)
         return join(bands, rest)
 
-    def _amount(self, image: Tensor) -> float:
-        short = math.log(max(self.crisp, TINY) / max(sharpness(image), TINY))
-        self.steady = self._limited(self.steady + self.INTEGRAL * short)
-        return self._limited(self.steady + self.PROPORTIONAL * short)
+    def tell(self, image: Tensor) -> None:
+        """A frame has become `image` (1, 3, H, W)."""
+        self.short = math.log(max(self.crisp, TINY) / max(sharpness(image), TINY))
+        self.steady = self._limited(self.steady + self.INTEGRAL * self.short)
 
     def _limited(self, amount: float) -> float:
         return min(max(amount, self.LEAST), self.MOST)

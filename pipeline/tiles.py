@@ -135,15 +135,17 @@ class Sight:
 
     def check(self, tile: int | None, names: Iterable[str]) -> None:
         """Raise UserError where tiles of side `tile` are too small for the layers `names`."""
-        if tile is None:
-            return
         names = list(names)
-        least = smallest_tile(self._chosen(names))
-        if tile < least:
+        if not self.fits(tile, names):
+            least = smallest_tile(self._chosen(names))
             raise UserError(
                 f"dream.tile = {tile} is too small for {self._network} at {', '.join(names)}: "
                 f"{least} works, or a layer further down"
             )
+
+    def fits(self, tile: int | None, names: Iterable[str]) -> bool:
+        """Whether tiles of side `tile`, if given, are large enough for the layers `names`."""
+        return tile is None or tile >= smallest_tile(self._chosen(list(names)))
 
     def _affordable(self, size: tuple[int, int], tile: int | None, names: list[str]) -> int | None:
         """`tile`, or a smaller one that memory suffices for, looked at once for each `size`."""

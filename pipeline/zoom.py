@@ -1,38 +1,38 @@
 """The endless zoom: dream, move the camera, dream again."""
 
-import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from dreamreel.pipeline.animate import still_ascent, to_device
-from dreamreel.pipeline.camera import Camera, view
+from dreamreel.pipeline.camera import view
 from dreamreel.pipeline.checkpoint import Tree
-from dreamreel.pipeline.dream import Ascent, dream
-from dreamreel.pipeline.images import luma, resize
+from dreamreel.pipeline.dream import Aim, Ascent, dream
+from dreamreel.pipeline.grain import filled, generator, grain
+from dreamreel.pipeline.journey import (
+    LIKE_IT,
+    Journey,
+    arrived,
+    homeward,
+    margin_for,
+    motions,
+    nearness,
+    scale_of,
+)
+from dreamreel.pipeline.look import Look
+from dreamreel.pipeline.measure import judged_size
 from dreamreel.pipeline.networks import Network
-from dreamreel.pipeline.objectives import varied
+from dreamreel.pipeline.objectives import diverse, spread, varied
 from dreamreel.pipeline.settings import OverTime, Settings
 from dreamreel.pipeline.spectrum import TINY, USUAL_RATE, DetailLoop, within
 
-GRAIN = 1.0  # levels of noise in a frame, at 30 a second: what new detail is dreamed from
-MEASURED_EVERY = 3  # frames
-UNSEEN_FRAMES = 24  # for which what comes into view has grown, unseen, around the frame
-SMALLEST_MARGIN, LARGEST_MARGIN = 8, 0.25  # of what is around it: pixels, and a share of its height
+MEASURED_EVERY, LOOKED_THROUGH_EVERY = 3, 6  # frames: the strength, and the variety
 GROWN_SECONDS = 0.5  # until new picture is as old as any
 GROWN_MORE = 6.0  # how much further it climbs until then
-MEAN_PACE = 10  # times as fast as all else, the mean is held
-PLACES = (0.0, 0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98, 1.0)  # quantiles of light that are held
-# The size, in frames, at which what is arrived at begins to show, and at which it is there.
-EMERGES = (0.05, 0.25)
-SOFT_EDGE = 0.48  # of its height, while it is far: nothing of its shape is to show
-SAMPLES = 4096  # pixels by which quantiles are told
 
 
 class EvolutionLoop:
@@ -46,11 +46,12 @@ class EvolutionLoop:
         self.source, self.target = 0.0, 0.0  # excitement by the first frame, and by its dream
         self.began_at = 1.0  # the strength that was set then
         self.layers: dict[str, float] = {}  # that are excited
-        self.steady, self.share = 1.0, 1.0
+        self.steady, self.share = 0.6, 0.6  # about what it takes, until more is known
 
     def tell(self, excitement: float, strength: float, layers: dict[str, float]) -> None:
         """A frame excites the `layers` so much, when this `strength` is set. Of other layers than
         those before nothing is known but this: they are to stay so."""
+        layers = alike(layers)
         if layers != self.layers:
             change = excitement / self.target
             self.source, self.target = self.source * change, excitement
@@ -64,50 +65,24 @@ class EvolutionLoop:
         return min(max(share, self.LEAST), self.MOST)
 
 
-@dataclass
-class Look:
-    """The colours and the light that a zoom keeps: the mean of its channels, and the spread of its
-    colour, which is what they have beyond the light, (1, 3, 1, 1) both; the quantiles of light."""
+class VarietyLoop:
+    """Keeps a zoom from becoming one pattern: where the deepest features vary less over the
+    picture than they did early on, their spread is climbed, beside what is dreamed."""
 
-    mean: Tensor
-    spread: Tensor
-    light: Tensor
+    GAIN, SLACK, MOST = 4.0, 0.05, 1.0
+    EARLY = 10  # seconds
 
-    @classmethod
-    def of(cls, image: Tensor) -> "Look":
-        """That of `image` (1, 3, H, W)."""
-        light = luma(image)
-        spread = (image - light).std((2, 3), keepdim=True)
-        return cls(image.mean((2, 3), keepdim=True), spread, quantiles(light))
+    def __init__(self) -> None:
+        self.usual, self.told = 0.0, 0  # the spread early on, and how often it was told
+        self.weight = 0.0  # of climbing it, where that of the layers is 1
 
-    def held(self, image: Tensor, now: "Look", seconds: float, hold: float) -> Tensor:
-        """`image` (1, 3, H, W), which looks like `now`, drawn to this for some `seconds`, by `hold`
-        (0 to 1) in one; its mean, which a dream pushes all the time, far faster. A dream that feeds
-        on itself so does not burn out, fade or change its colour."""
-        share, fast = (1 - (1 - hold) ** (seconds * pace) for pace in (1, MEAN_PACE))
-        light = luma(image)
-        wider = (self.spread / now.spread.clamp_min(1e-3)).clamp(0.5, 2)
-        colour = (image - light) * (1 + share * (wider - 1))
-        light = light.lerp(as_bright(light, now.light, self.light), share)
-        changed = light + colour
-        still_off = self.mean - now.mean - (changed - image).mean((2, 3), keepdim=True)
-        return (changed + fast * still_off).clamp(0, 1)
-
-
-def quantiles(light: Tensor) -> Tensor:
-    """Those of `light` (1, 1, H, W) at `PLACES`, (P,)."""
-    values = light.flatten()
-    values = values[:: max(1, len(values) // SAMPLES)]
-    return torch.quantile(values, torch.tensor(PLACES, device=light.device))
-
-
-def as_bright(light: Tensor, now: Tensor, then: Tensor) -> Tensor:
-    """`light` on the curve that leads its quantiles `now` to those of `then`."""
-    now = torch.cummax(now + 1e-5 * torch.arange(len(now), device=now.device), 0).values
-    above = torch.bucketize(light, now[1:-1])
-    low, high = now[above], now[above + 1]
-    share = ((light - low) / (high - low)).clamp(0, 1)
-    return then[above] + share * (then[above + 1] - then[above])
+    def tell(self, found: float, seconds: float) -> None:
+        """So many `seconds` after the first frame, the spread was `found`."""
+        if seconds <= self.EARLY:
+            self.told += 1
+            self.usual += (found - self.usual) / self.told
+        short = 1 - self.SLACK - found / max(self.usual, TINY)
+        self.weight = min(max(self.GAIN * short, 0.0), self.MOST)
 
 
 @dataclass
@@ -120,6 +95,7 @@ class ZoomMemory:
     look: Look | None = None
     detail: DetailLoop = field(default_factory=DetailLoop)
     evolution: EvolutionLoop = field(default_factory=EvolutionLoop)
+    variety: VarietyLoop = field(default_factory=VarietyLoop)
 
     def as_tree(self) -> Tree:
         """This, to be saved."""
@@ -130,6 +106,7 @@ class ZoomMemory:
             "look": self.look and vars(self.look),
             "detail": vars(self.detail),
             "evolution": vars(self.evolution),
+            "variety": vars(self.variety),
         }
 
     @classmethod
@@ -142,25 +119,8 @@ class ZoomMemory:
         memory = cls(canvas, grown, first, look)
         vars(memory.detail).update(tree["detail"])
         vars(memory.evolution).update(tree["evolution"])
+        vars(memory.variety).update(tree["variety"])
         return memory
-
-
-@dataclass(frozen=True)
-class Journey:
-    """How many `frames` a zoom has, how many a second, and where it leads: back to its first frame
-    in a `loop`, or to the picture `goal` (1, 3, H, W), at which it arrives with its last frame;
-    else nowhere. It may be that it only moves, and nothing `dreams`."""
-
-    frames: int
-    rate: Fraction
-    loop: bool = False
-    goal: Tensor | None = None
-    dreams: bool = True
-
-    @property
-    def length(self) -> int:
-        """How many motions there are until it arrives: of a loop, the last leads to its first."""
-        return self.frames if self.loop else self.frames - 1
 
 
 def infinite_zoom(
@@ -183,38 +143,22 @@ def infinite_zoom(
     moves = motions(over_time, journey, size)
     margin = margin_for(moves, size)
     ahead = homeward(moves) if journey.loop or journey.goal is not None else []
+    goal_look = None if journey.goal is None else Look.of(journey.goal)
     for number in range(first, journey.frames):
         settings = over_time(number)
         if memory.canvas is None:
             begin(memory, image, network, settings, margin, journey.dreams)
         else:
-            advance(memory, moves[number - 1], network, settings, number, journey, margin)
+            look = memory.look
+            if goal_look is not None and look is not None:
+                look = look.towards(goal_look, nearness(scale_of(ahead[number]), *LIKE_IT))
+            advance(memory, moves[number - 1], network, settings, number, journey, margin, look)
             goal = memory.first if journey.loop else journey.goal
             if goal is not None and memory.canvas is not None:
-                memory.canvas = arrived(memory.canvas, goal, ahead[number], size[0])
+                began = scale_of(ahead[journey.begins])
+                memory.canvas = arrived(memory.canvas, goal, ahead[number], size[0], began)
         assert memory.canvas is not None
         yield within(memory.canvas, margin)
-
-
-def motions(over_time: OverTime, journey: Journey, size: tuple[int, int]) -> list[Tensor]:
-    """What each frame but the first sees of the one before: homographies, as `Camera.during`."""
-    seconds, aspect = float(1 / journey.rate), size[1] / size[0]
-    cameras = (Camera.from_settings(over_time(n).camera) for n in range(journey.length + 1))
-    # From one frame to the next the camera is as fast as midway between.
-    return [
-        one.during(seconds / 2, aspect) @ next_one.during(seconds / 2, aspect)
-        for one, next_one in itertools.pairwise(cameras)
-    ]
-
-
-def homeward(moves: list[Tensor]) -> list[Tensor]:
-    """From the coordinates of each frame to those of where the last of `moves` leads."""
-    total = torch.eye(3, dtype=torch.float64)
-    found = [total]
-    for move in reversed(moves):
-        total = move @ total
-        found.append(torch.linalg.inv(total))
-    return found[::-1]
 
 
 def begin(
@@ -242,7 +186,8 @@ def begin(
     memory.look = Look.of(within(canvas, margin))
     if dreams:
         evolution.target = excitement(within(canvas, margin), network, settings)
-        evolution.began_at, evolution.layers = settings.dream.strength, layers_of(settings, network)
+        evolution.began_at = settings.dream.strength
+        evolution.layers = alike(layers_of(settings, network))
 
 
 def advance(
@@ -253,9 +198,10 @@ def advance(
     number: int,
     journey: Journey,
     margin: int,
+    look: Look | None,
 ) -> None:
-    """The next canvas, which the camera has come to by `motion`."""
-    canvas, grown, look = memory.canvas, memory.grown, memory.look
+    """The next canvas, which the camera has come to by `motion`; it is to have this `look`."""
+    canvas, grown = memory.canvas, memory.grown
     assert canvas is not None and grown is not None and look is not None
     rate, random = float(journey.rate), generator(settings.seed, number)
     unit = canvas.shape[2] - 2 * margin
@@ -269,14 +215,49 @@ def advance(
         ascent = ascent_of_a_frame(settings, memory.evolution.share, rate, grown)
         canvas = dream(
             canvas, network, settings.dream, ascent, seed=settings.seed, frame=number,
-            objective=varied,
+            objective=varied, beside=aim_at_variety(memory.variety, network, settings),
         )  # fmt: skip
     now = Look.of(within(canvas, margin))
     memory.canvas = look.held(canvas, now, 1 / rate, settings.camera.hold)
+    memory.detail.tell(within(memory.canvas, margin))
     memory.grown = (grown + 1 / (GROWN_SECONDS * rate)).clamp(0, 1)
-    if journey.dreams and number % MEASURED_EVERY == 0:
-        found = excitement(within(memory.canvas, margin), network, settings)
-        memory.evolution.tell(found, settings.dream.strength, layers_of(settings, network))
+    if journey.dreams:
+        measure(memory, within(memory.canvas, margin), network, settings, number, rate)
+
+
+def measure(
+    memory: ZoomMemory,
+    image: Tensor,
+    network: Network,
+    settings: Settings,
+    number: int,
+    rate: float,
+) -> None:
+    """Tell the loops of the `image` (1, 3, H, W) that frame `number` became, where it is due."""
+    layers = layers_of(settings, network)
+    if number % MEASURED_EVERY == 0 and any(layers.values()):
+        found = excitement(image, network, settings)
+        memory.evolution.tell(found, settings.dream.strength, layers)
+    deepest = deepest_of(network, settings)
+    image = judged_size(image)
+    runs = network.runs_at((image.shape[2], image.shape[3]), deepest)
+    if number % LOOKED_THROUGH_EVERY == 0 and deepest and runs:
+        activation = network.activations(image, deepest)[deepest[0]]
+        memory.variety.tell(spread(activation), number / rate)
+
+
+def aim_at_variety(variety: VarietyLoop, network: Network, settings: Settings) -> Aim | None:
+    """What is climbed for it, if anything need be."""
+    weight = variety.weight * settings.camera.variety
+    deepest = deepest_of(network, settings)
+    return Aim(deepest[0], diverse, weight) if deepest and weight > 0 else None
+
+
+def deepest_of(network: Network, settings: Settings) -> list[str]:
+    """The layer that tells how varied a picture is; none where it cannot be seen."""
+    found = network.deepest_layer()
+    fits = found is not None and network.sight.fits(settings.dream.tile, [found])
+    return [found] if found is not None and fits and settings.camera.variety > 0 else []
 
 
 def ascent_of_a_frame(settings: Settings, share: float, rate: float, grown: Tensor) -> Ascent:
@@ -296,105 +277,12 @@ def excitement(image: Tensor, network: Network, settings: Settings) -> float:
     return float(network.excitement(image, layers, tile=settings.dream.tile))
 
 
+def alike(layers: dict[str, float]) -> dict[str, float]:
+    """`layers` with the weights that say the same, and sum to 1."""
+    total = sum(map(abs, layers.values())) or 1.0
+    return {name: weight / total for name, weight in layers.items() if weight}
+
+
 def layers_of(settings: Settings, network: Network) -> dict[str, float]:
     """The layers that are dreamed, with their weights."""
     return dict(settings.dream.layers or network.default_layers())
-
-
-def arrived(canvas: Tensor, goal: Tensor, back: Tensor, unit: int) -> Tensor:
-    """`canvas` with `goal`, still far away, in its place: where the homography `back` leads from
-    a frame's coordinates to the goal's own. It emerges while it is small, and from then on is just
-    what it is, its edge soft, and ever less so."""
-    scale = float(torch.linalg.det(back)) ** -0.5 * min(1.0, goal.shape[2] / canvas.shape[2])
-    share = (math.log(max(scale, TINY) / EMERGES[0])) / math.log(EMERGES[1] / EMERGES[0])
-    if share <= 0:
-        return canvas
-    size = (canvas.shape[2], canvas.shape[3])
-    small = (max(2, round(goal.shape[2] * scale)), max(2, round(goal.shape[3] * scale)))
-    there = view(back, size, unit, canvas.device, (goal.shape[2], goal.shape[3]))
-    near = there.of(resize(goal, small) if scale < 0.75 else goal)
-    soft = max(SOFT_EDGE * (1 - scale), 1 / unit)
-    weight = (there.depth_inside / soft).clamp(0, 1)
-    weight = (weight * weight * (3 - 2 * weight)) * min(share, 1.0) ** 2
-    return canvas.lerp(near, weight).clamp(0, 1)
-
-
-def margin_for(moves: list[Tensor], size: tuple[int, int]) -> int:
-    """How many pixels around a frame of `size` (height, width) are dreamed unseen: as many as the
-    edge moves in some of `moves` where the camera looks past it; none where it never does."""
-    aspect, side = size[1] / size[0], torch.linspace(-0.5, 0.5, 33, dtype=torch.float64)
-    end = torch.full_like(side, 0.5)
-    pairs = ((side, end), (side, -end), (end, side), (-end, side))
-    edge = torch.cat([torch.stack([x * aspect, y, torch.ones_like(x)]) for x, y in pairs], 1)
-    farthest = 0.0
-    for together in range(0, len(moves), UNSEEN_FRAMES):
-        total = torch.linalg.multi_dot(
-            [torch.eye(3).double()] * 2 + moves[together : together + UNSEEN_FRAMES]
-        )
-        x, y, depth = total @ edge
-        beyond = torch.maximum((x / depth).abs() - aspect / 2, (y / depth).abs() - 0.5)
-        farthest = max(farthest, float(beyond.max()))
-    pixels = min(farthest, LARGEST_MARGIN) * size[0]
-    return 0 if pixels < 0.01 else 2 * math.ceil(max(pixels, SMALLEST_MARGIN) / 2)
-
-
-def filled(image: Tensor, known: Tensor, random: torch.Generator) -> Tensor:
-    """`image` (1, 3, H, W) with what is not `known` (1, 1, H, W), from 0 to 1, made up: what is
-    near, ever broader further away, and noise to dream from."""
-    total, weight = image * known, known
-    sums: list[tuple[Tensor, Tensor]] = []
-    while min(total.shape[2:]) > 2:
-        sums.append((total, weight))
-        total = F.avg_pool2d(total, 2, ceil_mode=True)
-        weight = F.avg_pool2d(weight, 2, ceil_mode=True)
-    guess = total / weight.clamp_min(1e-4)
-    for total, weight in reversed(sums):  # push and pull (Gortler et al., 1996)
-        guess = F.interpolate(guess, total.shape[2:], mode="bilinear", align_corners=False)
-        share = (4 * weight).clamp(0, 1)
-        guess = guess + share * (total / weight.clamp_min(1e-4) - guess)
-    made_up = guess + 0.06 * soft_noise(image, random)
-    return (known * image + (1 - known) * made_up).clamp(0, 1)
-
-
-def soft_noise(image: Tensor, random: torch.Generator) -> Tensor:
-    """Noise like `image` (1, 3, H, W), equally strong at some scales, mostly of light."""
-    size, total = (image.shape[2], image.shape[3]), torch.zeros_like(image)
-    for cell in (1, 2, 4, 8):
-        coarse = (max(2, size[0] // cell), max(2, size[1] // cell))
-        light = torch.randn(1, 1, *coarse, generator=random)
-        colour = 0.4 * torch.randn(1, 3, *coarse, generator=random)
-        total += F.interpolate((light + colour).to(image.device), size, mode="bicubic")
-    return total / 2
-
-
-def grain(image: Tensor, random: torch.Generator, rate: float) -> Tensor:
-    """Fine noise, as much as is strewn over `image` (1, 3, H, W) in a frame."""
-    size = (image.shape[2], image.shape[3])
-    fine = 0.7 * torch.randn(1, 1, *size, generator=random)
-    fine = fine + 0.3 * torch.randn(1, 3, *size, generator=random)
-    half = torch.randn(1, 1, size[0] // 2, size[1] // 2, generator=random)
-    fine = fine + F.interpolate(half, size, mode="bicubic", align_corners=False)
-    return (GRAIN / 255 * (USUAL_RATE / rate) ** 0.5 * fine).to(image.device)
-
-
-def generator(seed: int, number: int) -> torch.Generator:
-    """Randomness for the frame `number`, of (seed, frame) alone."""
-    return torch.Generator().manual_seed(
-        int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
-    )
-
-
-def noise(size: tuple[int, int], seed: int, device: torch.device) -> Tensor:
-    """A grey-based image (1, 3, H, W) of soft coloured noise: something at every scale, as in
-    natural pictures, for a zoom that starts from nothing."""
-    random = np.random.default_rng((seed, *size))
-    total = torch.full((1, 3, *size), 0.5)
-    cell = max(size)
-    while cell >= 1:
-        coarse = (max(2, size[0] // cell + 1), max(2, size[1] // cell + 1))
-        values = torch.from_numpy(random.standard_normal((1, 3, *coarse)).astype(np.float32))
-        # Channels that mostly agree: colours, but no confetti.
-        values = 0.6 * values.mean(1, keepdim=True) * 3**0.5 + 0.4 * values
-        total += 0.07 * F.interpolate(values, size, mode="bicubic", align_corners=False)
-        cell //= 2
-    return total.clamp(0, 1).contiguous(memory_format=torch.channels_last).to(device)

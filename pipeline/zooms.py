@@ -18,6 +18,7 @@ from dreamreel.pipeline.files import (
     check_video_name,
     digest,
 )
+from dreamreel.pipeline.grain import noise
 from dreamreel.pipeline.images import crop_to, fitted_size, load_picture, to_frame
 from dreamreel.pipeline.jobs import (
     QUIET,
@@ -33,9 +34,10 @@ from dreamreel.pipeline.jobs import (
     told_of,
     under_way,
 )
+from dreamreel.pipeline.journey import Journey
 from dreamreel.pipeline.settings import Settings
 from dreamreel.pipeline.unfinished import Job, Threads
-from dreamreel.pipeline.zoom import Journey, ZoomMemory, infinite_zoom, noise
+from dreamreel.pipeline.zoom import ZoomMemory, infinite_zoom
 
 SMALLEST_TOTAL = 8.0  # times that a zoom grows at least, until what it leads to is there
 DEFAULT_CANVAS = (360, 640)  # height, width of a zoom that starts from noise

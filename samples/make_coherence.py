@@ -33,12 +33,12 @@ from torch import Tensor
 from dreamreel.pipeline.animate import dream_video, still_ascent
 from dreamreel.pipeline.clips import prefetch, probe, read_frames, resized
 from dreamreel.pipeline.dream import dream
+from dreamreel.pipeline.grain import noise
 from dreamreel.pipeline.images import Frame, to_frame, to_image
 from dreamreel.pipeline.measure import FrameFigures, Measures, Seer, measure_frames, summary
 from dreamreel.pipeline.motion import MovingFrame, follow_motion
 from dreamreel.pipeline.networks import Network, load_network
 from dreamreel.pipeline.settings import Settings, build, constant
-from dreamreel.pipeline.zoom import noise
 
 HERE = Path(__file__).resolve().parent
 CPU = torch.device("cpu")

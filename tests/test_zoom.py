@@ -9,22 +9,14 @@ from torch import Tensor
 
 from dreamreel.pipeline.camera import Camera
 from dreamreel.pipeline.checkpoint import Tree
+from dreamreel.pipeline.grain import filled, generator, noise
 from dreamreel.pipeline.images import luma, sharpness
+from dreamreel.pipeline.journey import Journey, homeward, margin_for, motions
+from dreamreel.pipeline.look import Look
 from dreamreel.pipeline.networks import Network
 from dreamreel.pipeline.settings import Settings, build, constant
 from dreamreel.pipeline.spectrum import DetailLoop, energies, join, split
-from dreamreel.pipeline.zoom import (
-    Journey,
-    Look,
-    ZoomMemory,
-    filled,
-    generator,
-    homeward,
-    infinite_zoom,
-    margin_for,
-    motions,
-    noise,
-)
+from dreamreel.pipeline.zoom import ZoomMemory, infinite_zoom
 
 CPU = torch.device("cpu")
 RATE = Fraction(30)
