@@ -392,12 +392,7 @@ def schedule(
     from dreamreel.pipeline import curves
     from dreamreel.pipeline.music import hear
 
-    if plot is not None:
-        from dreamreel.pipeline.files import Target, check_output
-        from dreamreel.pipeline.images import check_picture_name
-
-        check_picture_name(plot)
-        check_output(Target(plot, overwrite))
+    _check_pictures(overwrite, plot)
     frames = max(1, round(seconds * rate))
     sound = None if audio is None else hear(audio, rate, frames)
     found = curves.curves(settings, frames, rate, sound)
@@ -410,8 +405,10 @@ def schedule(
 
 @app.command()
 def measure(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The video that was dreamed.")],
-    dream: Annotated[Path, typer.Argument(metavar="DREAM", help="Its dream.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="The video that was dreamed; or a zoom, alone.")
+    ],
+    dream: Annotated[Path | None, typer.Argument(metavar="[DREAM]", help="Its dream.")] = None,
     frames: Annotated[
         str | None, typer.Option(metavar="A:B", help="The frames of SOURCE that were dreamed.")
     ] = None,
@@ -433,6 +430,9 @@ def measure(
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Draw the figures over time.")
     ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Show 24 frames of a zoom on one sheet.")
+    ] = None,
     preset: Presets = None,
     set_: Sets = None,
     network: NetworkName = None,
@@ -444,21 +444,30 @@ def measure(
 ) -> None:
     """Measure a dream against its source: how still, how strong, how crisp, how true in colour.
 
-    Strength is that of the layers of the preset, the settings or --layers.
+    Strength is that of the layers of the preset, the settings or --layers. A zoom of ours is
+    measured alone, against its own beginning, by the settings in the record beside it.
     """
     from json import dumps
 
+    if dream is None:
+        _refuse_for_one_file(
+            {
+                "--frames": frames, "--layers": layers, "--judge": judge,
+                "--judge-weights": judge_weights, "--judge-layers": judge_layers,
+                "--preset": preset, "--set": set_, "--network": network, "--weights": weights,
+            }
+        )  # fmt: skip
+        _measure_zoom(source, json, plot, sheet, precision, device, overwrite, quiet)
+        return
+    if sheet is not None:
+        raise UserError("--sheet shows a zoom measured alone: leave it out, or DREAM")
     sets = [*(set_ or []), *([f"dream.layers={_layers(layers)}"] if layers else [])]
     settings = _settings(preset, sets, network, weights, precision, None, device, None)
     span = parse_span(frames)
     from dreamreel.pipeline import measure as measuring
-    from dreamreel.pipeline.files import Target, check_output
-    from dreamreel.pipeline.images import check_picture_name
     from dreamreel.pipeline.jobs import Progress, loaded_network
 
-    if plot is not None:
-        check_picture_name(plot)
-        check_output(Target(plot, overwrite))
+    _check_pictures(overwrite, plot)
     own = loaded_network(settings)
     other = None
     if judge is not None:
@@ -475,6 +484,58 @@ def measure(
     if plot is not None:
         measuring.plot(found, plot)
     print(dumps(measuring.as_table(found), indent=2) if json else measuring.describe(found))
+
+
+def _measure_zoom(
+    path: Path,
+    json: bool,
+    plot: Path | None,
+    sheet: Path | None,
+    precision: str | None,
+    device: str | None,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    from json import dumps
+
+    from dreamreel.pipeline import zoom_figures as figures
+    from dreamreel.pipeline.jobs import Progress, loaded_network
+
+    _check_pictures(overwrite, plot, sheet)
+    given = {"precision": precision, "device": device}
+    more = [(f"--{name}", {name: value}) for name, value in given.items() if value is not None]
+    told = figures.find_zoom(path, *more)
+    network, _ = loaded_network(told.settings)
+    with terminal("frames", quiet) as report:
+        found = figures.measure_zoom(
+            told, network, lambda done, total: report.on_progress(Progress(done, total))
+        )
+    if plot is not None:
+        figures.plot(found, plot)
+    if sheet is not None:
+        figures.sheet(told, sheet)
+    print(dumps(figures.as_table(found), indent=2) if json else figures.describe(found))
+
+
+def _refuse_for_one_file(options: Mapping[str, object]) -> None:
+    """Raise UserError where one of the `options` of a source and its dream is given for a zoom."""
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise UserError(
+            f"{', '.join(given)}: for a SOURCE and its DREAM; a zoom measured alone is measured "
+            "whole, by the settings in its record"
+        )
+
+
+def _check_pictures(overwrite: bool, *paths: Path | None) -> None:
+    """Raise UserError where one of `paths`, if given, cannot be written as a picture."""
+    from dreamreel.pipeline.files import Target, check_output
+    from dreamreel.pipeline.images import check_picture_name
+
+    for path in paths:
+        if path is not None:
+            check_picture_name(path)
+            check_output(Target(path, overwrite))
 
 
 @app.command()

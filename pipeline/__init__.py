@@ -9,7 +9,7 @@
 6 animate, measure, preview, jobs
 7 zoom
 8 render, zooms
-9 bench, reproduce, and above all of them cli.py
+9 bench, reproduce, zoom_figures, and above all of them cli.py
 """
 
 import os
