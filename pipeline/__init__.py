@@ -3,8 +3,8 @@
 0 errors, checkpoint, kernels, layers, architectures, objectives, expressions
 1 schedule
 2 images, devices, weights, settings, music, ffmpeg, tiles
-3 flow, decoding, encoding, pictures, networks, presets, camera, spectrum, look, grain
-4 clips, shots, dream, unfinished, exports, journey, record, curves
+3 flow, decoding, encoding, pictures, networks, presets, camera, spectrum, look
+4 clips, shots, dream, unfinished, exports, journey, record, curves, grain
 5 mux, motion, files
 6 animate, measure, preview, jobs
 7 zoom

@@ -91,10 +91,17 @@ def arrived(canvas: Tensor, goal: Tensor, back: Tensor, unit: int, began: float)
     small = (max(2, round(goal.shape[2] * scale)), max(2, round(goal.shape[3] * scale)))
     there = view(back, size, unit, canvas.device, (goal.shape[2], goal.shape[3]))
     near = there.of(resize(goal, small) if scale < 0.75 else goal)
-    soft = max(SOFT_EDGE * (1 - scale), 1 / unit)
+    soft = max(SOFT_EDGE * (1 - scale), 0.5 / unit)
     weight = (there.depth_inside / soft).clamp(0, 1)
     weight = (weight * weight * (3 - 2 * weight)) * share**2
     return canvas.lerp(near, weight).clamp(0, 1)
+
+
+def margin_of_a_seam(moves: list[Tensor], size: tuple[int, int]) -> int:
+    """How many pixels around the first frame of a loop are dreamed as well, so that the soft edge
+    that it still has in the last one lies outside."""
+    edge = SOFT_EDGE * abs(1 - scale_of(homeward(moves)[-2]))
+    return 2 * math.ceil((min(edge, LARGEST_MARGIN) * size[0] + 2) / 2)
 
 
 def margin_for(moves: list[Tensor], size: tuple[int, int]) -> int:

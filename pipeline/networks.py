@@ -209,14 +209,15 @@ class Network:
         """Whether a picture of `size` (height, width) reaches the layers `names` at all."""
         return _runs_at(self._architecture, size, frozenset(names))
 
-    def deepest_layer(self) -> str | None:
-        """The last layer that has places, and its weights, if any has."""
-        placed = [
-            name
-            for name, layer in self.layers.items()
-            if layer.field.receptive is not None and self._missing.isdisjoint(layer.needs)
-        ]
-        return placed[-1] if placed else None
+    def deepest_layer(self, size: tuple[int, int]) -> str | None:
+        """The last layer, of those whose weights are there, that tells places of a picture of
+        `size` (height, width) apart; None where none does."""
+        for name, layer in reversed(self.layers.items()):
+            placed = layer.field.receptive is not None and max(size) >= 2 * layer.field.stride
+            known = self._missing.isdisjoint(layer.needs)
+            if placed and known and self.runs_at(size, (name,)):
+                return name
+        return None
 
     def _squares(
         self, images: Tensor, names: Iterable[str], grid: Grid | None

@@ -36,9 +36,10 @@ def diverse(activation: Tensor) -> Tensor:
 
 
 def spread(activation: Tensor) -> float:
-    """How much the features of `activation` (1, C, h, w) vary over the picture: the variance of
-    their directions, from 0, the same everywhere, to 1."""
-    return 1 - float(_unit(activation).mean((2, 3)).square().sum())
+    """How different the places of `activation` (1, C, h, w) are: the variance over them, summed
+    over the channels, of what each is but for its length; from 0, all alike, to 1."""
+    units = _unit(activation)
+    return float((units - units.mean((2, 3), keepdim=True)).square().sum(1).mean())
 
 
 def _unit(activation: Tensor) -> Tensor:

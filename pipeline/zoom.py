@@ -19,6 +19,7 @@ from dreamreel.pipeline.journey import (
     arrived,
     homeward,
     margin_for,
+    margin_of_a_seam,
     motions,
     nearness,
     scale_of,
@@ -39,14 +40,14 @@ class EvolutionLoop:
     """Keeps a zoom as strongly dreamed as its first frame: a PI controller of how far each frame
     climbs, in shares of what is set."""
 
-    PROPORTIONAL, INTEGRAL = 1.0, 0.05
+    PROPORTIONAL, INTEGRAL = 1.5, 0.1
     LEAST, MOST = 0.25, 2.5
 
     def __init__(self) -> None:
         self.source, self.target = 0.0, 0.0  # excitement by the first frame, and by its dream
         self.began_at = 1.0  # the strength that was set then
         self.layers: dict[str, float] = {}  # that are excited
-        self.steady, self.share = 0.6, 0.6  # about what it takes, until more is known
+        self.steady, self.share = 0.4, 0.4  # about what it takes, until more is known
 
     def tell(self, excitement: float, strength: float, layers: dict[str, float]) -> None:
         """A frame excites the `layers` so much, when this `strength` is set. Of other layers than
@@ -69,7 +70,7 @@ class VarietyLoop:
     """Keeps a zoom from becoming one pattern: where the deepest features vary less over the
     picture than they did early on, their spread is climbed, beside what is dreamed."""
 
-    GAIN, SLACK, MOST = 4.0, 0.05, 1.0
+    GAIN, SLACK, MOST = 8.0, 0.03, 1.5
     EARLY = 10  # seconds
 
     def __init__(self) -> None:
@@ -141,7 +142,7 @@ def infinite_zoom(
     memory = memory or ZoomMemory()
     size = (image.shape[2], image.shape[3])
     moves = motions(over_time, journey, size)
-    margin = margin_for(moves, size)
+    margin = max(margin_for(moves, size), margin_of_a_seam(moves, size) if journey.loop else 0)
     ahead = homeward(moves) if journey.loop or journey.goal is not None else []
     goal_look = None if journey.goal is None else Look.of(journey.goal)
     for number in range(first, journey.frames):
@@ -215,7 +216,7 @@ def advance(
         ascent = ascent_of_a_frame(settings, memory.evolution.share, rate, grown)
         canvas = dream(
             canvas, network, settings.dream, ascent, seed=settings.seed, frame=number,
-            objective=varied, beside=aim_at_variety(memory.variety, network, settings),
+            objective=varied, beside=aim_at_variety(memory.variety, network, settings, canvas),
         )  # fmt: skip
     now = Look.of(within(canvas, margin))
     memory.canvas = look.held(canvas, now, 1 / rate, settings.camera.hold)
@@ -238,26 +239,28 @@ def measure(
     if number % MEASURED_EVERY == 0 and any(layers.values()):
         found = excitement(image, network, settings)
         memory.evolution.tell(found, settings.dream.strength, layers)
-    deepest = deepest_of(network, settings)
     image = judged_size(image)
-    runs = network.runs_at((image.shape[2], image.shape[3]), deepest)
-    if number % LOOKED_THROUGH_EVERY == 0 and deepest and runs:
-        activation = network.activations(image, deepest)[deepest[0]]
+    deepest = deepest_of(network, settings, image)
+    if number % LOOKED_THROUGH_EVERY == 0 and deepest is not None:
+        activation = network.activations(image, [deepest])[deepest]
         memory.variety.tell(spread(activation), number / rate)
 
 
-def aim_at_variety(variety: VarietyLoop, network: Network, settings: Settings) -> Aim | None:
-    """What is climbed for it, if anything need be."""
+def aim_at_variety(
+    variety: VarietyLoop, network: Network, settings: Settings, image: Tensor
+) -> Aim | None:
+    """What is climbed for it, if anything need be, of `image` (1, 3, H, W)."""
     weight = variety.weight * settings.camera.variety
-    deepest = deepest_of(network, settings)
-    return Aim(deepest[0], diverse, weight) if deepest and weight > 0 else None
+    deepest = deepest_of(network, settings, image)
+    return Aim(deepest, diverse, weight) if deepest is not None and weight > 0 else None
 
 
-def deepest_of(network: Network, settings: Settings) -> list[str]:
-    """The layer that tells how varied a picture is; none where it cannot be seen."""
-    found = network.deepest_layer()
-    fits = found is not None and network.sight.fits(settings.dream.tile, [found])
-    return [found] if found is not None and fits and settings.camera.variety > 0 else []
+def deepest_of(network: Network, settings: Settings, image: Tensor) -> str | None:
+    """The layer that tells how varied `image` (1, 3, H, W) is; None where it cannot be seen, or
+    nobody wants to know."""
+    found = network.deepest_layer((image.shape[2], image.shape[3]))
+    wanted = found is not None and settings.camera.variety > 0
+    return found if wanted and network.sight.fits(settings.dream.tile, [str(found)]) else None
 
 
 def ascent_of_a_frame(settings: Settings, share: float, rate: float, grown: Tensor) -> Ascent:

@@ -13,7 +13,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dreamreel.pipeline.camera import view
@@ -32,6 +31,7 @@ from dreamreel.pipeline.images import (
     to_image,
 )
 from dreamreel.pipeline.jobs import heard_by, settings_over_time
+from dreamreel.pipeline.journey import Journey, motions
 from dreamreel.pipeline.measure import (
     CRISP_AT_LEAST,
     LEVEL,
@@ -40,10 +40,11 @@ from dreamreel.pipeline.measure import (
     mean_lab,
 )
 from dreamreel.pipeline.networks import Network
+from dreamreel.pipeline.objectives import spread as spread_of
 from dreamreel.pipeline.record import Record, read_record, record_path, zoom_of
 from dreamreel.pipeline.settings import OverTime, Settings, Table, build
 from dreamreel.pipeline.spectrum import TINY
-from dreamreel.pipeline.zoom import Journey, excitement, motions
+from dreamreel.pipeline.zoom import excitement
 
 EARLY = (30, 60)  # frames: once it has settled, and before it could go far
 EARLY_SPREAD = 300  # frames: of the spread, which swings with what comes by
@@ -183,12 +184,15 @@ def measure_zoom(
     """
     moves = motions(zoom.over_time, zoom.journey, zoom.size)
     seen: list[FrameSeen] = []
-    layer = ""
+    layer = network.deepest_layer(zoom.size)
+    if layer is None:
+        height, width = zoom.size
+        raise UserError(f"{network.name} tells no places of {width}x{height} apart")
     first = last = None
     with closing(prefetch(_images(zoom))) as images:
         for shown, image in enumerate(images):
             if last is None:
-                first, layer = image, deepest_layer(network, image)
+                first = image
             number = zoom.dreamed(shown)
             seen.append(see(zoom, network, layer, number, image, last, moves))
             last = image
@@ -232,26 +236,6 @@ def see(
         spread=spread,
         excitement=excitement(small, network, zoom.over_time(number)),
     )
-
-
-def deepest_layer(network: Network, image: Tensor) -> str:
-    """The last layer of `network` that has more than one place for `image` (1, 3, H, W), and the
-    weights it needs. Raises UserError where none has."""
-    small = judged_size(image).to(network.device)
-    for name, layer in reversed(network.layers.items()):
-        if layer.field.receptive is None or not _reaches(network, name, small):
-            continue
-        if math.prod(network.activations(small, [name])[name].shape[2:]) > 1:
-            return name
-    height, width = image.shape[2:]
-    raise UserError(f"{network.name} tells no places of {width}x{height} apart: it is too small")
-
-
-def spread_of(activation: Tensor) -> float:
-    """How different the places of `activation` (1, C, h, w) are: the variance over places, summed
-    over channels, of what each place is but for its length; 0 (all alike) to 1."""
-    places = F.normalize(activation[0].float().flatten(1), dim=0)
-    return float((places - places.mean(1, keepdim=True)).square().sum(0).mean())
 
 
 def warp_error(image: Tensor, before: Tensor, motion: Tensor) -> float | None:
@@ -436,15 +420,6 @@ def _frame(zoom: FinishedZoom, shown: int) -> Frame:
     if frame is None:
         raise UserError(f"frame {shown} of {zoom.clip.path} cannot be read")
     return to_8_bits(frame[: zoom.size[0], : zoom.size[1], :3])
-
-
-def _reaches(network: Network, name: str, image: Tensor) -> bool:
-    """Whether `network` has the weights, and `image` the size, to come to the layer `name`."""
-    try:
-        network.check([name])
-    except UserError:  # a file may hold only the lower part of a network
-        return False
-    return network.runs_at((image.shape[2], image.shape[3]), [name])
 
 
 def _by_second(

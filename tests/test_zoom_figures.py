@@ -14,17 +14,18 @@ import torch
 from dreamreel.pipeline.encoding import Encoding, encode
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.images import to_frame, to_image
+from dreamreel.pipeline.journey import Journey
 from dreamreel.pipeline.networks import Network
+from dreamreel.pipeline.objectives import spread
 from dreamreel.pipeline.record import record_path, write_record
 from dreamreel.pipeline.settings import build, constant
-from dreamreel.pipeline.zoom import Journey, infinite_zoom
+from dreamreel.pipeline.zoom import infinite_zoom
 from dreamreel.pipeline.zoom_figures import (
     ZoomFigures,
     early_frames,
     find_zoom,
     measure_zoom,
     seconds_of,
-    spread_of,
 )
 from making import Run, write_clip
 
@@ -173,11 +174,11 @@ def test_one_pattern_all_over_has_less_spread_than_a_picture(
 
 def test_spread_is_of_directions_alone() -> None:
     places = torch.eye(4).reshape(1, 4, 2, 2)
-    assert spread_of(places) == pytest.approx(3 / 4)  # four at right angles, about their mean
+    assert spread(places) == pytest.approx(3 / 4)  # four at right angles, about their mean
     lengths = torch.tensor([1.0, 5.0, 0.1, 30.0]).reshape(1, 1, 2, 2)
-    assert spread_of(places * lengths) == pytest.approx(3 / 4)
-    assert spread_of(torch.ones(1, 4, 2, 2) * lengths) == pytest.approx(0, abs=1e-6)
-    assert spread_of(torch.zeros(1, 4, 2, 2)) == 0
+    assert spread(places * lengths) == pytest.approx(3 / 4)
+    assert spread(torch.ones(1, 4, 2, 2) * lengths) == pytest.approx(0, abs=1e-6)
+    assert spread(torch.zeros(1, 4, 2, 2)) == 0
 
 
 def test_warp_error_is_of_what_the_camera_does_not_explain(
