@@ -66,6 +66,7 @@ Audio = Annotated[
     typer.Option("--audio", metavar="FILE", help="The music that schedules hear."),
 ]
 Seconds = Annotated[float, typer.Option(help="How long it lasts.", metavar="S")]
+RATE = "30"
 Rate = Annotated[str, typer.Option(help="Frames a second: 30, 23.976 or 30000/1001.", metavar="R")]
 Codec = Annotated[
     str | None,
@@ -221,16 +222,30 @@ def zoom(
     ] = None,
     output: Out = None,
     seconds: Seconds = 10,
-    fps: Rate = "30",
+    fps: Annotated[
+        str | None,
+        typer.Option(help=f"Frames a second: {RATE} if not said; or 30000/1001.", metavar="R"),
+    ] = None,
     size: Annotated[
         str | None,
         typer.Option(metavar="WxH", help="The canvas, to which a photo is cropped."),
+    ] = None,
+    colour: Annotated[
+        str | None,
+        typer.Option("--colour", "--color", metavar="C", help="Begin with it: #204060 or teal."),
     ] = None,
     loop: Annotated[
         bool, typer.Option("--loop", help="End where it began: it plays on without a seam.")
     ] = False,
     to: Annotated[
         Path | None, typer.Option(metavar="PHOTO", help="Arrive at this photo in the end.")
+    ] = None,
+    reverse: Annotated[
+        bool, typer.Option("--reverse", help="Show it backwards: it ends with what it began with.")
+    ] = False,
+    go_on: Annotated[
+        Path | None,
+        typer.Option("--continue", metavar="ZOOM", help="Go on where this finished zoom ends."),
     ] = None,
     audio: Audio = None,
     motion_only: Annotated[
@@ -251,25 +266,34 @@ def zoom(
     restart: Restart = False,
     quiet: Quiet = False,
 ) -> None:
-    """Zoom and dream without end, into a photo or out of noise.
+    """Zoom and dream without end, into a photo, a colour or out of noise.
 
     OUT is what it may be of `video`. Without -o the result is PHOTO-zoom.mp4, beside PHOTO, or
-    zoom.mp4.
+    zoom.mp4. What goes on from ZOOM has its settings, where no others are given, and becomes
+    ZOOM-longer.mp4, all of it, beside ZOOM.
     """
+    _check_seconds(seconds)
+    canvas, begins = parse_size(size), parse_colour(colour)
+    from dreamreel.pipeline.encoding import usual_suffix
+    from dreamreel.pipeline.zooms import Flight, going_on, render_zoom
+
+    if go_on is not None:
+        _refuse_for_more(PHOTO=photo, size=size, fps=fps, colour=colour, loop=loop,
+                         reverse=reverse, width=width, motion_only=motion_only)  # fmt: skip
+        flight = going_on(go_on, seconds, audio, to)
+    else:
+        rate = parse_rate(fps or RATE)
+        flight = Flight(seconds, rate, canvas, loop, to, motion_only, audio, reverse, begins)
     settings = _settings(
         preset, set_, network, weights, precision, width, device, seed,
-        _encoding_flags(codec, crf, pixel_format),
+        _encoding_flags(codec, crf, pixel_format), flight.earlier_settings,
     )  # fmt: skip
-    rate, canvas = parse_rate(fps), parse_size(size)
-    _check_seconds(seconds)
-    from dreamreel.pipeline.encoding import usual_suffix
-
-    name = f"{photo.stem}-zoom" if photo else "zoom"
-    usual = Path(photo.parent if photo else ".") / (name + usual_suffix(settings.output.codec))
+    if go_on is not None:
+        usual = go_on.with_name(f"{go_on.stem}-longer{go_on.suffix}")
+    else:
+        name = f"{photo.stem}-zoom" if photo else "zoom"
+        usual = Path(photo.parent if photo else ".") / (name + usual_suffix(settings.output.codec))
     out = _output(output, usual, overwrite, restart)
-    from dreamreel.pipeline.zooms import Flight, render_zoom
-
-    flight = Flight(seconds, rate, canvas, loop, to, motion_only, audio)
     with terminal("frames", quiet, stoppable=True) as report:
         path = render_zoom(photo, out, settings, flight, report)
     print(path)
@@ -378,7 +402,7 @@ def schedule(
     ] = None,
     set_: Sets = None,
     seconds: Seconds = 10,
-    fps: Rate = "30",
+    fps: Rate = RATE,
     audio: Audio = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Draw the curves instead.")
@@ -642,6 +666,19 @@ def parse_rate(text: str) -> "Fraction":
         raise UserError(f"--fps {text!r} {error}") from error
 
 
+def parse_colour(text: str | None) -> tuple[int, int, int] | None:
+    """`#204060` or a name that CSS knows, as (red, green, blue), from 0 to 255."""
+    if text is None:
+        return None
+    from PIL import ImageColor
+
+    try:
+        red, green, blue = ImageColor.getrgb(text)[:3]
+    except ValueError as error:
+        raise UserError(f"--colour {text!r} is no colour; '#204060' and teal are") from error
+    return red, green, blue
+
+
 def parse_size(text: str | None) -> tuple[int, int] | None:
     """`640x360` as (height, width)."""
     from dreamreel.pipeline.settings import LARGEST_SIDE, SMALLEST_SIDE
@@ -767,8 +804,9 @@ def _settings(
     device: str | None,
     seed: int | None,
     more: Mapping[str, tuple[str, Any]] = MappingProxyType({}),
+    base: Sequence[tuple[str, Mapping[str, Any]]] = (),
 ) -> "Settings":
-    """Defaults, then presets, then files, then `--set`, then the flags of their own."""
+    """Defaults, then the `base`, presets, files, `--set`, and the flags of their own."""
     from dreamreel.pipeline.presets import merge_presets
     from dreamreel.pipeline.settings import build, parse_assignment, put
 
@@ -788,7 +826,15 @@ def _settings(
             put(table, name, value)
             flags.append((option, table))
     sets = [("--set", parse_assignment(text)) for text in assignments or []]
-    return build(*merge_presets(presets or []), *sets, *flags)
+    return build(*base, *merge_presets(presets or []), *sets, *flags)
+
+
+def _refuse_for_more(**options: object) -> None:
+    """Raise UserError where one of the `options` of a beginning is given for what goes on."""
+    names = [name for name, value in options.items() if value]
+    if names:
+        told = (name if name.isupper() else f"--{name.replace('_', '-')}" for name in names)
+        raise UserError(f"--continue goes on with a zoom as it is: leave out {', '.join(told)}")
 
 
 def _encoding_flags(

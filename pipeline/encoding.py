@@ -64,7 +64,7 @@ USUAL = {".webm": "vp9"}  # the codec of an ending, where it is not h264
 class Encoding:
     """How frames of `size` (height, width) become a video: `rate` a second, by `codec` in a
     `pixel_format` of its, at constant quality `crf`, as fast as `speed` says; `pixel_shape` is a
-    pixel's width over its height."""
+    pixel's width over its height. They are shown in `reverse`, last first, if so."""
 
     size: tuple[int, int]
     rate: Fraction
@@ -73,6 +73,7 @@ class Encoding:
     pixel_shape: Fraction = Fraction(1)
     codec: str = "h264"
     pixel_format: str = PLAYED_EVERYWHERE
+    reverse: bool = False
 
     @property
     def depth(self) -> int:
@@ -167,16 +168,17 @@ def keeps_alpha(pixel_format: str) -> bool:
 
 def start_encoding(raw: Path, out: Path, encoding: Encoding, threads: int) -> Running:
     """An ffmpeg of our own that turns the frames in `raw`, one after the other and as `prepared`
-    makes them, into the file `out` without sound."""
+    makes them, into the file `out` without sound; in reverse, if so."""
     height, width = encoding.coded_size
     rate, shape = encoding.rate, encoding.pixel_shape
     kind = RAW[4 if encoding.has_alpha else 3, 2 if encoding.depth > 8 else 1]
-    colours = f"{TO_BT709}," if encoding.pixel_format.startswith("yuv") else ""
+    filters = "reverse," if encoding.reverse else ""
+    filters += f"{TO_BT709}," if encoding.pixel_format.startswith("yuv") else ""
     return start_ffmpeg(
         [
             *("-f", "rawvideo", "-pixel_format", kind, "-video_size", f"{width}x{height}"),
             *("-framerate", f"{rate.numerator}/{rate.denominator}", "-i", str(raw.absolute())),
-            *("-vf", f"{colours}setsar={shape.numerator}/{shape.denominator}"),
+            *("-vf", f"{filters}setsar={shape.numerator}/{shape.denominator}"),
             *("-c:v", CODECS[encoding.codec].encoder, *_options(encoding, threads)),
             *("-pix_fmt", encoding.pixel_format, *BIT_EXACT),
             *("-video_track_timescale", str(rate.numerator), str(out.absolute())),

@@ -4,6 +4,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dreamreel.pipeline.clips import check_readable
 from dreamreel.pipeline.encoding import CONTAINERS, usual_suffix
@@ -29,6 +30,11 @@ class Target:
     path: Path
     overwrite: bool = False
     restart: bool = False
+
+
+def state_path(out: Path) -> Path:
+    """Where what a zoom that goes on from `out` takes is kept."""
+    return out.with_name(out.name + ".state")
 
 
 def check_source(source: Path, out: Target) -> None:
@@ -100,6 +106,11 @@ def usual_output(source: Path, what: str, settings: Settings) -> Path:
     return source.parent / f"{source.stem}-{what}{usual_suffix(settings.output.codec)}"
 
 
+def named(path: Path) -> dict[str, str]:
+    """What tells the file at `path` from another."""
+    return {"path": str(path.absolute()), "sha256": digest(path)}
+
+
 def digest(path: Path) -> str:
     """The SHA-256 of the file at `path`; of pictures in files of their own, that of all of them."""
     files = _files_of(path)
@@ -116,6 +127,17 @@ def digest(path: Path) -> str:
 def _files_of(source: Path) -> list[Path]:
     series = find_series(source)
     return [source] if series is None else list(series.files)
+
+
+def found_again(named: dict[str, Any] | None, record: Path) -> Path | None:
+    """The file that `record` names beside its source, if it names one. Raises UserError where it
+    is gone, or another one by now."""
+    if named is None:
+        return None
+    path = Path(named["path"])
+    if not path.exists() or digest(path) != named["sha256"]:
+        raise UserError(f"{path}, which {record} was made with, is gone or another one")
+    return path
 
 
 def stamp(source: Path) -> list[tuple[int, int]]:

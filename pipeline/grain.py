@@ -56,6 +56,16 @@ def generator(seed: int, number: int) -> torch.Generator:
     )
 
 
+def plain(
+    colour: tuple[int, int, int], size: tuple[int, int], seed: int, device: torch.device
+) -> Tensor:
+    """An image (1, 3, H, W) of one `colour` (red, green, blue, from 0 to 255), with just enough
+    noise to dream from."""
+    flat = torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, *size) / 255
+    image = (flat + grain(flat, generator(seed, 0), USUAL_RATE)).clamp(0, 1)
+    return image.contiguous(memory_format=torch.channels_last).to(device)
+
+
 def noise(size: tuple[int, int], seed: int, device: torch.device) -> Tensor:
     """A grey-based image (1, 3, H, W) of soft coloured noise: something at every scale, as in
     natural pictures, for a zoom that starts from nothing."""

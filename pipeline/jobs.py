@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from dreamreel.pipeline.checkpoint import Tree, flush, publish
+from dreamreel.pipeline.checkpoint import Tree, flush, publish, save_tree
 from dreamreel.pipeline.clips import Clip, probe, read_frames
 from dreamreel.pipeline.curves import moment_of
 from dreamreel.pipeline.decoding import decode, look_of
@@ -27,10 +27,10 @@ from dreamreel.pipeline.exports import (
     place_of,
     publish_series,
 )
-from dreamreel.pipeline.files import Target, digest, stamp
+from dreamreel.pipeline.files import Target, digest, named, stamp, state_path
 from dreamreel.pipeline.images import Frame, fitted_size
 from dreamreel.pipeline.music import hear
-from dreamreel.pipeline.mux import Part, mux, retime
+from dreamreel.pipeline.mux import Part, copy_pictures, mux, retime
 from dreamreel.pipeline.networks import Network, load_network
 from dreamreel.pipeline.pictures import find_series, read_series
 from dreamreel.pipeline.record import code_digest, record_path, versions, write_record
@@ -62,9 +62,8 @@ QUIET = Report()
 
 
 def audio_of(audio: Path | None) -> Job:
-    if audio is None:
-        return {}
-    return {"audio": {"path": str(audio.absolute()), "sha256": digest(audio)}}
+    """What a job tells of the music that it hears."""
+    return {} if audio is None else {"audio": named(audio)}
 
 
 def heard_by(settings: Settings, audio: Path | None) -> Path | None:
@@ -217,14 +216,25 @@ def finish(
     told: dict[str, Any] | None,
     clip: Clip | None = None,
     span: tuple[int, int | None] = (0, None),
+    before: tuple[Path, int] | None = None,
+    state: Tree | None = None,
 ) -> Path:
-    """Put the file together, add the sound, look whether all is there, and give it its
-    name; and what is `told` of it, to its record."""
+    """Put the file together, first what was made `before`, a film of so many frames, add the
+    sound, look whether all is there, and give it its name; what is `told` of it, to its record, and
+    the `state` after it, to its file."""
     place = place_of(out.path)
     if clip is not None:
         _tell_missing(clip, span, work.frames, report)
     parts = [Part(path, frames / encoding.rate) for path, frames in work.segments()]
-    last = (work.frames - 1) / encoding.rate
+    if encoding.reverse:
+        parts.reverse()
+    frames = work.frames
+    if before is not None:
+        film, more = before
+        pictures = work.folder / f"before.partial{encoding.segment_suffix}"
+        copy_pictures(film, pictures, encoding.rate)
+        parts, frames = [Part(pictures, more / encoding.rate), *parts], frames + more
+    last = (frames - 1) / encoding.rate
     if clip is not None and clip.times:
         parts = [_retimed(parts, clip, span[0], work, encoding)]
         last = clip.shown_at(span[0] + work.frames - 1) - clip.shown_at(span[0])
@@ -232,10 +242,10 @@ def finish(
         sound = clip if clip is not None and clip.is_file else None
         seconds = None if clip is None else _seconds(clip, span, work.frames)
         if clip is not None and clip.frames is None and not clip.shown:  # sound alone, cut to fit
-            seconds = (Fraction(0), work.frames / encoding.rate)
+            seconds = (Fraction(0), frames / encoding.rate)
         made = work.folder / f"whole.partial{out.path.suffix}"
         mux(parts, sound, made, seconds, report.on_notice)
-        check_whole(made, work.frames, last)
+        check_whole(made, frames, last)
     else:
         whole = work.folder / "lossless.partial.mkv"
         mux(parts, None, whole, None, report.on_notice)
@@ -247,6 +257,10 @@ def finish(
             flush(file)
     if told is not None:
         write_record(record_path(place), told)
+    if state is None:
+        state_path(place).unlink(missing_ok=True)
+    else:
+        save_tree(state_path(place), {"film": digest(made), "state": state})
     if is_series(out.path):
         publish_series(made, out.path)
     else:

@@ -97,6 +97,16 @@ def mux(
     raise UserError(f"ffmpeg could not write {out.parent}: {failure}")
 
 
+def copy_pictures(film: Path, out: Path, rate: Fraction) -> None:
+    """Write `out`, the pictures of `film`, of that `rate`, as a part like any other. Raises
+    UserError where ffmpeg fails."""
+    scale = ("-video_track_timescale", str(rate.numerator))
+    given = ("-i", str(film.absolute()), "-map", "0:v:0", "-c", "copy")
+    failure = run_ffmpeg([*given, *BIT_EXACT, *scale, str(out.absolute())])
+    if failure is not None:
+        raise UserError(f"ffmpeg could not write {out.parent}: {failure}")
+
+
 def _lacking(video: Path, way: Way) -> str | None:
     """What `video`, which ffmpeg wrote without complaint, lacks of that `way`: damaged sound may
     be there and be no sound that anyone can read."""

@@ -4,13 +4,13 @@ from pathlib import Path
 
 from dreamreel.pipeline.clips import check_readable
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.files import Target, digest
+from dreamreel.pipeline.files import Target, digest, found_again
 from dreamreel.pipeline.jobs import QUIET, Report
 from dreamreel.pipeline.pictures import find_series
-from dreamreel.pipeline.record import read_record, span_of, versions, zoom_of
+from dreamreel.pipeline.record import Record, read_record, span_of, versions, zoom_of
 from dreamreel.pipeline.render import render_video
 from dreamreel.pipeline.unfinished import Threads
-from dreamreel.pipeline.zooms import Flight, render_zoom
+from dreamreel.pipeline.zooms import Flight, earlier_zoom, render_zoom
 
 
 def reproduce(
@@ -32,24 +32,28 @@ def reproduce(
         if now.get(name) != before:
             report.on_notice(f"made with {name} {before}, now {now.get(name)}: may differ")
     threads = Threads(**told.threads)
-    audio = _same(told.job.get("audio"), record)
+    audio = found_again(told.job.get("audio"), record)
     if told.kind == "video" and source is not None:
         span = span_of(told.job)
         return render_video(source, out, told.settings, span, report, threads, audio)
-    frames, rate, size = zoom_of(told.job)
-    flight = Flight(
-        float(frames / rate), rate, size, bool(told.job.get("loop")),
-        _same(told.job.get("to"), record), bool(told.job.get("only_moves")), audio,
-    )  # fmt: skip
+    flight = _flight(told, record, audio)
     return render_zoom(source, out, told.settings, flight, report, threads)
 
 
-def _same(named: dict[str, str] | None, record: Path) -> Path | None:
-    """The file that `record` names beside its source, if it names one. Raises UserError where it
-    is gone, or another one by now."""
-    if named is None:
-        return None
-    path = Path(named["path"])
-    if not path.exists() or digest(path) != named["sha256"]:
-        raise UserError(f"{path}, which {record} was made with, is gone or another one")
-    return path
+def _flight(told: Record, record: Path, audio: Path | None) -> Flight:
+    (frames, rate, size), job = zoom_of(told.job), told.job
+    film, colour = found_again(job.get("earlier"), record), job.get("colour")
+    earlier = None if film is None else earlier_zoom(film)
+    before = 0 if earlier is None else earlier.frames
+    return Flight(
+        seconds=float((frames - before) / rate),
+        rate=rate,
+        size=size,
+        loop=bool(job.get("loop")),
+        to=found_again(job.get("to"), record),
+        only_moves=bool(job.get("only_moves")),
+        audio=audio,
+        reverse=bool(job.get("reverse")),
+        colour=None if colour is None else (int(colour[0]), int(colour[1]), int(colour[2])),
+        earlier=earlier,
+    )

@@ -229,6 +229,9 @@ class Output(Section):
     save_seconds: float = Field(
         30, ge=0, le=86_400, description="most work, in seconds, that a crash or kill may cost"
     )
+    keep_state: bool = Field(
+        True, description="whether a zoom keeps, beside it, what --continue takes"
+    )
 
 
 class Settings(Section):

@@ -113,9 +113,8 @@ class ZoomMemory:
     @classmethod
     def from_tree(cls, tree: Tree, device: torch.device) -> "ZoomMemory":
         """What was saved."""
-        canvas, grown, first = (
-            to_device(tree[name], device) for name in ("canvas", "grown", "first")
-        )
+        canvas, grown = (to_device(tree[name], device) for name in ("canvas", "grown"))
+        first = None if tree["first"] is None else to_device(tree["first"], device)
         look = Look(**{name: part.to(device) for name, part in tree["look"].items()})
         memory = cls(canvas, grown, first, look)
         vars(memory.detail).update(tree["detail"])
@@ -142,13 +141,17 @@ def infinite_zoom(
     memory = memory or ZoomMemory()
     size = (image.shape[2], image.shape[3])
     moves = motions(over_time, journey, size)
-    margin = max(margin_for(moves, size), margin_of_a_seam(moves, size) if journey.loop else 0)
+    margin = margin_for(moves[max(0, journey.begins - 1) :], size)
+    if journey.loop:
+        margin = max(margin, margin_of_a_seam(moves, size))
+    if memory.canvas is not None:
+        refit(memory, size[0] + 2 * margin, over_time(first).seed)
     ahead = homeward(moves) if journey.loop or journey.goal is not None else []
     goal_look = None if journey.goal is None else Look.of(journey.goal)
     for number in range(first, journey.frames):
         settings = over_time(number)
         if memory.canvas is None:
-            begin(memory, image, network, settings, margin, journey.dreams)
+            begin(memory, image, network, settings, margin, journey)
         else:
             look = memory.look
             if goal_look is not None and look is not None:
@@ -162,13 +165,28 @@ def infinite_zoom(
         yield within(memory.canvas, margin)
 
 
+def refit(memory: ZoomMemory, height: int, seed: int) -> None:
+    """Have the canvas of the frames before as high as is needed now: what lies around it is cut
+    off, or made up."""
+    canvas, grown = memory.canvas, memory.grown
+    assert canvas is not None and grown is not None
+    more = (height - canvas.shape[2]) // 2
+    if more < 0:
+        memory.canvas, memory.grown = within(canvas, -more), within(grown, -more)
+    elif more > 0:
+        known = F.pad(torch.ones_like(grown), (more,) * 4)
+        canvas = F.pad(canvas, (more,) * 4, mode="replicate")
+        memory.canvas = filled(canvas, known, generator(seed, 0))
+        memory.grown = F.pad(grown, (more,) * 4)
+
+
 def begin(
     memory: ZoomMemory,
     image: Tensor,
     network: Network,
     settings: Settings,
     margin: int,
-    dreams: bool,
+    journey: Journey,
 ) -> None:
     """The first canvas: `image`, with new picture around it, dreamed as a still."""
     canvas = image
@@ -177,15 +195,15 @@ def begin(
         canvas = F.pad(image, (margin,) * 4, mode="replicate")
         canvas = filled(canvas, known, generator(settings.seed, 0))
     evolution = memory.evolution
-    if dreams:
+    if journey.dreams:
         evolution.source = excitement(image, network, settings)
         canvas = dream(canvas, network, settings.dream, still_ascent(settings), seed=settings.seed)
     calmer = memory.detail.begin(canvas).clamp(0, 1)
-    canvas = calmer if dreams else canvas
-    memory.canvas = memory.first = canvas
+    canvas = calmer if journey.dreams else canvas
+    memory.canvas, memory.first = canvas, canvas if journey.loop else None
     memory.grown = torch.ones_like(canvas[:, :1])
     memory.look = Look.of(within(canvas, margin))
-    if dreams:
+    if journey.dreams:
         evolution.target = excitement(within(canvas, margin), network, settings)
         evolution.began_at = settings.dream.strength
         evolution.layers = alike(layers_of(settings, network))

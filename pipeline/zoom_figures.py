@@ -30,7 +30,7 @@ from dreamreel.pipeline.images import (
     to_8_bits,
     to_image,
 )
-from dreamreel.pipeline.jobs import heard_by, settings_over_time
+from dreamreel.pipeline.jobs import heard_by
 from dreamreel.pipeline.journey import Journey, motions
 from dreamreel.pipeline.measure import (
     CRISP_AT_LEAST,
@@ -45,6 +45,7 @@ from dreamreel.pipeline.record import Record, read_record, record_path, zoom_of
 from dreamreel.pipeline.settings import OverTime, Settings, Table, build
 from dreamreel.pipeline.spectrum import TINY
 from dreamreel.pipeline.zoom import excitement
+from dreamreel.pipeline.zooms import course
 
 EARLY = (30, 60)  # frames: once it has settled, and before it could go far
 EARLY_SPREAD = 300  # frames: of the spread, which swings with what comes by
@@ -167,7 +168,7 @@ def find_zoom(path: Path, *more: tuple[str, Table]) -> FinishedZoom:
         )
     plain = told.settings.model_dump(mode="json", exclude_none=True)
     settings = build((str(record), plain), *more)
-    over_time = settings_over_time(settings, frames, rate, _music(told, record))
+    over_time = course(settings, told.job, _music(told, record))
     journey = Journey(frames, rate, bool(told.job.get("loop")))
     return FinishedZoom(clip, size, journey, settings, over_time, bool(told.job.get("reverse")))
 

@@ -1,14 +1,17 @@
 """Zooms, dreamed from their first picture to one whole, verified file."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from dreamreel.pipeline.clips import Clip
+from dreamreel.pipeline.checkpoint import load_tree
+from dreamreel.pipeline.clips import Clip, check_readable
+from dreamreel.pipeline.encoding import CONTAINERS, Encoding
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.files import (
     Target,
@@ -17,8 +20,11 @@ from dreamreel.pipeline.files import (
     check_source,
     check_video_name,
     digest,
+    found_again,
+    named,
+    state_path,
 )
-from dreamreel.pipeline.grain import noise
+from dreamreel.pipeline.grain import noise, plain
 from dreamreel.pipeline.images import crop_to, fitted_size, load_picture, to_frame
 from dreamreel.pipeline.jobs import (
     QUIET,
@@ -34,8 +40,10 @@ from dreamreel.pipeline.jobs import (
     told_of,
     under_way,
 )
-from dreamreel.pipeline.journey import Journey
-from dreamreel.pipeline.settings import Settings
+from dreamreel.pipeline.journey import Journey, growth, motions
+from dreamreel.pipeline.networks import Network
+from dreamreel.pipeline.record import Record, read_record, record_path, zoom_of
+from dreamreel.pipeline.settings import OverTime, Settings, Table, build
 from dreamreel.pipeline.unfinished import Job, Threads
 from dreamreel.pipeline.zoom import ZoomMemory, infinite_zoom
 
@@ -44,11 +52,27 @@ DEFAULT_CANVAS = (360, 640)  # height, width of a zoom that starts from noise
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """A finished zoom that another goes on from: its film, what its record tells, and how many
+    frames of what canvas (height, width) it has."""
+
+    film: Path
+    record: Record
+    frames: int
+    rate: Fraction
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Flight:
     """A zoom of so many `seconds`, `rate` frames a second, on a canvas of `size` (height, width),
-    to which pictures are cropped; without it the first picture's own. It comes back to its
-    beginning in a `loop`, or arrives at the picture `to`; nothing is dreamed where it
-    `only_moves`."""
+    to which pictures are cropped; without it the first picture's own.
+
+    It begins with a photo, a `colour` (red, green, blue, from 0 to 255) or noise, or goes on from
+    an `earlier` one, the first of these frames being its next. It comes back to its beginning in a
+    `loop`, or arrives at the picture `to`; it is shown in `reverse`, last frame first; nothing is
+    dreamed where it `only_moves`. What schedules hear, `audio`, becomes the sound.
+    """
 
     seconds: float
     rate: Fraction
@@ -56,12 +80,33 @@ class Flight:
     loop: bool = False
     to: Path | None = None
     only_moves: bool = False
-    audio: Path | None = None  # what schedules hear; it becomes the sound
+    audio: Path | None = None
+    reverse: bool = False
+    colour: tuple[int, int, int] | None = None
+    earlier: Earlier | None = None
+
+    @property
+    def earlier_settings(self) -> list[tuple[str, Table]]:
+        """Those of the earlier zoom, if there is one, as `build` takes them."""
+        if self.earlier is None:
+            return []
+        settings = self.earlier.record.settings.model_dump(mode="json", exclude_none=True)
+        return [(str(record_path(self.earlier.film)), settings)]
 
     @property
     def frames(self) -> int:
-        """How many it has."""
+        """How many are made for it."""
         return max(1, round(self.seconds * self.rate))
+
+    @property
+    def begins(self) -> int:
+        """The number of the first of them."""
+        return self.earlier.frames if self.earlier is not None else 0
+
+    @property
+    def total(self) -> int:
+        """How many there are in all."""
+        return self.begins + self.frames
 
 
 def render_zoom(
@@ -72,67 +117,221 @@ def render_zoom(
     report: Report = QUIET,
     threads: Threads | None = None,
 ) -> Path:
-    """Zoom into `photo`, or into noise, dreaming, into `out.path`.
+    """Zoom into `photo`, or as `flight` says, dreaming, into `out.path`.
 
     It is stopped, and goes on, as `render_video` does.
     """
-    given = [path for path in (photo, flight.to, flight.audio) if path is not None]
+    film = flight.earlier.film if flight.earlier is not None else None
+    given = [path for path in (photo, flight.to, flight.audio, film) if path is not None]
     for path in given:
         check_source(path, out)
     check_video_name(out.path)
     check_output(out)
     check_record(out)
     _refuse_source_settings(settings)
-    check_flight(flight, settings)
+    check_flight(flight, photo)
     loaded = _opaque(photo, report) if photo is not None else None
-    canvas = flight.size or (tuple(loaded.shape[2:]) if loaded is not None else DEFAULT_CANVAS)
-    canvas = fitted_size(canvas[0], canvas[1], settings.width)
-    clip = Clip(out.path, *canvas, flight.rate, flight.frames)
-    encoding = encoding_of(clip, out, settings, report)
+    canvas = canvas_of(flight, loaded, settings)
+    job = job_of("zoom", settings, photo, None, _told_of(flight, canvas))
+    over_time = course(settings, job, heard_by(settings, flight.audio))
     network = ready_network(settings, canvas, report)
-    device = network.device
-    image = noise(canvas, settings.seed, device)
-    if loaded is not None:
-        image = crop_to(loaded, canvas).to(device)
-    goal = None
+    job["weights"] = network.digest
+    image, goal = _beginning(flight, loaded, canvas, settings, network), None
     if flight.to is not None:
-        goal = crop_to(_opaque(flight.to, report), canvas).to(device)
-    journey = Journey(flight.frames, flight.rate, flight.loop, goal, not flight.only_moves)
-    heard = heard_by(settings, flight.audio)
-    over_time = settings_over_time(settings, flight.frames, flight.rate, heard)
+        goal = crop_to(_opaque(flight.to, report), canvas).to(network.device)
+    journey = Journey(
+        flight.total, flight.rate, flight.loop, goal, not flight.only_moves, flight.begins
+    )
+    check_journey(journey, flight, settings, over_time, canvas)
+    encoding = _encoding_of(flight, canvas, out, settings, report)
     sound = None
     if flight.audio is not None and settings.output.audio:
         sound = Clip(flight.audio, *canvas, flight.rate, None, has_audio=True)
-    job = job_of("zoom", settings, photo, network, _told_of(flight, canvas))
     with under_way(out, job, encoding, flight.frames, threads) as work:
-        memory = ZoomMemory.from_tree(work.state, device) if work.done else ZoomMemory()
-        images = infinite_zoom(image, network, over_time, journey, work.done, memory)
+        memory = _memory_of(work.state if work.done else None, flight, network)
+        images = infinite_zoom(
+            image, network, over_time, journey, flight.begins + work.done, memory
+        )
         pictures = (to_frame(image, encoding.depth) for image in images)
         make(pictures, work, memory.as_tree, flight.frames, settings, report, given)
-        told = told_of(job, settings, photo, out, work, network, {})
-        return finish(work, encoding, out, report, told, sound)
+        told = told_of(job, settings, photo, out, work, network, {"frames": flight.total})
+        before = None if film is None else (film, flight.begins)
+        kept = memory.as_tree() if may_go_on(out, flight, settings) else None
+        return finish(work, encoding, out, report, told, sound, before=before, state=kept)
 
 
-def check_flight(flight: Flight, settings: Settings) -> None:
-    """Raise UserError where a zoom cannot lead where it is to."""
+def going_on(film: Path, seconds: float, audio: Path | None, to: Path | None) -> Flight:
+    """The flight that goes on from the one in the file `film`, to its sound, for `seconds` more.
+    Raises UserError as `earlier_zoom` does, and where its sound is gone."""
+    earlier = earlier_zoom(film)
+    own = found_again(earlier.record.job.get("audio"), record_path(film))
+    if own is not None and audio is not None:
+        raise UserError(f"--continue: {film} has its sound, {own}: leave --audio out")
+    return Flight(
+        seconds,
+        earlier.rate,
+        earlier.size,
+        to=to,
+        only_moves=bool(earlier.record.job.get("only_moves")),
+        audio=audio or own,
+        earlier=earlier,
+    )
+
+
+def earlier_zoom(film: Path) -> Earlier:
+    """The finished zoom in the file `film`, which another can go on from.
+
+    Raises UserError where it is none, or what going on takes is not there.
+    """
+    check_readable(film)
+    record, state = record_path(film), state_path(film)
+    if not record.exists():
+        raise UserError(f"--continue: {film} has no record {record.name} beside it")
+    told = read_record(record)
+    if told.kind != "zoom":
+        raise UserError(f"--continue: {film} is a {told.kind} by its record, not a zoom")
+    for key, why in (("loop", "a loop, which goes on by itself"), ("reverse", "shown in reverse")):
+        if told.job.get(key):
+            raise UserError(f"--continue: {film} is {why}")
+    if not state.exists():
+        raise UserError(
+            f"--continue: {state} is gone, or was never kept (output.keep_state): "
+            "dreamreel reproduce makes both again"
+        )
+    if load_tree(state)["film"] != digest(film):
+        raise UserError(f"--continue: {state} is of another film than {film}")
+    return Earlier(film, told, *zoom_of(told.job))
+
+
+def check_flight(flight: Flight, photo: Path | None) -> None:
+    """Raise UserError where parts of what is asked for exclude each other."""
     if flight.loop and flight.to is not None:
         raise UserError("--loop leads back to the beginning, --to to a photo: give one of them")
+    if photo is not None and flight.colour is not None:
+        raise UserError(f"a zoom begins with {photo} or with --colour: give one of them")
+    earlier = flight.earlier
+    if earlier is None:
+        return
+    refused = {
+        "PHOTO": photo is not None,
+        "--colour": flight.colour is not None,
+        "--loop": flight.loop,
+        "--reverse": flight.reverse,
+        "--size": flight.size != earlier.size,
+        "--fps": flight.rate != earlier.rate,
+    }
+    if names := [name for name, is_given in refused.items() if is_given]:
+        raise UserError(
+            f"--continue goes on with {earlier.film} as it is: leave out {', '.join(names)}"
+        )
+
+
+def check_journey(
+    journey: Journey,
+    flight: Flight,
+    settings: Settings,
+    over_time: OverTime,
+    canvas: tuple[int, int],
+) -> None:
+    """Raise UserError where a zoom does not come near enough to what it leads to."""
     if not flight.loop and flight.to is None:
         return
-    what = "--loop" if flight.loop else "--to"
-    total = settings.camera.zoom**flight.seconds
-    if total < SMALLEST_TOTAL:
-        needed = math.log(SMALLEST_TOTAL)
-        if settings.camera.zoom <= 1:
-            raise UserError(
-                f"{what}: camera.zoom = {settings.camera.zoom:g} leads nowhere; 1.5 does"
-            )
+    total = growth(motions(over_time, journey, canvas)[journey.begins :])
+    if total >= SMALLEST_TOTAL:
+        return
+    what, seconds = ("--loop" if flight.loop else "--to"), flight.seconds
+    needed, faster = math.log(SMALLEST_TOTAL), "a faster camera.zoom"
+    if total < 1 / SMALLEST_TOTAL and flight.loop:
         raise UserError(
-            f"{what}: {flight.seconds:g} s at camera.zoom = {settings.camera.zoom:g} grow the "
-            f"picture {total:.2g} times, and {SMALLEST_TOTAL:g} are needed: --seconds "
-            f"{math.ceil(10 * needed / math.log(settings.camera.zoom)) / 10:g} or camera.zoom="
-            f"{math.ceil(100 * math.exp(needed / flight.seconds)) / 100:g} would do"
+            f"{what}: the camera moves away, {1 / total:.3g} times in all; shown backwards, one "
+            f"that moves in does so too: --set camera.zoom={total ** (-1 / seconds):.3g} --reverse"
         )
+    if "camera.zoom" not in settings.changes:
+        faster = f"camera.zoom={math.ceil(100 * math.exp(needed / seconds)) / 100:g}"
+    if total > 1.001:
+        longer = math.ceil(10 * needed / math.log(total) * seconds) / 10
+        faster = f"--seconds {longer:g} or {faster}"
+    raise UserError(
+        f"{what}: the camera makes the picture {total:.2g} times as large in {seconds:g} s, and "
+        f"{SMALLEST_TOTAL:g} times are needed: {faster} would do"
+    )
+
+
+def canvas_of(flight: Flight, photo: Tensor | None, settings: Settings) -> tuple[int, int]:
+    """The size (height, width) of the frames."""
+    if flight.earlier is not None:
+        return flight.earlier.size
+    own = (photo.shape[2], photo.shape[3]) if photo is not None else DEFAULT_CANVAS
+    height, width = flight.size or own
+    return fitted_size(height, width, settings.width)
+
+
+def course(settings: Settings, job: Job, heard: Path | None) -> OverTime:
+    """The settings of each frame of the zoom that is the `job`, in the order of dreaming: of those
+    of a zoom before, its own. Schedules are told by the frames as they are shown; after the last
+    of a loop, the first is shown again."""
+    (frames, rate, _), earlier = zoom_of(job), job.get("earlier")
+    later = settings_over_time(settings, frames, rate, heard)
+    reverse = bool(job.get("reverse"))
+
+    def shown(number: int) -> int:
+        number = number % frames if job.get("loop") else min(number, frames - 1)
+        return frames - 1 - number if reverse else number
+
+    if earlier is None:
+        return lambda number: later(shown(number))
+    begun = build(("the zoom before", earlier["settings"]))
+    before = course(begun, earlier["job"], heard if begun.needs_music else None)
+    begins, _, _ = zoom_of(earlier["job"])
+    return lambda number: before(number) if number < begins else later(number)
+
+
+def may_go_on(out: Target, flight: Flight, settings: Settings) -> bool:
+    """Whether what --continue takes is kept beside the film."""
+    ends = flight.loop or flight.reverse or out.path.suffix.lower() not in CONTAINERS
+    return settings.output.keep_state and not ends
+
+
+def _beginning(
+    flight: Flight,
+    photo: Tensor | None,
+    canvas: tuple[int, int],
+    settings: Settings,
+    network: Network,
+) -> Tensor:
+    """The first picture (1, 3, H, W)."""
+    if photo is not None:
+        return crop_to(photo, canvas).to(network.device)
+    if flight.colour is not None:
+        return plain(flight.colour, canvas, settings.seed, network.device)
+    return noise(canvas, settings.seed, network.device)
+
+
+def _encoding_of(
+    flight: Flight, canvas: tuple[int, int], out: Target, settings: Settings, report: Report
+) -> Encoding:
+    """How the frames are encoded. Raises UserError where those before were in another way."""
+    clip = Clip(out.path, *canvas, flight.rate, flight.frames)
+    encoding = encoding_of(clip, out, settings, report)
+    if (earlier := flight.earlier) is None:
+        return replace(encoding, reverse=flight.reverse)
+    if out.path.suffix.lower() not in CONTAINERS:
+        raise UserError(f"--continue: a film goes on as a film: {', '.join(CONTAINERS)} would work")
+    before = encoding_of(clip, replace(out, path=earlier.film), earlier.record.settings, QUIET)
+    if encoding != before:
+        raise UserError(
+            f"--continue: {earlier.film} is {before.told(before.segment_suffix)}, and what goes on "
+            "is to be encoded alike: leave --codec, --crf, --pixel-format and output.* out"
+        )
+    return encoding
+
+
+def _memory_of(saved: Any, flight: Flight, network: Network) -> ZoomMemory:
+    """What is known of the frames before: what was `saved` of a render that was stopped, or beside
+    the zoom before."""
+    if saved is None and flight.earlier is not None:
+        saved = load_tree(state_path(flight.earlier.film))["state"]
+    return ZoomMemory() if saved is None else ZoomMemory.from_tree(saved, network.device)
 
 
 def _opaque(photo: Path, report: Report) -> Tensor:
@@ -144,13 +343,17 @@ def _opaque(photo: Path, report: Report) -> Tensor:
 
 
 def _told_of(flight: Flight, canvas: tuple[int, int]) -> Job:
-    told: Job = {"count": flight.frames, "rate": str(flight.rate), "size": list(canvas)}
-    if flight.loop:
-        told["loop"] = True
+    told: Job = {"count": flight.total, "rate": str(flight.rate), "size": list(canvas)}
+    flags = {"loop": flight.loop, "only_moves": flight.only_moves, "reverse": flight.reverse}
+    told |= {name: True for name, is_set in flags.items() if is_set}
     if flight.to is not None:
-        told["to"] = {"path": str(flight.to.absolute()), "sha256": digest(flight.to)}
-    if flight.only_moves:
-        told["only_moves"] = True
+        told["to"] = named(flight.to)
+    if flight.colour is not None:
+        told["colour"] = list(flight.colour)
+    for _, settings in flight.earlier_settings:
+        assert flight.earlier is not None
+        job = flight.earlier.record.job
+        told["earlier"] = named(flight.earlier.film) | {"job": job, "settings": settings}
     return told | audio_of(flight.audio)
 
 
