@@ -5,7 +5,7 @@
 2 images, devices, weights, settings, music, ffmpeg, tiles
 3 flow, decoding, encoding, pictures, networks, presets, camera, spectrum, look
 4 clips, shots, dream, unfinished, exports, journey, record, curves, grain
-5 mux, motion, files
+5 mux, motion, files, arrival
 6 animate, measure, preview, jobs
 7 zoom
 8 render, zooms

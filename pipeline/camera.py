@@ -69,7 +69,6 @@ class View:
     grid: Tensor
     seen: Tensor
     taken: tuple[Tensor, Tensor]
-    depth_inside: Tensor  # (1, 1, H, W): how far from the edge of what is seen, in frame heights
 
     def of(self, image: Tensor) -> Tensor:
         """What is seen of `image` (1, C, H, W); past its edge that edge. See `images.sample`."""
@@ -100,7 +99,7 @@ def view(
     taken = tuple(_taken(place - 0.5)[None, None].float().to(device) for place in (column, row))
     edge = edge[None, None].float().to(device)
     seen = (edge + 0.5).clamp(0, 1)
-    return View(grid.float().to(device), seen, (taken[0], taken[1]), edge / unit)
+    return View(grid.float().to(device), seen, (taken[0], taken[1]))
 
 
 def _taken(place: Tensor) -> Tensor:

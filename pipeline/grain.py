@@ -28,6 +28,12 @@ def filled(image: Tensor, known: Tensor, random: torch.Generator) -> Tensor:
     return (known * image + (1 - known) * made_up).clamp(0, 1)
 
 
+def surrounded(image: Tensor, margin: int, random: torch.Generator) -> Tensor:
+    """`image` (1, 3, H, W) with so many pixels around it, `filled`."""
+    known = F.pad(torch.ones_like(image[:, :1]), (margin,) * 4)
+    return filled(F.pad(image, (margin,) * 4, mode="replicate"), known, random)
+
+
 def soft_noise(image: Tensor, random: torch.Generator) -> Tensor:
     """Noise like `image` (1, 3, H, W), equally strong at some scales, mostly of light."""
     size, total = (image.shape[2], image.shape[3]), torch.zeros_like(image)

@@ -8,17 +8,14 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from dreamreel.pipeline.camera import Camera, view
-from dreamreel.pipeline.images import resize
+from dreamreel.pipeline.camera import Camera
 from dreamreel.pipeline.settings import OverTime
 from dreamreel.pipeline.spectrum import TINY
 
 UNSEEN_FRAMES = 24  # for which what comes into view has grown, unseen, around the frame
 SMALLEST_MARGIN, LARGEST_MARGIN = 8, 0.25  # of what is around it: pixels, and a share of its height
-# The size, in frames, at which what is arrived at begins to show, and at which it is there.
-EMERGES = (0.05, 0.25)
-LIKE_IT = (0.025, 0.4)  # and that at which light and colour begin to be its own, and are
-SOFT_EDGE = 0.48  # of its height, while it is far: nothing of its shape is to show
+UNSEEN_SCALE = 1e-4  # of a frame, below which nothing of what is arrived at can be seen
+LARGEST_LOG = 700.0  # of a growth: what a float holds
 
 
 @dataclass(frozen=True)
@@ -54,54 +51,32 @@ def motions(over_time: OverTime, journey: Journey, size: tuple[int, int]) -> lis
 
 def growth(moves: list[Tensor]) -> float:
     """How many times the picture grows by all `moves`."""
-    return 1 / scale_of(homeward(moves)[0])
+    logs = math.fsum(math.log(float(torch.linalg.det(move))) for move in moves) / -2
+    return math.exp(min(max(logs, -LARGEST_LOG), LARGEST_LOG))
 
 
-def homeward(moves: list[Tensor]) -> list[Tensor]:
-    """From the coordinates of each frame to those of where the last of `moves` leads."""
+def homeward(moves: list[Tensor]) -> list[Tensor | None]:
+    """From the coordinates of each frame to those of where the last of `moves` leads; None while
+    that is too far away to be seen."""
     total = torch.eye(3, dtype=torch.float64)
-    found = [total]
+    found: list[Tensor | None] = [total]
     for move in reversed(moves):
         total = move @ total
         found.append(torch.linalg.inv(total))
-    return found[::-1]
+        if scale_of(total) > 1 / UNSEEN_SCALE:
+            break
+    return [None] * (len(moves) + 1 - len(found)) + found[::-1]
 
 
-def scale_of(back: Tensor) -> float:
+def scale_of(back: Tensor | None) -> float:
     """How large, in frames, that is whose coordinates the homography `back` leads to."""
-    return float(torch.linalg.det(back)) ** -0.5
+    return 0.0 if back is None else float(torch.linalg.det(back)) ** -0.5
 
 
 def nearness(scale: float, first: float, last: float) -> float:
     """From 0, at the scale `first` or below, to 1, at `last` or above, as steadily as a zoom."""
     share = math.log(max(scale, TINY) / first) / math.log(last / first)
     return min(max(share, 0.0), 1.0)
-
-
-def arrived(canvas: Tensor, goal: Tensor, back: Tensor, unit: int, began: float) -> Tensor:
-    """`canvas` with `goal`, still far away, in its place: where the homography `back` leads from
-    a frame's coordinates to the goal's own. It emerges while it is small, though not before it is
-    larger than when it `began`, and from then on is just what it is, its edge soft, and ever less
-    so."""
-    scale = scale_of(back) * min(1.0, goal.shape[2] / canvas.shape[2])
-    share = nearness(scale, max(EMERGES[0], began), EMERGES[1])
-    if share == 0:
-        return canvas
-    size = (canvas.shape[2], canvas.shape[3])
-    small = (max(2, round(goal.shape[2] * scale)), max(2, round(goal.shape[3] * scale)))
-    there = view(back, size, unit, canvas.device, (goal.shape[2], goal.shape[3]))
-    near = there.of(resize(goal, small) if scale < 0.75 else goal)
-    soft = max(SOFT_EDGE * (1 - scale), 0.5 / unit)
-    weight = (there.depth_inside / soft).clamp(0, 1)
-    weight = (weight * weight * (3 - 2 * weight)) * share**2
-    return canvas.lerp(near, weight).clamp(0, 1)
-
-
-def margin_of_a_seam(moves: list[Tensor], size: tuple[int, int]) -> int:
-    """How many pixels around the first frame of a loop are dreamed as well, so that the soft edge
-    that it still has in the last one lies outside."""
-    edge = SOFT_EDGE * abs(1 - scale_of(homeward(moves)[-2]))
-    return 2 * math.ceil((min(edge, LARGEST_MARGIN) * size[0] + 2) / 2)
 
 
 def margin_for(moves: list[Tensor], size: tuple[int, int]) -> int:

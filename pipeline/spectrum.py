@@ -15,7 +15,9 @@ BANDS = 4
 SMALLEST = 12  # pixels of the shorter side, below which there is no band
 FALL = 0.6  # share of a band's energy that the next finer one may have, as in natural pictures
 MOVED_SIGMA = 0.6  # pixels: about what is lost of the finest once a picture moves
-MOST_GAIN = 1.15  # of a band in a frame, at 30 a second
+# Of a band in a frame, at 30 a second. What is short of detail is left to the dream to fill:
+# amplified, whatever chance there is in an empty place grows into a weave.
+LEAST_GAIN, MOST_GAIN = 0.87, 1.02
 USUAL_RATE = 30  # frames a second, at which a zoom's steps have just the size that is set
 TINY = 1e-9
 
@@ -64,19 +66,19 @@ class DetailLoop:
         self.steady = 0.2  # what is given back when all is well; learned
         self.short = 0.0  # of sharpness: a logarithm
 
-    def begin(self, image: Tensor) -> Tensor:
+    def begin(self, image: Tensor, margin: int = 0) -> Tensor:
         """A zoom begins with `image` (1, 3, H, W), dreamed: it, as detailed as it will stay. Stills
         bristle more than anything that moves can: no band is to have more than its share of the
-        next coarser one."""
+        next coarser one. What counts lies `margin` pixels from its edges."""
         bands, rest = split(blur(image, MOVED_SIGMA))
-        found = energies(bands)
+        found = _energies_within(bands, margin)
         self.targets = list(found)
         for number in reversed(range(len(bands) - 1)):
             self.targets[number] = min(found[number], FALL * self.targets[number + 1])
         pairs = zip(found, self.targets, strict=True)
         gains = [math.sqrt(target / max(now, TINY)) for now, target in pairs]
         calmer = join([band * gain for band, gain in zip(bands, gains, strict=True)], rest)
-        self.crisp = sharpness(calmer)
+        self.crisp = sharpness(within(calmer, margin))
         return calmer
 
     def held(self, image: Tensor, taken: tuple[Tensor, Tensor], rate: float, margin: int) -> Tensor:
@@ -84,11 +86,11 @@ class DetailLoop:
         the finest detail across and down was lost at each place, from 0 to 1. What counts lies
         `margin` pixels from its edges."""
         bands, rest = split(image)
-        now = energies([within(band, margin >> number) for number, band in enumerate(bands)])
-        most = MOST_GAIN ** (USUAL_RATE / rate)
+        now = _energies_within(bands, margin)
+        least, most = (gain ** (USUAL_RATE / rate) for gain in (LEAST_GAIN, MOST_GAIN))
         for number in range(1, len(bands)):
             gain = math.sqrt(self.targets[number] / max(now[number], TINY))
-            bands[number] = bands[number] * min(max(gain, 1 / most), most)
+            bands[number] = bands[number] * min(max(gain, least), most)
         if bands:
             amount = self._limited(self.steady + self.PROPORTIONAL * self.short)
             bands[0] = bands[0] + amount * _lost(image, taken)
@@ -101,6 +103,10 @@ class DetailLoop:
 
     def _limited(self, amount: float) -> float:
         return min(max(amount, self.LEAST), self.MOST)
+
+
+def _energies_within(bands: Bands, margin: int) -> list[float]:
+    return energies([within(band, margin >> number) for number, band in enumerate(bands)])
 
 
 def _lost(image: Tensor, taken: tuple[Tensor, Tensor]) -> Tensor:

@@ -9,17 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dreamreel.pipeline.animate import still_ascent, to_device
+from dreamreel.pipeline.arrival import LIKE_IT, around, arrived, inlaid
 from dreamreel.pipeline.camera import view
 from dreamreel.pipeline.checkpoint import Tree
 from dreamreel.pipeline.dream import Aim, Ascent, dream
-from dreamreel.pipeline.grain import filled, generator, grain
+from dreamreel.pipeline.grain import filled, generator, grain, surrounded
 from dreamreel.pipeline.journey import (
-    LIKE_IT,
     Journey,
-    arrived,
     homeward,
     margin_for,
-    margin_of_a_seam,
     motions,
     nearness,
     scale_of,
@@ -92,7 +90,7 @@ class ZoomMemory:
 
     canvas: Tensor | None = None  # the last of them, and what is around it
     grown: Tensor | None = None  # (1, 1, H, W): from 0, new, to 1, how long each place was dreamed
-    first: Tensor | None = None  # the canvas of the first frame
+    goal: Tensor | None = None  # what is arrived at, dreamed, and what is around it
     look: Look | None = None
     detail: DetailLoop = field(default_factory=DetailLoop)
     evolution: EvolutionLoop = field(default_factory=EvolutionLoop)
@@ -103,7 +101,7 @@ class ZoomMemory:
         return {
             "canvas": self.canvas,
             "grown": self.grown,
-            "first": self.first,
+            "goal": self.goal,
             "look": self.look and vars(self.look),
             "detail": vars(self.detail),
             "evolution": vars(self.evolution),
@@ -114,9 +112,9 @@ class ZoomMemory:
     def from_tree(cls, tree: Tree, device: torch.device) -> "ZoomMemory":
         """What was saved."""
         canvas, grown = (to_device(tree[name], device) for name in ("canvas", "grown"))
-        first = None if tree["first"] is None else to_device(tree["first"], device)
+        goal = None if tree["goal"] is None else to_device(tree["goal"], device)
         look = Look(**{name: part.to(device) for name, part in tree["look"].items()})
-        memory = cls(canvas, grown, first, look)
+        memory = cls(canvas, grown, goal, look)
         vars(memory.detail).update(tree["detail"])
         vars(memory.evolution).update(tree["evolution"])
         vars(memory.variety).update(tree["variety"])
@@ -142,11 +140,10 @@ def infinite_zoom(
     size = (image.shape[2], image.shape[3])
     moves = motions(over_time, journey, size)
     margin = margin_for(moves[max(0, journey.begins - 1) :], size)
-    if journey.loop:
-        margin = max(margin, margin_of_a_seam(moves, size))
     if memory.canvas is not None:
         refit(memory, size[0] + 2 * margin, over_time(first).seed)
     ahead = homeward(moves) if journey.loop or journey.goal is not None else []
+    scales = [scale_of(back) for back in ahead]
     goal_look = None if journey.goal is None else Look.of(journey.goal)
     for number in range(first, journey.frames):
         settings = over_time(number)
@@ -155,13 +152,17 @@ def infinite_zoom(
         else:
             look = memory.look
             if goal_look is not None and look is not None:
-                look = look.towards(goal_look, nearness(scale_of(ahead[number]), *LIKE_IT))
+                look = look.towards(goal_look, nearness(scales[number], *LIKE_IT))
             advance(memory, moves[number - 1], network, settings, number, journey, margin, look)
-            goal = memory.first if journey.loop else journey.goal
-            if goal is not None and memory.canvas is not None:
-                began = scale_of(ahead[journey.begins])
-                memory.canvas = arrived(memory.canvas, goal, ahead[number], size[0], began)
+        if journey.goal is not None and memory.goal is None:
+            memory.goal = as_goal(journey.goal, network, settings, journey.dreams)
         assert memory.canvas is not None
+        back = ahead[number] if ahead and number > journey.begins else None
+        if memory.goal is not None and back is not None:
+            goal, began, before = memory.goal, scales[journey.begins], scales[number - 1]
+            if journey.goal is not None:
+                goal = inlaid(goal, journey.goal, scales[number])
+            memory.canvas = arrived(memory.canvas, goal, back, size[0], began, before)
         yield within(memory.canvas, margin)
 
 
@@ -174,10 +175,16 @@ def refit(memory: ZoomMemory, height: int, seed: int) -> None:
     if more < 0:
         memory.canvas, memory.grown = within(canvas, -more), within(grown, -more)
     elif more > 0:
-        known = F.pad(torch.ones_like(grown), (more,) * 4)
-        canvas = F.pad(canvas, (more,) * 4, mode="replicate")
-        memory.canvas = filled(canvas, known, generator(seed, 0))
+        memory.canvas = surrounded(canvas, more, generator(seed, 0))
         memory.grown = F.pad(grown, (more,) * 4)
+
+
+def as_goal(image: Tensor, network: Network, settings: Settings, dreams: bool) -> Tensor:
+    """`image` (1, 3, H, W), to be arrived at: with picture around it, dreamed as a still."""
+    canvas = surrounded(image, around(image.shape[2]), generator(settings.seed, 0))
+    if not dreams:
+        return canvas
+    return dream(canvas, network, settings.dream, still_ascent(settings), seed=settings.seed)
 
 
 def begin(
@@ -189,18 +196,16 @@ def begin(
     journey: Journey,
 ) -> None:
     """The first canvas: `image`, with new picture around it, dreamed as a still."""
-    canvas = image
-    if margin:
-        known = F.pad(torch.ones_like(image[:, :1]), (margin,) * 4)
-        canvas = F.pad(image, (margin,) * 4, mode="replicate")
-        canvas = filled(canvas, known, generator(settings.seed, 0))
+    whole = max(margin, around(image.shape[2])) if journey.loop else margin
+    canvas = surrounded(image, whole, generator(settings.seed, 0)) if whole else image
     evolution = memory.evolution
     if journey.dreams:
         evolution.source = excitement(image, network, settings)
         canvas = dream(canvas, network, settings.dream, still_ascent(settings), seed=settings.seed)
-    calmer = memory.detail.begin(canvas).clamp(0, 1)
+    calmer = memory.detail.begin(canvas, whole).clamp(0, 1)
     canvas = calmer if journey.dreams else canvas
-    memory.canvas, memory.first = canvas, canvas if journey.loop else None
+    memory.goal = canvas if journey.loop else None
+    memory.canvas = canvas = within(canvas, whole - margin)
     memory.grown = torch.ones_like(canvas[:, :1])
     memory.look = Look.of(within(canvas, margin))
     if journey.dreams:
