@@ -57,14 +57,19 @@ class DetailLoop:
     """Keeps a zoom's detail as strong, in each band, as its first frame's; of the finest band a PI
     controller gives back what resampling takes."""
 
-    PROPORTIONAL, INTEGRAL = 0.2, 0.03
-    LEAST, MOST = -0.2, 0.8  # of what is given back, in what one resampling takes at most
+    PROPORTIONAL, INTEGRAL = 2.5, 0.05
+    LEAST, MOST = -0.8, 0.8  # of what is given back, in what one resampling takes at most
 
     def __init__(self) -> None:
         self.targets: list[float] = []
         self.crisp = 0.0  # the sharpness that the finest band is to have
         self.steady = 0.2  # what is given back when all is well; learned
         self.short = 0.0  # of sharpness: a logarithm
+
+    @property
+    def room(self) -> float:
+        """How much room there is for more detail: from 1, enough, to 0, all of it is taken away."""
+        return min(max(1 - self.steady / self.LEAST, 0.0), 1.0) if self.steady < 0 else 1.0
 
     def begin(self, image: Tensor, margin: int = 0) -> Tensor:
         """A zoom begins with `image` (1, 3, H, W), dreamed: it, as detailed as it will stay. Stills

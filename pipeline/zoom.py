@@ -39,7 +39,7 @@ class EvolutionLoop:
     climbs, in shares of what is set."""
 
     PROPORTIONAL, INTEGRAL = 1.5, 0.1
-    LEAST, MOST = 0.25, 2.5
+    LEAST, CROWDED, MOST = 0.2, 0.4, 1.8
 
     def __init__(self) -> None:
         self.source, self.target = 0.0, 0.0  # excitement by the first frame, and by its dream
@@ -47,9 +47,12 @@ class EvolutionLoop:
         self.layers: dict[str, float] = {}  # that are excited
         self.steady, self.share = 0.4, 0.4  # about what it takes, until more is known
 
-    def tell(self, excitement: float, strength: float, layers: dict[str, float]) -> None:
+    def tell(
+        self, excitement: float, strength: float, layers: dict[str, float], room: float
+    ) -> None:
         """A frame excites the `layers` so much, when this `strength` is set. Of other layers than
-        those before nothing is known but this: they are to stay so."""
+        those before nothing is known but this: they are to stay so. As little `room` as there is
+        for more detail, from 1, enough, to 0, so little does it climb."""
         layers = alike(layers)
         if layers != self.layers:
             change = excitement / self.target
@@ -57,11 +60,13 @@ class EvolutionLoop:
             self.began_at, self.layers = strength, dict(layers)
         wanted = strength / self.began_at if self.began_at else 1.0
         short = math.log(max(self.source + (self.target - self.source) * wanted, TINY) / excitement)
-        self.steady = self._limited(self.steady * math.exp(self.INTEGRAL * short))
-        self.share = self._limited(self.steady * math.exp(self.PROPORTIONAL * short))
+        most = self.CROWDED + (self.MOST - self.CROWDED) * room
 
-    def _limited(self, share: float) -> float:
-        return min(max(share, self.LEAST), self.MOST)
+        def limited(share: float) -> float:
+            return min(max(share, self.LEAST), most)
+
+        self.steady = limited(self.steady * math.exp(self.INTEGRAL * short))
+        self.share = limited(self.steady * math.exp(self.PROPORTIONAL * short))
 
 
 class VarietyLoop:
@@ -261,7 +266,7 @@ def measure(
     layers = layers_of(settings, network)
     if number % MEASURED_EVERY == 0 and any(layers.values()):
         found = excitement(image, network, settings)
-        memory.evolution.tell(found, settings.dream.strength, layers)
+        memory.evolution.tell(found, settings.dream.strength, layers, memory.detail.room)
     image = judged_size(image)
     deepest = deepest_of(network, settings, image)
     if number % LOOKED_THROUGH_EVERY == 0 and deepest is not None:

@@ -3,8 +3,9 @@
     python samples/make_samples.py
 
 writes, beside itself, `clouds.mp4` (6 s of drifting clouds over a ridge, a cut, and a lake at
-evening, with a stereo sound track), `clouds.jpg` (a frame of it, larger) and
-`small.mp4` (24 odd-sized frames of it, for tests). The same numbers give the same pictures.
+evening, with a stereo sound track), `clouds.jpg` and `lake.jpg` (a frame of each, larger),
+`petals.jpg` (a bed of flowers), `small.mp4` (24 odd-sized frames of the clip, for tests) and
+`beat.m4a` (8 s of drums and bass, to pulse with). The same numbers give the same pictures.
 """
 
 import subprocess
@@ -197,6 +198,63 @@ def frame_at(width: int, height: int, time: float) -> NDArray[np.uint8]:
     return np.uint8(np.clip(picture * 255 + 0.5, 0, 255))
 
 
+def petals(width: int, height: int, seed: int = 11) -> NDArray[np.uint8]:
+    """A bed of flowers seen from above, uint8 BGR: the further down, the smaller and darker."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32) / height
+    leaves = look_up(ROCK, x * 400, y * 400) + 0.6 * look_up(GRASS, x * 900, y * 500)
+    picture = mix(colour(14, 40, 22), colour(70, 120, 40), np.clip(0.45 + 0.25 * leaves, 0, 1))
+    dyes = [(232, 70, 92), (250, 176, 60), (244, 240, 230), (150, 90, 210), (240, 130, 180)]
+    for depth in np.linspace(0, 1, 150):
+        at = random.uniform((0, 0), (width / height, 1))
+        radius, count = 0.03 + 0.11 * depth * random.uniform(0.5, 1), int(random.integers(5, 13))
+        dye = colour(*dyes[random.integers(len(dyes))])
+        far = np.hypot(x - at[0], y - at[1]) / radius
+        angle = np.arctan2(y - at[1], x - at[0]) * count / 2 + random.uniform(0, 6)
+        fold = np.abs(np.cos(angle))
+        shape = smoothstep(0.03 / radius / 8, 0, far - 0.5 - 0.5 * fold**0.7)
+        shade = np.clip(0.35 + 0.5 * depth, 0, 1) * (0.45 + 0.35 * far + 0.3 * fold)
+        shade *= 0.92 + 0.1 * look_up(FINE, x * 900, y * 900)
+        shadow = smoothstep(1.25, 0.8, np.hypot(x - at[0] - 0.01, y - at[1] - 0.02) / radius)
+        picture = mix(picture, picture * 0.45, shadow * (1 - shape) * 0.8)
+        picture = mix(picture, dye * np.clip(shade, 0, 1.15)[..., None], shape)
+        heart = smoothstep(0.27, 0.2, far)
+        grain = np.clip(0.55 + 0.3 * look_up(GRASS, x * 3000, y * 3000), 0, 1)
+        yolk = mix(colour(120, 60, 10), colour(250, 210, 60), grain)
+        picture = mix(picture, yolk * (0.4 + 0.6 * depth), heart)
+    return np.uint8(np.clip(picture * 255 + 0.5, 0, 255))
+
+
+def beat(seconds: float = 8, tempo: float = 120) -> NDArray[np.int16]:
+    """Drums and a bass at so many beats a minute, two channels."""
+    random = np.random.default_rng(5)
+    time = np.arange(round(seconds * SOUND_RATE)) / SOUND_RATE
+    step = 60 / tempo
+    since = np.mod(time, step)
+    kick = np.sin(2 * np.pi * (45 * since + 9 * (1 - np.exp(-30 * since)))) * np.exp(-9 * since)
+    off = np.mod(time + step / 2, step)
+    hat = np.diff(random.standard_normal(time.size + 1)) * np.exp(-60 * off) * 0.16
+    back = np.mod(time + step, 2 * step)
+    snare = random.standard_normal(time.size) * np.exp(-22 * back) * 0.25
+    notes = np.float64([55, 55, 65.4, 49])[np.int64(time / (4 * step)) % 4]
+    gate = np.exp(-3 * np.mod(time, step / 2))
+    bass = np.tanh(3 * np.sin(2 * np.pi * notes * time)) * gate * 0.3
+    left, right = 0.8 * kick + bass + snare + hat, 0.8 * kick + bass + snare + 0.6 * hat
+    both = np.stack([left, right], 1) * 0.6
+    return np.int16(np.clip(both, -1, 1) * 32767)
+
+
+def write_sound(path: Path, samples: NDArray[np.int16]) -> None:
+    """`samples` (N, 2) as the file `path`, AAC."""
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "sound.wav"
+        with wave.open(str(plain), "wb") as file:
+            file.setparams((2, 2, SOUND_RATE, 0, "NONE", ""))
+            file.writeframes(samples.tobytes())
+        command = [ffmpeg(), "-v", "error", "-nostdin", "-y", "-i", str(plain)]
+        subprocess.run([*command, "-c:a", "aac", "-b:a", "96k", str(path)], check=True)
+
+
 def sound(seconds: float) -> NDArray[np.int16]:
     """Wind that breathes, and a few slow notes over it: (samples, 2)."""
     random = np.random.default_rng(11)
@@ -289,7 +347,14 @@ def main() -> None:
     """Draw everything."""
     write_clip(HERE / "clouds.mp4", (640, 360), round(SECONDS * RATE), crf=22)
     write_clip(HERE / "small.mp4", (161, 91), 24, crf=22)
-    cv2.imwrite(str(HERE / "clouds.jpg"), frame_at(960, 540, 1.0), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    stills = {
+        "clouds": frame_at(960, 540, 1.0),
+        "lake": frame_at(960, 540, 4.4),
+        "petals": petals(960, 540),
+    }
+    for name, picture in stills.items():
+        cv2.imwrite(str(HERE / f"{name}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    write_sound(HERE / "beat.m4a", beat())
 
 
 if __name__ == "__main__":
