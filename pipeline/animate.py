@@ -22,7 +22,7 @@ from dreamreel.pipeline.flow import Motion, flow_at, share_at, warp
 from dreamreel.pipeline.images import blur, luma, resize, sharpness, to_image
 from dreamreel.pipeline.motion import Followed, MovingFrame
 from dreamreel.pipeline.networks import Network
-from dreamreel.pipeline.settings import OverTime, Settings
+from dreamreel.pipeline.settings import Dream, OverTime, Settings
 
 BROAD_CELLS = 9  # cells in a frame's shorter side, below which light and colour are broad
 MEASURED_EVERY = 3  # frames, when all is well: measuring takes two thirds of a step's time
@@ -39,6 +39,7 @@ PATCH_SIDE = 120  # pixels of the shorter side at which uncovered places are loo
 PATCH_AT_LEAST, PATCHES_AT_MOST = 0.017, 0.25  # shares of a frame
 PATCH_MORE = 1.5  # times a still's step
 PATCH_ROUNDS = 3  # at most, each of half a still's steps
+TELLING = 0.1  # strength below which a frame does not tell how strong others are to be
 PATCH_UP_TO = 0.5  # share of the strength at which a patch is left to the frames after it
 
 
@@ -125,10 +126,11 @@ class CrispnessLoop:
         """A shot begins, with `detail` on `source`, (1, 3, H, W) both."""
         self._added = sharpness(source + detail) - sharpness(source)
 
-    def held(self, source: Tensor, detail: Tensor) -> Tensor:
-        """`detail` on `source`, as it is to be shown and carried on."""
+    def held(self, source: Tensor, detail: Tensor, share: float = 1.0) -> Tensor:
+        """`detail` on `source`, as it is to be shown and carried on; a `share` of the first frame's
+        dream is wanted."""
         dreamed = source + detail
-        target, now = sharpness(source) + self._added, sharpness(dreamed)
+        target, now = sharpness(source) + share * self._added, sharpness(dreamed)
         short = math.log(target / now) if min(target, now) > 0 else 0.0
         self._steady = self._limited(self._steady + self.INTEGRAL * short)
         amount = self._limited(self._steady + self.PROPORTIONAL * short)
@@ -155,9 +157,10 @@ class FullnessLoop:
         """A shot begins."""
         self._first = carried.fullness()
 
-    def carry(self, arrived: "Carried", usual: float, shortage: float) -> float:
-        """How much of what `arrived` is to be kept, at least the `usual` share."""
-        missing = math.log(max(self._first, TINY) / max(arrived.fullness(), TINY))
+    def carry(self, arrived: "Carried", usual: float, shortage: float, share: float = 1.0) -> float:
+        """How much of what `arrived` is to be kept, at least the `usual` share; a `share` of the
+        first frame's dream is wanted."""
+        missing = math.log(max(share * self._first, TINY) / max(arrived.fullness(), TINY))
         spared = _clamp(self.GAIN * missing) * _clamp(1 + shortage / self.TOO_STRONG)
         return usual + (1 - usual) * spared
 
@@ -269,26 +272,48 @@ def dream_video(
             carried = begin_shot(source, network, settings, number, loop.steady)
             crisp.begin(source, carried.detail)
             full.begin(carried)
-            memory.began_at = settings.dream.strength
+            memory.began_at = telling_strength(settings, network)
         else:
             memory.since += 1
             arrived = memory.carried.along(moving.motion)
             uncovered = moving.motion.uncovered
             arrived = fill_in(source, arrived, uncovered, network, settings, number, loop.strength)
             if memory.since % cadence == 0:
-                kept = full.carry(arrived, carry, loop.shortage)
+                kept = full.carry(arrived, carry, loop.shortage, loop.share)
                 carried = carry_on(source, arrived, network, settings, number, loop.climb, kept)
             else:
                 carried = touch_up(source, arrived, network, settings, number)
-            carried = replace(carried, detail=crisp.held(source, carried.detail))
+            carried = replace(carried, detail=crisp.held(source, carried.detail, loop.share))
         dreamed = source + carried.detail
-        loop.share = settings.dream.strength / memory.began_at if memory.began_at else 1.0
+        began = memory.since == 0
+        if steers and memory.began_at == 0 and telling_strength(settings, network) > 0:
+            # What began without a dream is to become as strong as a still at strength 1.
+            whole = settings.model_copy(update={"dream": at_full_strength(settings)})
+            still = begin_shot(source, network, whole, number, loop.steady)
+            crisp.begin(source, still.detail)
+            full.begin(still)
+            pair = torch.cat([source, source + still.detail])
+            loop.begin(*network.excitement(pair, layers, tile=settings.dream.tile).tolist())
+            memory.began_at, began = 1.0, False
+        loop.share = settings.dream.strength / memory.began_at if memory.began_at else 0.0
         if steers and loop.is_due(memory.since, cadence):
             pair, where = torch.cat([source, dreamed]), BARE_COUNTS + carried.level
             before, after = network.excitement(pair, layers, where, settings.dream.tile).tolist()
-            (loop.tell if memory.since else loop.begin)(before, after)
+            (loop.begin if began else loop.tell)(before, after)
         memory.carried, memory.followed = carried, moving.followed
         yield mixed(source, dreamed, settings)
+
+
+def telling_strength(settings: Settings, network: Network) -> float:
+    """The strength that is set, where a dream of it tells how strong others are to be; else 0."""
+    layers = settings.dream.layers or network.default_layers()
+    tells = settings.dream.strength >= TELLING and any(layers.values())
+    return settings.dream.strength if tells else 0.0
+
+
+def at_full_strength(settings: Settings) -> Dream:
+    """Those of the dream, at strength 1."""
+    return settings.dream.model_copy(update={"strength": 1.0})
 
 
 def mixed(source: Tensor, dreamed: Tensor, settings: Settings) -> Tensor:

@@ -20,12 +20,15 @@ from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.files import Target
 from dreamreel.pipeline.grain import noise
 from dreamreel.pipeline.images import to_frame
+from dreamreel.pipeline.jobs import loaded_network
+from dreamreel.pipeline.journey import Journey
 from dreamreel.pipeline.networks import (
     assemble,
     find_architecture,
 )
 from dreamreel.pipeline.render import render_video
-from dreamreel.pipeline.settings import Settings, build
+from dreamreel.pipeline.settings import Settings, build, constant
+from dreamreel.pipeline.zoom import infinite_zoom
 
 LAYER = "inception4c"
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std of its pictures
@@ -34,6 +37,7 @@ MATRIX = 4096
 SIZES = {"640x360": (360, 640), "1280x720": (720, 1280), "1920x1080": (1080, 1920)}
 RATE = Fraction(30)
 OVERHEAD_FRAMES = 60
+ZOOM_SIZE, ZOOM_FRAMES = (270, 480), 60
 
 Say = Callable[[str], None]
 Figures = dict[str, Any]
@@ -45,6 +49,7 @@ def bench(repeats: int, say: Say = lambda line: None) -> Figures:
     `evaluation_speedup`: one ascent evaluation of ours against the plain way.
     `matrix_share`: its FLOP rate against that of a large matrix product.
     `overhead_cpu_ms`: CPU time of a 640x360 frame beside its dreaming.
+    `zoom_share`: time of a 480x270 frame of a zoom over that of its first, a still.
     `peak_memory_mib`: of a process that dreams a video, by size.
     """
     if sys.platform == "win32":
@@ -56,6 +61,10 @@ def bench(repeats: int, say: Say = lambda line: None) -> Figures:
     say(f"passing {OVERHEAD_FRAMES} frames through everything but the dream")
     figures["overhead_cpu_ms"] = round(
         statistics.median(overhead_cpu_ms() for _ in range(max(1, repeats // 2))), 1
+    )
+    say("zooming, and dreaming stills, by turns")
+    figures["zoom_share"] = round(
+        statistics.median(zoom_share() for _ in range(max(1, repeats // 2))), 3
     )
     memory = {}
     for name, size in SIZES.items():
@@ -82,6 +91,7 @@ def describe(figures: Figures) -> str:
             f"{figures['plain_ms']} ms: {figures['evaluation_speedup']} times faster",
             f"share of matrix rate {figures['matrix_share']}",
             f"a frame's overhead   {figures['overhead_cpu_ms']} ms of CPU time at 640x360",
+            f"a zoom's frame       {figures['zoom_share']} of the time of a still",
             f"peak memory          {memory}",
         ]
     )
@@ -167,6 +177,19 @@ def overhead_cpu_ms() -> float:
         # What a render costs once, whatever its length, is taken off.
         spent = [_cpu_seconds(source, nothing) for source in (short, clip)]
     return (spent[1] - spent[0]) / (OVERHEAD_FRAMES - OVERHEAD_FRAMES // 4) * 1000
+
+
+def zoom_share() -> float:
+    """The time that a 480x270 frame of a zoom takes, over that of its first, which is a still."""
+    settings = build(("bench", {}))
+    network, _ = loaded_network(settings)
+    image = noise(ZOOM_SIZE, 0, network.device)
+    ended = [time.perf_counter()]
+    for _ in infinite_zoom(image, network, constant(settings), Journey(ZOOM_FRAMES + 1, RATE)):
+        if network.device.type == "cuda":
+            torch.cuda.synchronize(network.device)
+        ended.append(time.perf_counter())
+    return (ended[-1] - ended[1]) / ZOOM_FRAMES / (ended[1] - ended[0])
 
 
 def peak_memory_mib(size: tuple[int, int]) -> int:

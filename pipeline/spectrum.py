@@ -24,11 +24,11 @@ TINY = 1e-9
 Bands = list[Tensor]
 
 
-def split(image: Tensor) -> tuple[Bands, Tensor]:
-    """`image` (1, C, H, W) as a Laplacian pyramid (Burt & Adelson, 1983): its bands, the finest
-    first, and what is left."""
+def split(image: Tensor, most: int = BANDS) -> tuple[Bands, Tensor]:
+    """`image` (1, C, H, W) as a Laplacian pyramid (Burt & Adelson, 1983): its bands, at `most` so
+    many, the finest first, and what is left."""
     bands: Bands = []
-    while len(bands) < BANDS and min(image.shape[2:]) >= SMALLEST:
+    while len(bands) < most and min(image.shape[2:]) >= SMALLEST:
         half = F.avg_pool2d(blur(image, 1.0), 2, ceil_mode=True)
         bands.append(image - _enlarged(half, image))
         image = half
@@ -90,7 +90,7 @@ class DetailLoop:
         """`image` (1, 3, H, W), resampled, as strong in all bands as it was; `taken`: how much of
         the finest detail across and down was lost at each place, from 0 to 1. What counts lies
         `margin` pixels from its edges."""
-        bands, rest = split(image)
+        bands, rest = split(image, len(self.targets))
         now = _energies_within(bands, margin)
         least, most = (gain ** (USUAL_RATE / rate) for gain in (LEAST_GAIN, MOST_GAIN))
         for number in range(1, len(bands)):

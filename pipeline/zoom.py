@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dreamreel.pipeline.animate import still_ascent, to_device
+from dreamreel.pipeline.animate import at_full_strength, still_ascent, telling_strength, to_device
 from dreamreel.pipeline.arrival import LIKE_IT, around, arrived, inlaid
 from dreamreel.pipeline.camera import view
 from dreamreel.pipeline.checkpoint import Tree
@@ -215,7 +215,7 @@ def begin(
     memory.look = Look.of(within(canvas, margin))
     if journey.dreams:
         evolution.target = excitement(within(canvas, margin), network, settings)
-        evolution.began_at = settings.dream.strength
+        evolution.began_at = telling_strength(settings, network)
         evolution.layers = alike(layers_of(settings, network))
 
 
@@ -263,7 +263,15 @@ def measure(
     rate: float,
 ) -> None:
     """Tell the loops of the `image` (1, 3, H, W) that frame `number` became, where it is due."""
-    layers = layers_of(settings, network)
+    layers, evolution = layers_of(settings, network), memory.evolution
+    if evolution.began_at == 0 and telling_strength(settings, network) > 0:
+        # What began without a dream is to become as strong as a still at strength 1.
+        whole = settings.model_copy(update={"dream": at_full_strength(settings)})
+        still = dream(image, network, whole.dream, still_ascent(whole), seed=settings.seed)
+        calm = DetailLoop().begin(still).clamp(0, 1)
+        evolution.source = excitement(image, network, settings)
+        evolution.target = excitement(calm, network, settings)
+        evolution.began_at, evolution.layers = 1.0, alike(layers)
     if number % MEASURED_EVERY == 0 and any(layers.values()):
         found = excitement(image, network, settings)
         memory.evolution.tell(found, settings.dream.strength, layers, memory.detail.room)

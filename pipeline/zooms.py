@@ -237,7 +237,7 @@ def check_journey(
     if not flight.loop and flight.to is None:
         return
     total = growth(motions(over_time, journey, canvas)[journey.begins :])
-    if total >= SMALLEST_TOTAL:
+    if total >= SMALLEST_TOTAL * (1 - 1e-6):
         return
     what, seconds = ("--loop" if flight.loop else "--to"), flight.seconds
     needed, faster = math.log(SMALLEST_TOTAL), "a faster camera.zoom"

@@ -1,9 +1,10 @@
 """Make again what README shows, from the samples alone, with dreamnet.
 
-    python samples/make_results.py [video] [zoom] [image] [presets]
+    python samples/make_results.py [video] [zoom] [image] [presets] [loops] [pulse]
 
 writes, beside itself: `video.gif` (a piece of the clip and of its dream, side by side),
-`zoom.gif`, `image.jpg` and `presets.jpg` (every look on one sheet).
+`zoom.gif`, `image.jpg`, `presets.jpg` (every look on one sheet), `loop-*.webp` (each look for
+zooms, as a loop of four seconds) and `pulse.png` (the curves of the look that hears music).
 """
 
 import subprocess
@@ -24,6 +25,16 @@ HERE = Path(__file__).resolve().parent
 CELL = (180, 320)  # height, width of a preset on the sheet
 GIF_WIDTH = 280
 NO_LOOKS = {"draft", "final"}  # presets that set the cost alone
+LOOPS = {  # looks for zooms, and the picture in which each begins
+    "breath": "clouds",
+    "engraving": "clouds",
+    "flight": "clouds",
+    "metamorphosis": "petals",
+    "spiral": "lake",
+    "swing": "lake",
+    "tunnel": "petals",
+}
+MOVING = {*LOOPS, "retreat", "pulse"}  # presets whose look is their motion
 
 
 def dreamreel(*arguments: object) -> None:
@@ -87,7 +98,7 @@ def image(folder: Path) -> None:
 def presets(folder: Path) -> None:
     """Every look on one sheet."""
     cells = []
-    for name in [name for name in preset_names() if name not in NO_LOOKS]:
+    for name in [name for name in preset_names() if name not in NO_LOOKS | MOVING]:
         out = folder / f"{name}.png"
         dreamreel("image", HERE / "clouds.jpg", "-o", out, "--preset", name, "--width", 480)
         cell = cv2.resize(cv2.imread(str(out)), CELL[::-1], interpolation=cv2.INTER_AREA)
@@ -98,7 +109,36 @@ def presets(folder: Path) -> None:
     cv2.imwrite(str(HERE / "presets.jpg"), np.vstack(rows), [cv2.IMWRITE_JPEG_QUALITY, 88])
 
 
-RESULTS = {"video": video, "zoom": zoom, "image": image, "presets": presets}
+def loops(folder: Path) -> None:
+    """Every look for zooms, coming back to where it began."""
+    for name, picture in LOOPS.items():
+        out = folder / f"{name}.mkv"
+        dreamreel(
+            "zoom", HERE / f"{picture}.jpg", "-o", out, "--preset", name, "--loop",
+            "--seconds", 4, "--fps", 20, "--size", "384x216", "--codec", "ffv1",
+        )  # fmt: skip
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-y", "-i", str(out)]
+        shrink = ["-c:v", "libwebp_anim", "-quality", "50", "-compression_level", "6"]
+        result = HERE / f"loop-{name}.webp"
+        subprocess.run([*command, *shrink, "-loop", "0", str(result)], check=True)
+
+
+def pulse(folder: Path) -> None:
+    """What the look that hears music makes of the beat."""
+    dreamreel(
+        "schedule", "pulse", "--audio", HERE / "beat.m4a", "--seconds", 4,
+        "--plot", HERE / "pulse.png",
+    )  # fmt: skip
+
+
+RESULTS = {
+    "video": video,
+    "zoom": zoom,
+    "image": image,
+    "presets": presets,
+    "loops": loops,
+    "pulse": pulse,
+}
 
 
 def main() -> None:

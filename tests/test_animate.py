@@ -20,6 +20,7 @@ from dreamreel.pipeline.flow import warp
 from dreamreel.pipeline.images import sharpness, to_image
 from dreamreel.pipeline.motion import follow_motion
 from dreamreel.pipeline.networks import Network
+from dreamreel.pipeline.schedule import Moment
 from dreamreel.pipeline.settings import Settings, build, constant
 
 RATE = Fraction(25)
@@ -258,3 +259,28 @@ def test_strength_may_change_over_time(dreamnet: Network, slide: Slide) -> None:
     usual = [detail.abs().mean() for detail in details(frames, steady)]
     assert sizes[2] == usual[2]
     assert sizes[-1] < 0.8 * usual[-1]
+
+
+@pytest.mark.parametrize(
+    "fading_in",
+    [{"strength": "0:(0), 8:(1)"}, {"layers": {"textures": "where(t < 8, 0, 1)"}}],
+)
+def test_a_dream_that_fades_in_becomes_as_strong_as_any(
+    slide: Slide, dreamnet: Network, fading_in: dict[str, object]
+) -> None:
+    frames, fades = slide(30, 0), chosen(**fading_in)
+
+    def over_time(number: int) -> Settings:
+        return fades.at(Moment(number, len(frames), RATE))
+
+    moving = follow_motion(frames, RATE, fades)
+    faded = details(frames, list(dream_video(moving, dreamnet, over_time)))
+    whole = details(frames, dreamed(frames, dreamnet, chosen()))
+    sizes = [float(detail.abs().mean()) for detail in faded]
+    assert sizes[0] < 0.1 * float(whole[0].abs().mean())
+    source = to_image(frames[-1], CPU)
+    layers = {"textures": 1.0}
+    strengths = [
+        float(dreamnet.excitement(source + detail[-1], layers)) for detail in (faded, whole)
+    ]
+    assert strengths[0] > 0.75 * strengths[1]

@@ -414,9 +414,13 @@ def test_the_bench_reports_its_figures(dreamreel: Call, monkeypatch: pytest.Monk
     run = dreamreel("bench", "--json", "--repeats", 1)
     assert run.code == 0, run.err
     figures = json.loads(run.out)
-    assert {"evaluation_speedup", "matrix_share", "overhead_cpu_ms", "peak_memory_mib"} <= set(
-        figures
-    )
+    assert {
+        "evaluation_speedup",
+        "matrix_share",
+        "overhead_cpu_ms",
+        "peak_memory_mib",
+        "zoom_share",
+    } <= set(figures)
     assert figures["peak_memory_mib"]["160x96"] > 100
 
 

@@ -423,3 +423,10 @@ def test_a_device_that_is_not_there_is_one_line() -> None:
         find_device("cuda")
     with pytest.raises(UserError, match="unknown device 'gpu'"):
         find_device("gpu")
+
+
+def test_the_deepest_layer_tells_places_apart(dreamnet: Network) -> None:
+    assert dreamnet.deepest_layer((96, 160)) == "objects"
+    assert dreamnet.deepest_layer((16, 16)) != "objects"
+    activation = dreamnet.activations(torch.rand(1, 3, 96, 160), ["objects"])["objects"]
+    assert activation.shape[2] * activation.shape[3] > 1

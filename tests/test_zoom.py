@@ -9,14 +9,17 @@ from torch import Tensor
 
 from dreamreel.pipeline.camera import Camera
 from dreamreel.pipeline.checkpoint import Tree
+from dreamreel.pipeline.dream import Aim, Ascent, dream
 from dreamreel.pipeline.grain import filled, generator, noise
 from dreamreel.pipeline.images import luma, sharpness
 from dreamreel.pipeline.journey import Journey, homeward, margin_for, motions
 from dreamreel.pipeline.look import Look
 from dreamreel.pipeline.networks import Network
+from dreamreel.pipeline.objectives import diverse, spread, varied
+from dreamreel.pipeline.schedule import Moment
 from dreamreel.pipeline.settings import Settings, build, constant
 from dreamreel.pipeline.spectrum import DetailLoop, energies, join, split
-from dreamreel.pipeline.zoom import ZoomMemory, infinite_zoom
+from dreamreel.pipeline.zoom import EvolutionLoop, VarietyLoop, ZoomMemory, infinite_zoom
 
 CPU = torch.device("cpu")
 RATE = Fraction(30)
@@ -103,8 +106,10 @@ def test_homeward_undoes_what_is_left_of_the_way() -> None:
     camera = Camera(1.5, 20, 0.1)
     moves = [camera.during(0.1, 1.5) for _ in range(5)]
     ahead = homeward(moves)
-    assert len(ahead) == 6 and torch.allclose(ahead[-1], torch.eye(3).double())
-    assert torch.allclose(ahead[0] @ camera.during(0.5, 1.5), torch.eye(3).double(), atol=1e-9)
+    first, last = ahead[0], ahead[-1]
+    assert len(ahead) == 6 and first is not None and last is not None
+    assert torch.allclose(last, torch.eye(3).double())
+    assert torch.allclose(first @ camera.during(0.5, 1.5), torch.eye(3).double(), atol=1e-9)
 
 
 def test_a_zoom_goes_on_from_its_memory(dreamnet: Network, picture: Tensor) -> None:
@@ -192,3 +197,93 @@ def test_a_schedule_changes_the_zoom_and_a_resumed_one_goes_on_in_time(
     images = list(infinite_zoom(picture, dreamnet, over_time, Journey(8, RATE, dreams=False)))
     steps = [float((a - b).abs().mean()) for a, b in zip(images, images[1:], strict=False)]
     assert max(steps[:3]) < 0.3 * min(steps[4:])
+
+
+def test_what_is_one_pattern_becomes_varied_again(dreamnet: Network, picture: Tensor) -> None:
+    tile = picture[..., :32, :32]
+    image = tile.repeat(1, 1, 5, 7)
+    settings = chosen().dream
+    aim = Aim("objects", diverse, 1.0)
+
+    def spread_after(beside: Aim | None) -> float:
+        dreamed = dream(image, dreamnet, settings, Ascent(4, 1.5), objective=varied, beside=beside)
+        return spread(dreamnet.activations(dreamed, ["objects"])["objects"])
+
+    assert spread_after(aim) > 1.2 * spread_after(None)
+
+
+def test_variety_is_climbed_only_where_it_is_short() -> None:
+    loop = VarietyLoop()
+    for number in range(20):
+        loop.tell(0.5, number / 30)
+    assert loop.usual == pytest.approx(0.5) and loop.weight == 0
+    weights = []
+    for found in (0.45, 0.4, 0.3, 0.1):
+        loop.tell(found, 60.0)
+        weights.append(loop.weight)
+    assert weights == sorted(weights) and 0 < weights[0] < weights[-1] <= loop.MOST
+    assert loop.usual == pytest.approx(0.5)
+
+
+def test_a_zoom_is_dreamed_less_where_there_is_no_room_for_detail() -> None:
+    free, crowded = EvolutionLoop(), EvolutionLoop()
+    for loop, room in ((free, 1.0), (crowded, 0.0)):
+        loop.source, loop.target, loop.layers = 1.0, 10.0, {"parts": 1.0}
+        for _ in range(30):
+            loop.tell(2.0, 1.0, {"parts": 1.0}, room)
+    assert free.share == pytest.approx(free.MOST)
+    assert crowded.share == pytest.approx(crowded.CROWDED) and crowded.share < free.share
+
+
+def test_where_no_layer_has_a_weight_nothing_is_dreamed(dreamnet: Network, picture: Tensor) -> None:
+    settings = build(("test", {"dream": {"layers": {"textures": "where(t < 4, 0, 1)"}}}))
+    assert torch.equal(dream(picture, dreamnet, settings.dream, Ascent(3, 1.5)), picture)
+
+    def over_time(number: int) -> Settings:
+        return settings.at(Moment(number, 8, RATE))
+
+    images = list(infinite_zoom(picture, dreamnet, over_time, Journey(8, RATE)))
+    assert len(images) == 8 and all(bool(image.isfinite().all()) for image in images)
+
+
+def test_a_goal_of_other_light_draws_the_picture_towards_it(
+    dreamnet: Network, picture: Tensor
+) -> None:
+    bright = (0.5 + picture / 2).flip(3)
+    images = zoomed(picture, dreamnet, Journey(46, RATE, goal=bright), zoom=10.0)
+    light = [float(luma(image).mean()) for image in images]
+    assert light[0] < light[25] < light[-1]
+    assert max(b - a for a, b in zip(light, light[1:], strict=False)) < 0.1
+
+
+def test_what_lies_around_is_made_up_when_more_of_it_is_needed(
+    dreamnet: Network, picture: Tensor
+) -> None:
+    memory, journey = ZoomMemory(), Journey(3, RATE)
+    list(infinite_zoom(picture, dreamnet, constant(chosen(zoom=1.2)), journey, memory=memory))
+    assert memory.canvas is not None and memory.canvas.shape == picture.shape
+    before = memory.canvas
+    later = replace(journey, frames=6, begins=3)
+    images = list(infinite_zoom(picture, dreamnet, constant(chosen(zoom=0.6)), later, 3, memory))
+    assert len(images) == 3 and all(image.shape == picture.shape for image in images)
+    assert memory.canvas.shape[2] > picture.shape[2]
+    inside = (..., slice(20, -20), slice(20, -20))
+    assert (images[0][inside] - before[inside]).abs().mean() < 0.1
+
+
+def test_a_zoom_that_begins_without_a_dream_becomes_as_strong_as_any(
+    dreamnet: Network, picture: Tensor
+) -> None:
+    dream_ = {"layers": "textures", "octaves": 2, "steps": 5, "strength": "0:(0), 20:(1)"}
+    fades = build(("test", {"dream": dream_}))
+
+    def over_time(number: int) -> Settings:
+        return fades.at(Moment(number, 70, RATE))
+
+    faded = list(infinite_zoom(picture, dreamnet, over_time, Journey(70, RATE)))
+    whole = zoomed(picture, dreamnet, Journey(70, RATE))
+    layers = {"textures": 1.0}
+    first, last, usual = (
+        float(dreamnet.excitement(image, layers)) for image in (faded[0], faded[-1], whole[-1])
+    )
+    assert last > 1.5 * first and last > 0.6 * usual

@@ -1,0 +1,268 @@
+"""Zooms as files: how they begin, go on, run backwards and come back."""
+
+import json
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dreamreel.pipeline.clips import probe, read_frames
+from dreamreel.pipeline.errors import Stopped
+from dreamreel.pipeline.files import Target, state_path
+from dreamreel.pipeline.jobs import Progress, Report
+from dreamreel.pipeline.record import read_record, record_path
+from dreamreel.pipeline.settings import Settings, build
+from dreamreel.pipeline.zooms import Flight, course, going_on, render_zoom
+from making import Run
+
+Call = Callable[..., Run]
+QUICK = {"octaves": 1, "steps": 2, "layers": "textures"}
+LOSSLESS = {"codec": "ffv1"}
+RATE = Fraction(10)
+
+
+@pytest.fixture
+def photo(tmp_path: Path, scene: np.ndarray) -> Path:
+    cv2.imwrite(str(tmp_path / "photo.png"), scene[:64, :96])
+    return tmp_path / "photo.png"
+
+
+def chosen(output: dict[str, object] | None = None, **camera: object) -> Settings:
+    return build(("test", {"dream": QUICK, "camera": camera, "output": output or {}}))
+
+
+def frames_of(path: Path) -> list[np.ndarray]:
+    return list(read_frames(path))
+
+
+def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
+    return len(one) == len(other) and all(map(np.array_equal, one, other))
+
+
+@pytest.mark.parametrize("zoom", [1.4, 0.7])
+def test_a_zoom_that_goes_on_is_the_longer_one(photo: Path, tmp_path: Path, zoom: float) -> None:
+    settings = chosen(LOSSLESS, zoom=zoom, rotation=5.0)
+    short, whole = tmp_path / "short.mkv", tmp_path / "whole.mkv"
+    render_zoom(photo, Target(short), settings, Flight(3, RATE))
+    render_zoom(photo, Target(whole), settings, Flight(4.5, RATE))
+    on = render_zoom(None, Target(tmp_path / "on.mkv"), settings, going_on(short, 1.5, None, None))
+    assert same(frames_of(on), frames_of(whole))
+    further = render_zoom(
+        None, Target(tmp_path / "further.mkv"), settings, going_on(on, 1, None, None)
+    )
+    assert len(frames_of(further)) == 55 and same(frames_of(further)[:45], frames_of(whole))
+
+
+def test_what_goes_on_may_move_and_dream_otherwise(
+    dreamreel: Call, photo: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "zoom.mp4"
+    render_zoom(photo, Target(out), chosen(zoom=1.5), Flight(1, RATE))
+    run = dreamreel("zoom", "--continue", out, "--seconds", 1.5, "--set", "camera.zoom=0.5",
+                    "--set", "dream.layers=parts")  # fmt: skip
+    assert run.code == 0, run.err
+    longer = tmp_path / "zoom-longer.mp4"
+    assert run.out.splitlines()[-1] == str(longer)
+    frames = frames_of(longer)
+    assert len(frames) == 25 and probe(longer).rate == RATE
+    assert np.abs(frames[9].astype(int) - frames_of(out)[9]).max() == 0
+    steps = [np.abs(a.astype(int) - b).mean() for a, b in zip(frames, frames[1:], strict=False)]
+    assert max(steps[9:]) < 3 * np.median(steps)
+    record = read_record(record_path(longer))
+    assert record.settings.camera.zoom == 0.5 and record.settings.dream.octaves == 1
+    at = course(record.settings, record.job, None)
+    assert at(9).camera.zoom == 1.5 and at(10).camera.zoom == 0.5
+
+
+def test_what_goes_on_is_made_again_from_its_record(
+    dreamreel: Call, photo: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "zoom.mp4"
+    render_zoom(photo, Target(out), chosen(), Flight(1, RATE))
+    assert dreamreel("zoom", "--continue", out, "--seconds", 1).code == 0
+    again = tmp_path / "again.mp4"
+    run = dreamreel("reproduce", tmp_path / "zoom-longer.mp4.json", "-o", again)
+    assert run.code == 0, run.err
+    assert again.read_bytes() == (tmp_path / "zoom-longer.mp4").read_bytes()
+
+
+def test_what_goes_on_can_be_stopped_and_gone_on_with(photo: Path, tmp_path: Path) -> None:
+    first, settings = tmp_path / "zoom.mp4", chosen()
+    render_zoom(photo, Target(first), settings, Flight(1, RATE))
+    seen: list[Progress] = []
+    stops = Report(on_progress=seen.append, is_stopping=lambda: len(seen) == 4)
+    target = Target(tmp_path / "on.mp4")
+    with pytest.raises(Stopped):
+        render_zoom(None, target, settings, going_on(first, 1, None, None), stops)
+    render_zoom(None, target, settings, going_on(first, 1, None, None))
+    whole = tmp_path / "whole.mp4"
+    render_zoom(None, Target(whole), settings, going_on(first, 1, None, None))
+    assert whole.read_bytes() == target.path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    {
+        "nothing there": (["--continue", "none.mp4"], "no file"),
+        "a photo as well": (["photo.png", "--continue", "zoom.mp4"], "leave out PHOTO"),
+        "another size": (["--continue", "zoom.mp4", "--size", "64x64"], "leave out --size"),
+        "another rate": (["--continue", "zoom.mp4", "--fps", "25"], "leave out --fps"),
+        "a loop of it": (["--continue", "zoom.mp4", "--loop"], "leave out --loop"),
+        "a loop": (["--continue", "loop.mp4"], "goes on by itself"),
+        "backwards": (["--continue", "back.mp4"], "in reverse"),
+        "no state": (["--continue", "bare.mp4"], "bare.mp4.state"),
+        "another's state": (["--continue", "other.mp4"], "of another film"),
+        "no record": (["--continue", "unknown.mp4"], "no record"),
+        "another codec": (["--continue", "zoom.mp4", "--codec", "hevc"], "encoded alike"),
+        "no film": (["--continue", "zoom.mp4", "-o", "on.gif"], "goes on as a film"),
+        "itself": (["--continue", "zoom.mp4", "-o", "zoom.mp4", "--overwrite"], "source itself"),
+    }.values(),
+)
+def test_what_cannot_go_on_says_why(
+    dreamreel: Call,
+    photo: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings, quick = chosen(), Flight(0.3, RATE, only_moves=True)
+    for name, flight in (
+        ("zoom", quick),
+        ("loop", Flight(3, RATE, loop=True, only_moves=True)),
+        ("back", Flight(0.3, RATE, reverse=True, only_moves=True)),
+    ):
+        faster = settings if name != "loop" else chosen(zoom=2.5)
+        render_zoom(photo, Target(Path(f"{name}.mp4")), faster, flight)
+    film = Path("zoom.mp4").read_bytes()
+    record = Path("zoom.mp4.json").read_text()
+    for name in ("bare", "other", "unknown"):
+        Path(f"{name}.mp4").write_bytes(film)
+        if name != "unknown":
+            Path(f"{name}.mp4.json").write_text(record)
+    render_zoom(None, Target(Path("noise.mp4")), settings, Flight(0.2, RATE, (64, 96)))
+    Path("other.mp4.state").write_bytes(Path("noise.mp4.state").read_bytes())
+    run = dreamreel("zoom", *options)
+    assert run.code == 2 and words in run.err and run.err.count("\n") == 1
+
+
+def test_only_a_zoom_that_can_go_on_keeps_its_state(photo: Path, tmp_path: Path) -> None:
+    moves = Flight(0.3, RATE, only_moves=True)
+    kept = render_zoom(photo, Target(tmp_path / "a.mp4"), chosen(), moves)
+    assert state_path(kept).exists()
+    without = chosen({"keep_state": False})
+    again = render_zoom(photo, Target(kept, overwrite=True), without, moves)
+    assert not state_path(again).exists()
+    gif = render_zoom(photo, Target(tmp_path / "a.gif"), chosen(), moves)
+    assert not state_path(gif).exists()
+
+
+def test_a_reversed_zoom_ends_with_what_it_began_with(photo: Path, tmp_path: Path) -> None:
+    settings = chosen(LOSSLESS)
+    forward = render_zoom(photo, Target(tmp_path / "a.mkv"), settings, Flight(1, RATE))
+    back = Flight(1, RATE, reverse=True)
+    backward = render_zoom(photo, Target(tmp_path / "b.mkv"), settings, back)
+    assert same(frames_of(backward)[::-1], frames_of(forward))
+
+
+def test_a_reversed_zoom_of_many_segments_is_in_order(photo: Path, tmp_path: Path) -> None:
+    settings = chosen(LOSSLESS, zoom=1.1)
+    flights = [Flight(52, RATE, only_moves=True, reverse=way) for way in (False, True)]
+    forward, backward = (
+        frames_of(render_zoom(photo, Target(tmp_path / f"{name}.mkv"), settings, flight))
+        for name, flight in zip("ab", flights, strict=True)
+    )
+    assert len(forward) == 520 and same(backward[::-1], forward)
+
+
+def test_schedules_are_told_by_the_time_that_is_shown() -> None:
+    settings = chosen(zoom="1 + t/100")
+    job = {"count": 11, "rate": "10", "size": [64, 96]}
+    forward, backward = (course(settings, job | more, None) for more in ({}, {"reverse": True}))
+    assert [forward(n).camera.zoom for n in (0, 10)] == [1.0, 1.1]
+    assert [backward(n).camera.zoom for n in (0, 10)] == [1.1, 1.0]
+    assert course(settings, job | {"loop": True}, None)(11).camera.zoom == 1.0
+
+
+def test_a_zoom_begins_with_a_colour(dreamreel: Call, tmp_path: Path) -> None:
+    out = tmp_path / "red.mp4"
+    run = dreamreel("zoom", "--colour", "#c03020", "-o", out, "--size", "96x64", "--seconds", 0.4,
+                    "--fps", 10, "--set", "dream.octaves=1", "--set", "dream.steps=2")  # fmt: skip
+    assert run.code == 0, run.err
+    blue, green, red = frames_of(out)[0].reshape(-1, 3).mean(0)
+    assert abs(red - 0xC0) < 16 and abs(green - 0x30) < 16 and abs(blue - 0x20) < 16
+    assert frames_of(out)[-1].std() > 2
+    again = tmp_path / "again.mp4"
+    assert dreamreel("reproduce", f"{out}.json", "-o", again).code == 0
+    assert again.read_bytes() == out.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--colour", "nocolour"], "nocolour"),
+        (["photo.png", "--colour", "red"], "photo.png"),
+        (["--loop", "--set", "camera.zoom=0.5", "--seconds", "5"], "camera.zoom=2 --reverse"),
+        (["--loop", "--set", "camera.zoom=1"], "camera.zoom=1.24 would do"),
+        (["--loop", "--set", "camera.zoom=1.2", "--seconds", "5"], "--seconds 11.5 or"),
+        (["--loop", "--set", "camera.zoom=0:(1.1), 100%:(1.3)"], "a faster camera.zoom"),
+    ],
+)
+def test_a_beginning_or_an_end_that_cannot_be_is_explained(
+    dreamreel: Call,
+    photo: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = dreamreel("zoom", *options, "-o", "o.mp4", "--size", "96x64")
+    assert run.code == 2 and words in run.err and run.err.count("\n") == 1
+    assert not Path("o.mp4").exists()
+
+
+def test_what_would_do_for_a_loop_does(dreamreel: Call, photo: Path, tmp_path: Path) -> None:
+    out = ("-o", tmp_path / "o.mp4", "--size", "96x64", "--fps", 5, "--seconds", 3)
+    options = (*out, "--motion-only", "--loop")
+    run = dreamreel("zoom", photo, *options)
+    told = run.err.rpartition("camera.zoom=")[2].split()[0]
+    assert run.code == 2
+    run = dreamreel("zoom", photo, *options, "--set", f"camera.zoom={told}")
+    assert run.code == 0, run.err
+
+
+def test_a_record_tells_how_a_zoom_began_and_was_shown(photo: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o.mp4"
+    flight = Flight(0.3, RATE, (64, 96), reverse=True, colour=(1, 2, 3), only_moves=True)
+    render_zoom(None, Target(out), chosen(), flight)
+    job = json.loads(record_path(out).read_text())["job"]
+    assert job["reverse"] and job["colour"] == [1, 2, 3] and job["count"] == 3
+
+
+def test_layers_may_rest_in_video_and_zoom(
+    dreamreel: Call, moving_clip: Path, tmp_path: Path
+) -> None:
+    rests = ("--set", 'dream.layers={textures = "where(t < 3, 0, 1)"}', "--set", "dream.octaves=1")
+    out = tmp_path / "rests.mkv"
+    run = dreamreel("video", moving_clip, "-o", out, *rests, "--codec", "ffv1")
+    assert run.code == 0, run.err
+    apart = [
+        np.abs(a.astype(int) - b).mean()
+        for a, b in zip(frames_of(out), frames_of(moving_clip), strict=True)
+    ]
+    assert max(apart[:3]) < 1 and apart[11] > 2 * max(apart[:3])
+    run = dreamreel("zoom", "-o", tmp_path / "z.mp4", *rests, "--size", "96x64", "--seconds", 0.3)
+    assert run.code == 0, run.err
+    run = dreamreel("zoom", "-o", tmp_path / "y.mp4", "--set", "dream.layers={textures = 0}")
+    assert run.code == 2 and "weight 0" in run.err
+
+
+def test_a_layer_that_comes_later_must_fit_the_tiles_too(dreamreel: Call, tmp_path: Path) -> None:
+    layers = 'dream.layers={textures = 1, objects = "0:(0), 1s:(1)"}'
+    run = dreamreel("zoom", "-o", tmp_path / "z.mp4", "--set", layers, "--set", "dream.tile=300")
+    assert run.code == 2 and "objects" in run.err and "dream.tile = 300" in run.err
