@@ -4,7 +4,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -282,7 +282,7 @@ def zoom(
                          reverse=reverse, width=width, motion_only=motion_only)  # fmt: skip
         flight = going_on(go_on, seconds, audio, to)
     else:
-        rate = parse_rate(fps or RATE)
+        rate = parse_rate(RATE if fps is None else fps)
         flight = Flight(seconds, rate, canvas, loop, to, motion_only, audio, reverse, begins)
     settings = _settings(
         preset, set_, network, weights, precision, width, device, seed,
@@ -672,10 +672,12 @@ def parse_colour(text: str | None) -> tuple[int, int, int] | None:
         return None
     from PIL import ImageColor
 
-    try:
-        red, green, blue = ImageColor.getrgb(text)[:3]
-    except ValueError as error:
-        raise UserError(f"--colour {text!r} is no colour; '#204060' and teal are") from error
+    channels: tuple[int, ...] = ()
+    with suppress(ValueError):
+        channels = ImageColor.getrgb(text)
+    if len(channels) != 3 or not all(0 <= channel <= 255 for channel in channels):
+        raise UserError(f"--colour {text!r:.40} is no opaque colour; '#204060' and teal are")
+    red, green, blue = channels
     return red, green, blue
 
 
@@ -831,7 +833,7 @@ def _settings(
 
 def _refuse_for_more(**options: object) -> None:
     """Raise UserError where one of the `options` of a beginning is given for what goes on."""
-    names = [name for name, value in options.items() if value]
+    names = [name for name, value in options.items() if value not in (None, False)]
     if names:
         told = (name if name.isupper() else f"--{name.replace('_', '-')}" for name in names)
         raise UserError(f"--continue goes on with a zoom as it is: leave out {', '.join(told)}")

@@ -2,10 +2,12 @@
 
 import hashlib
 import os
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dreamreel.pipeline.checkpoint import Tree, load_tree
 from dreamreel.pipeline.clips import check_readable
 from dreamreel.pipeline.encoding import CONTAINERS, usual_suffix
 from dreamreel.pipeline.errors import UserError, usable
@@ -21,6 +23,12 @@ from dreamreel.pipeline.pictures import find_series
 from dreamreel.pipeline.record import is_record, record_path
 from dreamreel.pipeline.settings import Settings
 
+# What torch raises over files that are damaged, or no state at all.
+UNREADABLE = (
+    *(OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, AttributeError),
+    pickle.UnpicklingError,
+)
+
 
 @dataclass(frozen=True)
 class Target:
@@ -35,6 +43,32 @@ class Target:
 def state_path(out: Path) -> Path:
     """Where what a zoom that goes on from `out` takes is kept."""
     return out.with_name(out.name + ".state")
+
+
+def load_state(path: Path) -> Tree:
+    """What is kept at `path`, a `state_path`: `film`, the digest of the film that it is of, and the
+    `state`. Raises UserError where it cannot be read."""
+    try:
+        kept = load_tree(path)
+        return {name: kept[name] for name in ("film", "state")}
+    except UNREADABLE as error:
+        raise UserError(f"{path} is no state of a zoom that can be read") from error
+
+
+def check_state(out: Target) -> None:
+    """Raise UserError where something else stands in the place of the state of `out.path`."""
+    path = state_path(out.path)
+    if path.is_dir() or (path.exists() and not out.overwrite and not is_state(path)):
+        raise UserError(f"{path} exists, and is no state of a zoom; another name with -o would do")
+
+
+def is_state(path: Path) -> bool:
+    """Whether the file at `path` is one that `load_state` reads."""
+    try:
+        load_state(path)
+    except UserError:
+        return False
+    return True
 
 
 def check_source(source: Path, out: Target) -> None:
@@ -130,14 +164,15 @@ def _files_of(source: Path) -> list[Path]:
 
 
 def found_again(named: dict[str, Any] | None, record: Path) -> Path | None:
-    """The file that `record` names beside its source, if it names one. Raises UserError where it
-    is gone, or another one by now."""
+    """The file that `record` names beside its source, if it names one: where it was, or beside the
+    record. Raises UserError where it is gone, or another one by now."""
     if named is None:
         return None
     path = Path(named["path"])
-    if not path.exists() or digest(path) != named["sha256"]:
-        raise UserError(f"{path}, which {record} was made with, is gone or another one")
-    return path
+    for place in (path, record.parent / path.name):
+        if place.is_file() and digest(place) == named["sha256"]:
+            return place
+    raise UserError(f"{path}, which {record} was made with, is gone or another one")
 
 
 def stamp(source: Path) -> list[tuple[int, int]]:

@@ -232,7 +232,7 @@ def finish(
     if before is not None:
         film, more = before
         pictures = work.folder / f"before.partial{encoding.segment_suffix}"
-        copy_pictures(film, pictures, encoding.rate)
+        copy_pictures(film, pictures, encoding.rate, more)
         parts, frames = [Part(pictures, more / encoding.rate), *parts], frames + more
     last = (frames - 1) / encoding.rate
     if clip is not None and clip.times:
@@ -257,9 +257,7 @@ def finish(
             flush(file)
     if told is not None:
         write_record(record_path(place), told)
-    if state is None:
-        state_path(place).unlink(missing_ok=True)
-    else:
+    if state is not None:
         save_tree(state_path(place), {"film": digest(made), "state": state})
     if is_series(out.path):
         publish_series(made, out.path)

@@ -4,6 +4,7 @@ import itertools
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -42,11 +43,13 @@ def motions(over_time: OverTime, journey: Journey, size: tuple[int, int]) -> lis
     """What each frame but the first sees of the one before: homographies, as `Camera.during`."""
     seconds, aspect = float(1 / journey.rate), size[1] / size[0]
     cameras = (Camera.from_settings(over_time(n).camera) for n in range(journey.length + 1))
-    # From one frame to the next the camera is as fast as midway between.
-    return [
-        one.during(seconds / 2, aspect) @ next_one.during(seconds / 2, aspect)
-        for one, next_one in itertools.pairwise(cameras)
-    ]
+
+    @lru_cache(maxsize=4)
+    def between(one: Camera, next_one: Camera) -> Tensor:
+        # From one frame to the next the camera is as fast as midway between.
+        return one.during(seconds / 2, aspect) @ next_one.during(seconds / 2, aspect)
+
+    return [between(one, next_one) for one, next_one in itertools.pairwise(cameras)]
 
 
 def growth(moves: list[Tensor]) -> float:
@@ -88,9 +91,9 @@ def margin_for(moves: list[Tensor], size: tuple[int, int]) -> int:
     edge = torch.cat([torch.stack([x * aspect, y, torch.ones_like(x)]) for x, y in pairs], 1)
     farthest = 0.0
     for together in range(0, len(moves), UNSEEN_FRAMES):
-        total = torch.linalg.multi_dot(
-            [torch.eye(3).double()] * 2 + moves[together : together + UNSEEN_FRAMES]
-        )
+        window = moves[together : together + UNSEEN_FRAMES]
+        window += window[-1:] * (UNSEEN_FRAMES - len(window))  # as if it went on
+        total = torch.linalg.multi_dot(window)
         x, y, depth = total @ edge
         beyond = torch.maximum((x / depth).abs() - aspect / 2, (y / depth).abs() - 0.5)
         farthest = max(farthest, float(beyond.max()))

@@ -26,6 +26,7 @@ TEXT = {"mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text"}  # subtitle
 COVERS = {"png": ("png", "image/png"), "mjpeg": ("jpg", "image/jpeg")}  # by their codecs
 COVERLESS = (".mov", ".webm")  # of .mov, ffmpeg would leave them out without a word
 SUBTITLES = {".mkv": "copy", ".webm": "webvtt"}  # what an ending makes of them, where not mov_text
+ROUNDING = (".mkv", ".webm")  # these round times to milliseconds
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,15 @@ def mux(
     raise UserError(f"ffmpeg could not write {out.parent}: {failure}")
 
 
-def copy_pictures(film: Path, out: Path, rate: Fraction) -> None:
-    """Write `out`, the pictures of `film`, of that `rate`, as a part like any other. Raises
-    UserError where ffmpeg fails."""
+def copy_pictures(film: Path, out: Path, rate: Fraction, frames: int) -> None:
+    """Write `out`, the `frames` of `film` at exactly that `rate`, which its own container may have
+    rounded, as a part like any other. Raises UserError where ffmpeg fails."""
+    exact = film
+    if film.suffix.lower() in ROUNDING:
+        exact = out.with_name(f"exact.{out.name}")
+        retime(film, exact, [number / rate for number in range(frames + 1)])
     scale = ("-video_track_timescale", str(rate.numerator))
-    given = ("-i", str(film.absolute()), "-map", "0:v:0", "-c", "copy")
+    given = ("-i", str(exact.absolute()), "-map", "0:v:0", "-c", "copy")
     failure = run_ffmpeg([*given, *BIT_EXACT, *scale, str(out.absolute())])
     if failure is not None:
         raise UserError(f"ffmpeg could not write {out.parent}: {failure}")

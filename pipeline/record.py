@@ -97,9 +97,13 @@ def span_of(job: dict[str, Any]) -> tuple[int, int | None]:
 
 
 def zoom_of(job: dict[str, Any]) -> tuple[int, Fraction, tuple[int, int]]:
-    """The frames, the rate and the canvas (height, width) that a zoom's `job` names."""
-    height, width = job["size"]
-    return int(job["count"]), Fraction(job["rate"]), (int(height), int(width))
+    """The frames, the rate and the canvas (height, width) that a zoom's `job` names. Raises
+    UserError where it does not."""
+    try:
+        height, width = job["size"]
+        return int(job["count"]), Fraction(job["rate"]), (int(height), int(width))
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise UserError(f"the record of a zoom has something missing ({error})") from error
 
 
 def _read(path: Path) -> dict[str, Any]:

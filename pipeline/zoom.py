@@ -74,15 +74,15 @@ class VarietyLoop:
     picture than they did early on, their spread is climbed, beside what is dreamed."""
 
     GAIN, SLACK, MOST = 8.0, 0.03, 1.5
-    EARLY = 10  # seconds
+    EARLY = 50  # times, after which what is usual is known
 
     def __init__(self) -> None:
         self.usual, self.told = 0.0, 0  # the spread early on, and how often it was told
         self.weight = 0.0  # of climbing it, where that of the layers is 1
 
-    def tell(self, found: float, seconds: float) -> None:
-        """So many `seconds` after the first frame, the spread was `found`."""
-        if seconds <= self.EARLY:
+    def tell(self, found: float) -> None:
+        """The spread was `found` in a frame."""
+        if self.told < self.EARLY:
             self.told += 1
             self.usual += (found - self.usual) / self.told
         short = 1 - self.SLACK - found / max(self.usual, TINY)
@@ -100,6 +100,20 @@ class ZoomMemory:
     detail: DetailLoop = field(default_factory=DetailLoop)
     evolution: EvolutionLoop = field(default_factory=EvolutionLoop)
     variety: VarietyLoop = field(default_factory=VarietyLoop)
+
+    def forget_network(self) -> None:
+        """What one network saw of the frames before says nothing about what another will."""
+        self.evolution, self.variety = EvolutionLoop(), VarietyLoop()
+        self.evolution.began_at = 0.0
+
+    def arrive(self, margin: int) -> None:
+        """The frames to come are to be as what was arrived at is, which lies `margin` pixels from
+        the edges."""
+        assert self.canvas is not None
+        self.goal, self.look = None, Look.of(within(self.canvas, margin))
+        self.detail = DetailLoop()
+        self.detail.begin(self.canvas, margin)
+        self.forget_network()
 
     def as_tree(self) -> Tree:
         """This, to be saved."""
@@ -157,7 +171,9 @@ def infinite_zoom(
         else:
             look = memory.look
             if goal_look is not None and look is not None:
-                look = look.towards(goal_look, nearness(scales[number], *LIKE_IT))
+                first_like = max(LIKE_IT[0], scales[journey.begins])
+                share = nearness(scales[number], first_like, LIKE_IT[1])
+                look = look.towards(goal_look, share)
             advance(memory, moves[number - 1], network, settings, number, journey, margin, look)
         if journey.goal is not None and memory.goal is None:
             memory.goal = as_goal(journey.goal, network, settings, journey.dreams)
@@ -168,6 +184,8 @@ def infinite_zoom(
             if journey.goal is not None:
                 goal = inlaid(goal, journey.goal, scales[number])
             memory.canvas = arrived(memory.canvas, goal, back, size[0], began, before)
+        if journey.goal is not None and number == journey.frames - 1:
+            memory.arrive(margin)
         yield within(memory.canvas, margin)
 
 
@@ -251,7 +269,7 @@ def advance(
     memory.detail.tell(within(memory.canvas, margin))
     memory.grown = (grown + 1 / (GROWN_SECONDS * rate)).clamp(0, 1)
     if journey.dreams:
-        measure(memory, within(memory.canvas, margin), network, settings, number, rate)
+        measure(memory, within(memory.canvas, margin), network, settings, number)
 
 
 def measure(
@@ -260,7 +278,6 @@ def measure(
     network: Network,
     settings: Settings,
     number: int,
-    rate: float,
 ) -> None:
     """Tell the loops of the `image` (1, 3, H, W) that frame `number` became, where it is due."""
     layers, evolution = layers_of(settings, network), memory.evolution
@@ -279,7 +296,7 @@ def measure(
     deepest = deepest_of(network, settings, image)
     if number % LOOKED_THROUGH_EVERY == 0 and deepest is not None:
         activation = network.activations(image, [deepest])[deepest]
-        memory.variety.tell(spread(activation), number / rate)
+        memory.variety.tell(spread(activation))
 
 
 def aim_at_variety(

@@ -21,7 +21,7 @@ from dreamreel.pipeline.curves import save_figure
 from dreamreel.pipeline.encoding import even
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.exports import place_of
-from dreamreel.pipeline.files import digest
+from dreamreel.pipeline.files import found_again
 from dreamreel.pipeline.images import (
     Frame,
     Picture,
@@ -30,7 +30,6 @@ from dreamreel.pipeline.images import (
     to_8_bits,
     to_image,
 )
-from dreamreel.pipeline.jobs import heard_by
 from dreamreel.pipeline.journey import Journey, motions
 from dreamreel.pipeline.measure import (
     CRISP_AT_LEAST,
@@ -45,7 +44,7 @@ from dreamreel.pipeline.record import Record, read_record, record_path, zoom_of
 from dreamreel.pipeline.settings import OverTime, Settings, Table, build
 from dreamreel.pipeline.spectrum import TINY
 from dreamreel.pipeline.zoom import excitement
-from dreamreel.pipeline.zooms import course
+from dreamreel.pipeline.zooms import course, settings_before
 
 EARLY = (30, 60)  # frames: once it has settled, and before it could go far
 EARLY_SPREAD = 300  # frames: of the spread, which swings with what comes by
@@ -168,6 +167,9 @@ def find_zoom(path: Path, *more: tuple[str, Table]) -> FinishedZoom:
         )
     plain = told.settings.model_dump(mode="json", exclude_none=True)
     settings = build((str(record), plain), *more)
+    dreamed_by = (told.settings.network, told.settings.weights)
+    if any((one.network, one.weights) != dreamed_by for one in settings_before(told.job)):
+        raise UserError(f"{path} goes on with another network than it began with: no one tells all")
     over_time = course(settings, told.job, _music(told, record))
     journey = Journey(frames, rate, bool(told.job.get("loop")))
     return FinishedZoom(clip, size, journey, settings, over_time, bool(told.job.get("reverse")))
@@ -400,11 +402,9 @@ def labelled(frame: Frame, seconds: float) -> Frame:
 
 def _music(told: Record, record: Path) -> Path | None:
     """The music that schedules of a record hear, if they do; the very file that they heard."""
-    named = told.job.get("audio") or {}
-    heard = heard_by(told.settings, Path(named["path"]) if named else None)
-    if heard is not None and (not heard.exists() or digest(heard) != named["sha256"]):
-        raise UserError(f"{heard}, which a schedule in {record} hears, is gone or another one")
-    return heard
+    if not any(one.needs_music for one in (told.settings, *settings_before(told.job))):
+        return None
+    return found_again(told.job.get("audio"), record)
 
 
 def _images(zoom: FinishedZoom) -> Iterator[Tensor]:

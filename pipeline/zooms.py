@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dreamreel.pipeline.checkpoint import load_tree
 from dreamreel.pipeline.clips import Clip, check_readable
 from dreamreel.pipeline.encoding import CONTAINERS, Encoding
 from dreamreel.pipeline.errors import UserError
@@ -18,9 +17,12 @@ from dreamreel.pipeline.files import (
     check_output,
     check_record,
     check_source,
+    check_state,
     check_video_name,
     digest,
     found_again,
+    is_state,
+    load_state,
     named,
     state_path,
 )
@@ -128,12 +130,14 @@ def render_zoom(
     check_video_name(out.path)
     check_output(out)
     check_record(out)
+    if may_go_on(out, flight, settings):
+        check_state(out)
     _refuse_source_settings(settings)
     check_flight(flight, photo)
     loaded = _opaque(photo, report) if photo is not None else None
     canvas = canvas_of(flight, loaded, settings)
     job = job_of("zoom", settings, photo, None, _told_of(flight, canvas))
-    over_time = course(settings, job, heard_by(settings, flight.audio))
+    over_time = course(settings, job, flight.audio)
     network = ready_network(settings, canvas, report)
     job["weights"] = network.digest
     image, goal = _beginning(flight, loaded, canvas, settings, network), None
@@ -148,7 +152,7 @@ def render_zoom(
     if flight.audio is not None and settings.output.audio:
         sound = Clip(flight.audio, *canvas, flight.rate, None, has_audio=True)
     with under_way(out, job, encoding, flight.frames, threads) as work:
-        memory = _memory_of(work.state if work.done else None, flight, network)
+        memory = _memory_of(work.state if work.done else None, flight, settings, network)
         images = infinite_zoom(
             image, network, over_time, journey, flight.begins + work.done, memory
         )
@@ -157,15 +161,22 @@ def render_zoom(
         told = told_of(job, settings, photo, out, work, network, {"frames": flight.total})
         before = None if film is None else (film, flight.begins)
         kept = memory.as_tree() if may_go_on(out, flight, settings) else None
-        return finish(work, encoding, out, report, told, sound, before=before, state=kept)
+        path = finish(work, encoding, out, report, told, sound, before=before, state=kept)
+        if kept is None and is_state(state_path(path)):  # of the film that was replaced
+            state_path(path).unlink()
+        return path
 
 
 def going_on(film: Path, seconds: float, audio: Path | None, to: Path | None) -> Flight:
     """The flight that goes on from the one in the file `film`, to its sound, for `seconds` more.
     Raises UserError as `earlier_zoom` does, and where its sound is gone."""
     earlier = earlier_zoom(film)
-    own = found_again(earlier.record.job.get("audio"), record_path(film))
-    if own is not None and audio is not None:
+    named = earlier.record.job.get("audio")
+    if named is not None and audio is not None and digest(audio) == named["sha256"]:
+        own: Path | None = audio
+    else:
+        own = found_again(named, record_path(film))
+    if own is not None and audio not in (None, own):
         raise UserError(f"--continue: {film} has its sound, {own}: leave --audio out")
     return Flight(
         seconds,
@@ -195,10 +206,10 @@ def earlier_zoom(film: Path) -> Earlier:
             raise UserError(f"--continue: {film} is {why}")
     if not state.exists():
         raise UserError(
-            f"--continue: {state} is gone, or was never kept (output.keep_state): "
-            "dreamreel reproduce makes both again"
+            f"--continue: {state} is not there; it is kept beside films that are no loop, where "
+            "output.keep_state = true, and dreamreel reproduce makes both again"
         )
-    if load_tree(state)["film"] != digest(film):
+    if load_state(state)["film"] != digest(film):
         raise UserError(f"--continue: {state} is of another film than {film}")
     return Earlier(film, told, *zoom_of(told.job))
 
@@ -209,21 +220,6 @@ def check_flight(flight: Flight, photo: Path | None) -> None:
         raise UserError("--loop leads back to the beginning, --to to a photo: give one of them")
     if photo is not None and flight.colour is not None:
         raise UserError(f"a zoom begins with {photo} or with --colour: give one of them")
-    earlier = flight.earlier
-    if earlier is None:
-        return
-    refused = {
-        "PHOTO": photo is not None,
-        "--colour": flight.colour is not None,
-        "--loop": flight.loop,
-        "--reverse": flight.reverse,
-        "--size": flight.size != earlier.size,
-        "--fps": flight.rate != earlier.rate,
-    }
-    if names := [name for name, is_given in refused.items() if is_given]:
-        raise UserError(
-            f"--continue goes on with {earlier.film} as it is: leave out {', '.join(names)}"
-        )
 
 
 def check_journey(
@@ -246,11 +242,12 @@ def check_journey(
             f"{what}: the camera moves away, {1 / total:.3g} times in all; shown backwards, one "
             f"that moves in does so too: --set camera.zoom={total ** (-1 / seconds):.3g} --reverse"
         )
-    if "camera.zoom" not in settings.changes:
-        faster = f"camera.zoom={math.ceil(100 * math.exp(needed / seconds)) / 100:g}"
-    if total > 1.001:
-        longer = math.ceil(10 * needed / math.log(total) * seconds) / 10
-        faster = f"--seconds {longer:g} or {faster}"
+    zoom = math.exp(needed / seconds) if needed < seconds * math.log(100) else math.inf
+    if "camera.zoom" not in settings.changes and zoom < 99:
+        faster = f"camera.zoom={math.ceil(100 * zoom) / 100:g}"
+    if total > 1.001 or zoom >= 99:
+        longer = needed / math.log(total) * seconds if total > 1.001 else needed / math.log(2)
+        faster = f"--seconds {math.ceil(10 * longer) / 10:g} or {faster}"
     raise UserError(
         f"{what}: the camera makes the picture {total:.2g} times as large in {seconds:g} s, and "
         f"{SMALLEST_TOTAL:g} times are needed: {faster} would do"
@@ -266,12 +263,12 @@ def canvas_of(flight: Flight, photo: Tensor | None, settings: Settings) -> tuple
     return fitted_size(height, width, settings.width)
 
 
-def course(settings: Settings, job: Job, heard: Path | None) -> OverTime:
+def course(settings: Settings, job: Job, audio: Path | None) -> OverTime:
     """The settings of each frame of the zoom that is the `job`, in the order of dreaming: of those
-    of a zoom before, its own. Schedules are told by the frames as they are shown; after the last
-    of a loop, the first is shown again."""
+    of a zoom before, its own. Schedules, which hear `audio` if any does, are told by the frames as
+    they are shown; after the last of a loop, the first is shown again."""
     (frames, rate, _), earlier = zoom_of(job), job.get("earlier")
-    later = settings_over_time(settings, frames, rate, heard)
+    later = settings_over_time(settings, frames, rate, heard_by(settings, audio))
     reverse = bool(job.get("reverse"))
 
     def shown(number: int) -> int:
@@ -280,10 +277,17 @@ def course(settings: Settings, job: Job, heard: Path | None) -> OverTime:
 
     if earlier is None:
         return lambda number: later(shown(number))
-    begun = build(("the zoom before", earlier["settings"]))
-    before = course(begun, earlier["job"], heard if begun.needs_music else None)
+    before = course(build(("the zoom before", earlier["settings"])), earlier["job"], audio)
     begins, _, _ = zoom_of(earlier["job"])
     return lambda number: before(number) if number < begins else later(number)
+
+
+def settings_before(job: Job) -> list[Settings]:
+    """Those of the zooms that the one that is the `job` goes on from, the last of them first."""
+    earlier = job.get("earlier")
+    if earlier is None:
+        return []
+    return [build(("the zoom before", earlier["settings"])), *settings_before(earlier["job"])]
 
 
 def may_go_on(out: Target, flight: Flight, settings: Settings) -> bool:
@@ -318,6 +322,8 @@ def _encoding_of(
     if out.path.suffix.lower() not in CONTAINERS:
         raise UserError(f"--continue: a film goes on as a film: {', '.join(CONTAINERS)} would work")
     before = encoding_of(clip, replace(out, path=earlier.film), earlier.record.settings, QUIET)
+    if settings.width != earlier.record.settings.width:
+        raise UserError(f"--continue: {earlier.film} has its size: leave width out")
     if encoding != before:
         raise UserError(
             f"--continue: {earlier.film} is {before.told(before.segment_suffix)}, and what goes on "
@@ -326,12 +332,18 @@ def _encoding_of(
     return encoding
 
 
-def _memory_of(saved: Any, flight: Flight, network: Network) -> ZoomMemory:
+def _memory_of(saved: Any, flight: Flight, settings: Settings, network: Network) -> ZoomMemory:
     """What is known of the frames before: what was `saved` of a render that was stopped, or beside
-    the zoom before."""
-    if saved is None and flight.earlier is not None:
-        saved = load_tree(state_path(flight.earlier.film))["state"]
-    return ZoomMemory() if saved is None else ZoomMemory.from_tree(saved, network.device)
+    the zoom before. Another network has all to learn."""
+    if saved is not None or flight.earlier is None:
+        return ZoomMemory() if saved is None else ZoomMemory.from_tree(saved, network.device)
+    memory = ZoomMemory.from_tree(
+        load_state(state_path(flight.earlier.film))["state"], network.device
+    )
+    before = flight.earlier.record.settings
+    if (settings.network, settings.weights) != (before.network, before.weights):
+        memory.forget_network()
+    return memory
 
 
 def _opaque(photo: Path, report: Report) -> Tensor:

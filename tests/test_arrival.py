@@ -52,7 +52,7 @@ def test_ever_more_of_the_goal_is_there_as_it_comes_nearer() -> None:
 
 
 def test_its_outline_is_no_rectangle_and_never_reaches_its_edge() -> None:
-    for scale in (0.25, 0.4, 0.6, 0.75):
+    for scale in (0.25, 0.4, 0.6):
         there = opacity(coordinates(scale, goal_size()), goal_size(), SIZE[0], scale, 0.2)
         rows = (there[0, 0] > 0.5).sum(1)
         widths = rows[rows > 0]

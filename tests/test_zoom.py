@@ -214,12 +214,12 @@ def test_what_is_one_pattern_becomes_varied_again(dreamnet: Network, picture: Te
 
 def test_variety_is_climbed_only_where_it_is_short() -> None:
     loop = VarietyLoop()
-    for number in range(20):
-        loop.tell(0.5, number / 30)
+    for _ in range(loop.EARLY):
+        loop.tell(0.5)
     assert loop.usual == pytest.approx(0.5) and loop.weight == 0
     weights = []
     for found in (0.45, 0.4, 0.3, 0.1):
-        loop.tell(found, 60.0)
+        loop.tell(found)
         weights.append(loop.weight)
     assert weights == sorted(weights) and 0 < weights[0] < weights[-1] <= loop.MOST
     assert loop.usual == pytest.approx(0.5)

@@ -13,10 +13,11 @@ from dreamreel.pipeline.clips import probe, read_frames
 from dreamreel.pipeline.errors import Stopped
 from dreamreel.pipeline.files import Target, state_path
 from dreamreel.pipeline.jobs import Progress, Report
+from dreamreel.pipeline.networks import BUNDLED_WEIGHTS
 from dreamreel.pipeline.record import read_record, record_path
 from dreamreel.pipeline.settings import Settings, build
 from dreamreel.pipeline.zooms import Flight, course, going_on, render_zoom
-from making import Run
+from making import Run, run_ffmpeg
 
 Call = Callable[..., Run]
 QUICK = {"octaves": 1, "steps": 2, "layers": "textures"}
@@ -42,13 +43,17 @@ def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
     return len(one) == len(other) and all(map(np.array_equal, one, other))
 
 
-@pytest.mark.parametrize("zoom", [1.4, 0.7])
-def test_a_zoom_that_goes_on_is_the_longer_one(photo: Path, tmp_path: Path, zoom: float) -> None:
+@pytest.mark.parametrize(("zoom", "first"), [(1.4, 3), (0.7, 3), (0.8, 0.6)])
+def test_a_zoom_that_goes_on_is_the_longer_one(
+    photo: Path, tmp_path: Path, zoom: float, first: float
+) -> None:
     settings = chosen(LOSSLESS, zoom=zoom, rotation=5.0)
     short, whole = tmp_path / "short.mkv", tmp_path / "whole.mkv"
-    render_zoom(photo, Target(short), settings, Flight(3, RATE))
+    render_zoom(photo, Target(short), settings, Flight(first, RATE))
     render_zoom(photo, Target(whole), settings, Flight(4.5, RATE))
-    on = render_zoom(None, Target(tmp_path / "on.mkv"), settings, going_on(short, 1.5, None, None))
+    on = render_zoom(
+        None, Target(tmp_path / "on.mkv"), settings, going_on(short, 4.5 - first, None, None)
+    )
     assert same(frames_of(on), frames_of(whole))
     further = render_zoom(
         None, Target(tmp_path / "further.mkv"), settings, going_on(on, 1, None, None)
@@ -114,6 +119,11 @@ def test_what_goes_on_can_be_stopped_and_gone_on_with(photo: Path, tmp_path: Pat
         "a loop": (["--continue", "loop.mp4"], "goes on by itself"),
         "backwards": (["--continue", "back.mp4"], "in reverse"),
         "no state": (["--continue", "bare.mp4"], "bare.mp4.state"),
+        "a damaged state": (["--continue", "torn.mp4"], "no state of a zoom"),
+        "no state at all": (["--continue", "text.mp4"], "no state of a zoom"),
+        "a record that lacks": (["--continue", "lacks.mp4"], "something missing"),
+        "another width": (["--continue", "zoom.mp4", "--set", "width=32"], "leave width out"),
+        "no rate": (["--continue", "zoom.mp4", "--fps", ""], "leave out --fps"),
         "another's state": (["--continue", "other.mp4"], "of another film"),
         "no record": (["--continue", "unknown.mp4"], "no record"),
         "another codec": (["--continue", "zoom.mp4", "--codec", "hevc"], "encoded alike"),
@@ -140,10 +150,15 @@ def test_what_cannot_go_on_says_why(
         render_zoom(photo, Target(Path(f"{name}.mp4")), faster, flight)
     film = Path("zoom.mp4").read_bytes()
     record = Path("zoom.mp4.json").read_text()
-    for name in ("bare", "other", "unknown"):
+    for name in ("bare", "other", "unknown", "torn", "text", "lacks"):
         Path(f"{name}.mp4").write_bytes(film)
         if name != "unknown":
             Path(f"{name}.mp4.json").write_text(record)
+    state = Path("zoom.mp4.state").read_bytes()
+    Path("torn.mp4.state").write_bytes(state[: len(state) // 2])
+    Path("text.mp4.state").write_text("notes")
+    Path("lacks.mp4.state").write_bytes(state)
+    Path("lacks.mp4.json").write_text(record.replace('"count"', '"counted"'))
     render_zoom(None, Target(Path("noise.mp4")), settings, Flight(0.2, RATE, (64, 96)))
     Path("other.mp4.state").write_bytes(Path("noise.mp4.state").read_bytes())
     run = dreamreel("zoom", *options)
@@ -266,3 +281,96 @@ def test_a_layer_that_comes_later_must_fit_the_tiles_too(dreamreel: Call, tmp_pa
     layers = 'dream.layers={textures = 1, objects = "0:(0), 1s:(1)"}'
     run = dreamreel("zoom", "-o", tmp_path / "z.mp4", "--set", layers, "--set", "dream.tile=300")
     assert run.code == 2 and "objects" in run.err and "dream.tile = 300" in run.err
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mkv", "h264"), (".webm", "vp9")])
+def test_a_film_can_go_on_again_and_again_at_any_rate(
+    photo: Path, tmp_path: Path, suffix: str, codec: str
+) -> None:
+    settings, rate = chosen({"codec": codec}), Fraction(24000, 1001)
+    film = tmp_path / f"0{suffix}"
+    render_zoom(photo, Target(film), settings, Flight(1.3, rate, only_moves=True))
+    frames = len(frames_of(film))
+    for number in range(1, 4):
+        out = tmp_path / f"{number}{suffix}"
+        film = render_zoom(None, Target(out), settings, going_on(film, 0.8, None, None))
+        frames += round(0.8 * rate)
+        assert len(frames_of(film)) == frames
+        assert float(probe(film).rate) == pytest.approx(float(rate), rel=0.01)
+
+
+def test_what_goes_on_from_an_arrival_begins_there(photo: Path, tmp_path: Path) -> None:
+    for name, colour in (("blue", (220, 60, 40)), ("green", (40, 200, 40))):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((64, 96, 3), colour, np.uint8))
+    settings = chosen(LOSSLESS, zoom=8.0)
+    there = Flight(1.5, RATE, to=tmp_path / "blue.png")
+    film = render_zoom(photo, Target(tmp_path / "there.mkv"), settings, there)
+    on = going_on(film, 1.5, None, tmp_path / "green.png")
+    longer = frames_of(render_zoom(None, Target(tmp_path / "on.mkv"), settings, on))
+    colours = [frame.reshape(-1, 3).mean(0) for frame in longer]
+    assert np.abs(colours[14] - (220, 60, 40)).max() < 12
+    assert np.abs(colours[15] - colours[14]).max() < 25
+    assert np.abs(colours[-1] - (40, 200, 40)).max() < 12
+    middles = [frame[28:36, 40:56].reshape(-1, 3).mean(0) for frame in longer]
+    assert middles[24][1] > middles[14][1] + 60
+
+
+def test_a_zoom_to_music_may_go_on_without(dreamreel: Call, photo: Path, tmp_path: Path) -> None:
+    song = tmp_path / "song.wav"
+    run_ffmpeg("-f", "lavfi", "-i", "sine=220:duration=2", str(song))
+    quick = ("--size", "96x64", "--fps", 10, "--motion-only", "--quiet")
+    out = tmp_path / "a.mp4"
+    run = dreamreel("zoom", photo, "-o", out, "--audio", song, "--seconds", 0.5, *quick,
+                    "--set", "camera.zoom=1.2+0.8*loud")  # fmt: skip
+    assert run.code == 0, run.err
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for path in (*tmp_path.glob("a.mp4*"), song):
+        path.rename(moved / path.name)
+    run = dreamreel(
+        "zoom", "--continue", moved / "a.mp4", "--seconds", 0.5, "--set", "camera.zoom=1.1"
+    )
+    assert run.code == 0, run.err
+    longer = moved / "a-longer.mp4"
+    assert len(frames_of(longer)) == 10 and probe(longer).has_audio
+    assert dreamreel("measure", longer).code == 0
+
+
+def test_what_stands_in_the_place_of_a_state_is_not_lost(
+    dreamreel: Call, photo: Path, tmp_path: Path
+) -> None:
+    quick = ("--size", "96x64", "--fps", 10, "--seconds", 0.2, "--motion-only")
+    (tmp_path / "a.mp4.state").write_text("mine")
+    run = dreamreel("zoom", photo, "-o", tmp_path / "a.mp4", *quick)
+    assert run.code == 2 and "a.mp4.state exists" in run.err
+    (tmp_path / "a.gif.state").write_text("mine")
+    assert dreamreel("zoom", photo, "-o", tmp_path / "a.gif", *quick).code == 0
+    (tmp_path / "b.mp4.state").mkdir()
+    run = dreamreel("zoom", photo, "-o", tmp_path / "b.mp4", *quick, "--overwrite")
+    assert run.code == 2 and "b.mp4.state exists" in run.err
+    assert (tmp_path / "a.mp4.state").read_text() == "mine"
+    assert (tmp_path / "a.gif.state").read_text() == "mine"
+
+
+def test_another_network_goes_on_and_is_not_measured_as_one(
+    dreamreel: Call, photo: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "a.mp4"
+    render_zoom(photo, Target(out), chosen(), Flight(0.6, RATE))
+    weights = tmp_path / "own.safetensors"
+    weights.write_bytes(BUNDLED_WEIGHTS.read_bytes())
+    run = dreamreel("zoom", "--continue", out, "--seconds", 0.6, "--weights", weights)
+    assert run.code == 0, run.err
+    run = dreamreel("measure", tmp_path / "a-longer.mp4")
+    assert run.code == 2 and "another network" in run.err
+
+
+@pytest.mark.parametrize("colour", ["rgb(300,0,0)", "rgba(255,0,0,0)", f"rgb({10**20},0,0)"])
+def test_a_colour_is_opaque_and_of_this_world(dreamreel: Call, tmp_path: Path, colour: str) -> None:
+    run = dreamreel("zoom", "--colour", colour, "-o", tmp_path / "o.mp4")
+    assert run.code == 2 and "--colour" in run.err and run.err.count("\n") == 1
+
+
+def test_no_advice_goes_beyond_what_can_be_set(dreamreel: Call, tmp_path: Path) -> None:
+    run = dreamreel("zoom", "--loop", "--seconds", 0.2, "-o", tmp_path / "o.mp4", "--size", "64x64")
+    assert run.code == 2 and "camera.zoom=" not in run.err and "--seconds" in run.err
