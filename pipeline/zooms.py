@@ -232,10 +232,11 @@ def check_journey(
     """Raise UserError where a zoom does not come near enough to what it leads to."""
     if not flight.loop and flight.to is None:
         return
-    total = growth(motions(over_time, journey, canvas)[journey.begins :])
+    moves = motions(over_time, journey, canvas)[journey.begins :]
+    total, seconds = growth(moves), len(moves) / float(flight.rate)
     if total >= SMALLEST_TOTAL * (1 - 1e-6):
         return
-    what, seconds = ("--loop" if flight.loop else "--to"), flight.seconds
+    what = "--loop" if flight.loop else "--to"
     needed, faster = math.log(SMALLEST_TOTAL), "a faster camera.zoom"
     if total < 1 / SMALLEST_TOTAL and flight.loop:
         raise UserError(
@@ -247,10 +248,11 @@ def check_journey(
         faster = f"camera.zoom={math.ceil(100 * zoom) / 100:g}"
     if total > 1.001 or zoom >= 99:
         longer = needed / math.log(total) * seconds if total > 1.001 else needed / math.log(2)
+        longer += flight.seconds - seconds  # the last frame goes nowhere
         faster = f"--seconds {math.ceil(10 * longer) / 10:g} or {faster}"
     raise UserError(
-        f"{what}: the camera makes the picture {total:.2g} times as large in {seconds:g} s, and "
-        f"{SMALLEST_TOTAL:g} times are needed: {faster} would do"
+        f"{what}: the camera makes the picture {total:.2g} times as large in {flight.seconds:g} s, "
+        f"and {SMALLEST_TOTAL:g} times are needed: {faster} would do"
     )
 
 

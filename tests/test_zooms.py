@@ -241,13 +241,24 @@ def test_a_beginning_or_an_end_that_cannot_be_is_explained(
     assert not Path("o.mp4").exists()
 
 
-def test_what_would_do_for_a_loop_does(dreamreel: Call, photo: Path, tmp_path: Path) -> None:
-    out = ("-o", tmp_path / "o.mp4", "--size", "96x64", "--fps", 5, "--seconds", 3)
-    options = (*out, "--motion-only", "--loop")
-    run = dreamreel("zoom", photo, *options)
-    told = run.err.rpartition("camera.zoom=")[2].split()[0]
+@pytest.mark.parametrize("where", [["--loop"], ["--to", "photo.png"]])
+def test_what_would_do_to_arrive_does(
+    dreamreel: Call,
+    photo: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ("--size", "96x64", "--fps", 5, "--motion-only", *where)
+    run = dreamreel("zoom", "-o", "o.mp4", *options, "--seconds", 3)
     assert run.code == 2
-    run = dreamreel("zoom", photo, *options, "--set", f"camera.zoom={told}")
+    zoom, seconds = (
+        run.err.rpartition(name)[2].split()[0] for name in ("camera.zoom=", "--seconds ")
+    )
+    run = dreamreel("zoom", "-o", "a.mp4", *options, "--seconds", 3, "--set", f"camera.zoom={zoom}")
+    assert run.code == 0, run.err
+    run = dreamreel("zoom", "-o", "b.mp4", *options, "--seconds", seconds)
     assert run.code == 0, run.err
 
 
