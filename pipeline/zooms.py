@@ -51,6 +51,9 @@ from dreamreel.pipeline.zoom import ZoomMemory, infinite_zoom
 
 SMALLEST_TOTAL = 8.0  # times that a zoom grows at least, until what it leads to is there
 DEFAULT_CANVAS = (360, 640)  # height, width of a zoom that starts from noise
+# Of crf: a loop's first frame is encoded from nothing, its last from those before; coarser, their
+# noise differs more than neighbours do, and there is a seam.
+LOOP_FINER = 7
 
 
 @dataclass(frozen=True)
@@ -319,6 +322,8 @@ def _encoding_of(
     """How the frames are encoded. Raises UserError where those before were in another way."""
     clip = Clip(out.path, *canvas, flight.rate, flight.frames)
     encoding = encoding_of(clip, out, settings, report)
+    if flight.loop and settings.output.crf is None and encoding.crf is not None:
+        encoding = replace(encoding, crf=encoding.crf - LOOP_FINER)
     if (earlier := flight.earlier) is None:
         return replace(encoding, reverse=flight.reverse)
     if out.path.suffix.lower() not in CONTAINERS:

@@ -118,7 +118,7 @@ def loops(folder: Path) -> None:
             "--seconds", 4, "--fps", 20, "--size", "384x216", "--codec", "ffv1",
         )  # fmt: skip
         command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-y", "-i", str(out)]
-        shrink = ["-c:v", "libwebp_anim", "-quality", "50", "-compression_level", "6"]
+        shrink = ["-c:v", "libwebp_anim", "-quality", "66", "-compression_level", "6"]
         result = HERE / f"loop-{name}.webp"
         subprocess.run([*command, *shrink, "-loop", "0", str(result)], check=True)
 

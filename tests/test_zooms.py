@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from dreamreel.pipeline.clips import probe, read_frames
+from dreamreel.pipeline.encoding import CODECS
 from dreamreel.pipeline.errors import Stopped
 from dreamreel.pipeline.files import Target, state_path
-from dreamreel.pipeline.jobs import Progress, Report
+from dreamreel.pipeline.jobs import Progress, Report, loaded_network
 from dreamreel.pipeline.networks import BUNDLED_WEIGHTS
 from dreamreel.pipeline.record import read_record, record_path
 from dreamreel.pipeline.settings import Settings, build
+from dreamreel.pipeline.zoom_figures import find_zoom, measure_zoom
 from dreamreel.pipeline.zooms import Flight, course, going_on, render_zoom
 from making import Run, run_ffmpeg
 
@@ -385,3 +387,17 @@ def test_a_colour_is_opaque_and_of_this_world(dreamreel: Call, tmp_path: Path, c
 def test_no_advice_goes_beyond_what_can_be_set(dreamreel: Call, tmp_path: Path) -> None:
     run = dreamreel("zoom", "--loop", "--seconds", 0.2, "-o", tmp_path / "o.mp4", "--size", "64x64")
     assert run.code == 2 and "camera.zoom=" not in run.err and "--seconds" in run.err
+
+
+def test_a_loop_has_no_seam_in_a_film_either(photo: Path, tmp_path: Path) -> None:
+    def seam(output: dict[str, object]) -> float:
+        out = tmp_path / "loop.mp4"
+        flight = Flight(1.5, Fraction(20), loop=True)
+        render_zoom(photo, Target(out, overwrite=True), chosen(output, zoom=5.0), flight)
+        zoom = find_zoom(out)
+        found = measure_zoom(zoom, loaded_network(zoom.settings)[0]).seam
+        assert found is not None
+        return found
+
+    finer = seam({})
+    assert finer < 1.5 and finer < 0.7 * seam({"crf": CODECS["h264"].crf})
