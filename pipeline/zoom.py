@@ -8,7 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dreamreel.pipeline.animate import at_full_strength, still_ascent, telling_strength, to_device
+from dreamreel.pipeline.animate import (
+    TELLING,
+    at_full_strength,
+    still_ascent,
+    telling_strength,
+    to_device,
+)
 from dreamreel.pipeline.arrival import LIKE_IT, around, arrived, inlaid
 from dreamreel.pipeline.camera import view
 from dreamreel.pipeline.checkpoint import Tree
@@ -57,8 +63,10 @@ class EvolutionLoop:
         if layers != self.layers:
             change = excitement / self.target
             self.source, self.target = self.source * change, excitement
-            self.began_at, self.layers = strength, dict(layers)
-        wanted = strength / self.began_at if self.began_at else 1.0
+            self.began_at, self.layers = strength if strength >= TELLING else 0.0, layers
+        if self.began_at == 0:
+            return
+        wanted = strength / self.began_at
         short = math.log(max(self.source + (self.target - self.source) * wanted, TINY) / excitement)
         most = self.CROWDED + (self.MOST - self.CROWDED) * room
 
@@ -289,7 +297,7 @@ def measure(
         evolution.source = excitement(image, network, settings)
         evolution.target = excitement(calm, network, settings)
         evolution.began_at, evolution.layers = 1.0, alike(layers)
-    if number % MEASURED_EVERY == 0 and any(layers.values()):
+    if number % MEASURED_EVERY == 0 and any(layers.values()) and evolution.began_at > 0:
         found = excitement(image, network, settings)
         memory.evolution.tell(found, settings.dream.strength, layers, memory.detail.room)
     image = judged_size(image)

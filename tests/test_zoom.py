@@ -287,3 +287,21 @@ def test_a_zoom_that_begins_without_a_dream_becomes_as_strong_as_any(
         float(dreamnet.excitement(image, layers)) for image in (faded[0], faded[-1], whole[-1])
     )
     assert last > 1.5 * first and last > 0.6 * usual
+
+
+def test_layers_that_change_while_nothing_is_dreamed_tell_nothing() -> None:
+    loop = EvolutionLoop()
+    loop.source, loop.target, loop.layers = 1.0, 10.0, {"parts": 1.0}
+    loop.tell(5.0, 0.01, {"textures": 1.0}, 1.0)
+    assert loop.began_at == 0 and loop.share == EvolutionLoop().share
+
+
+def test_what_forgot_its_network_goes_on_undreamed(dreamnet: Network, picture: Tensor) -> None:
+    memory, settings = ZoomMemory(), chosen()
+    list(infinite_zoom(picture, dreamnet, constant(settings), Journey(2, RATE), memory=memory))
+    memory.forget_network()
+    rests = {"dream": settings.dream.model_copy(update={"strength": 0.0})}
+    quiet = settings.model_copy(update=rests)
+    later = Journey(8, RATE, begins=2)
+    images = list(infinite_zoom(picture, dreamnet, constant(quiet), later, 2, memory))
+    assert len(images) == 6 and memory.evolution.began_at == 0
