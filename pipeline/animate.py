@@ -286,8 +286,8 @@ def dream_video(
             carried = replace(carried, detail=crisp.held(source, carried.detail, loop.share))
         dreamed = source + carried.detail
         began = memory.since == 0
-        if steers and memory.began_at == 0 and telling_strength(settings, network) > 0:
-            # What began without a dream is to become as strong as a still at strength 1.
+        if steers and memory.began_at == 0 and settings.dream.strength > 0 and any(layers.values()):
+            # What began with next to no dream is told by a still at strength 1.
             whole = settings.model_copy(update={"dream": at_full_strength(settings)})
             still = begin_shot(source, network, whole, number, loop.steady)
             crisp.begin(source, still.detail)

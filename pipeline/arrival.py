@@ -84,7 +84,7 @@ def opacity(grid: Tensor, size: tuple[int, int], unit: int, scale: float, fall: 
     x, y = grid[..., 0] * (width / unit / aspect), grid[..., 1] * (height / unit)
     far = min(max((1 - scale) / (1 - EMERGES[1]), 0.0), 1.0)
     angle = torch.atan2(y, x)
-    waves = sum(size * torch.sin(count * angle + phase) for count, phase, size in WAVES)
+    waves = sum(high * torch.sin(count * angle + phase) for count, phase, high in WAVES)
     distance = torch.hypot(x, y) * (1 + far * waves)
     inner = INNER[1] - (INNER[1] - INNER[0]) * far**0.8
     soft = LEAST_FALL + fall * far

@@ -289,8 +289,8 @@ def measure(
 ) -> None:
     """Tell the loops of the `image` (1, 3, H, W) that frame `number` became, where it is due."""
     layers, evolution = layers_of(settings, network), memory.evolution
-    if evolution.began_at == 0 and telling_strength(settings, network) > 0:
-        # What began without a dream is to become as strong as a still at strength 1.
+    if evolution.began_at == 0 and settings.dream.strength > 0 and any(layers.values()):
+        # What began with next to no dream is told by a still at strength 1.
         whole = settings.model_copy(update={"dream": at_full_strength(settings)})
         still = dream(image, network, whole.dream, still_ascent(whole), seed=settings.seed)
         calm = DetailLoop().begin(still).clamp(0, 1)
@@ -299,7 +299,7 @@ def measure(
         evolution.began_at, evolution.layers = 1.0, alike(layers)
     if number % MEASURED_EVERY == 0 and any(layers.values()) and evolution.began_at > 0:
         found = excitement(image, network, settings)
-        memory.evolution.tell(found, settings.dream.strength, layers, memory.detail.room)
+        evolution.tell(found, settings.dream.strength, layers, memory.detail.room)
     image = judged_size(image)
     deepest = deepest_of(network, settings, image)
     if number % LOOKED_THROUGH_EVERY == 0 and deepest is not None:

@@ -284,3 +284,10 @@ def test_a_dream_that_fades_in_becomes_as_strong_as_any(
         float(dreamnet.excitement(source + detail[-1], layers)) for detail in (faded, whole)
     ]
     assert strengths[0] > 0.75 * strengths[1]
+
+
+def test_next_to_no_dream_stays(slide: Slide, dreamnet: Network) -> None:
+    frames = slide(25, 0)
+    faint = details(frames, dreamed(frames, dreamnet, chosen(strength=0.05)))
+    sizes = [float(detail.abs().mean()) for detail in faint]
+    assert sizes[-1] > 0.5 * sizes[0] > 0
