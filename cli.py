@@ -16,8 +16,8 @@ from dreamreel.pipeline.errors import Stopped, UserError
 if TYPE_CHECKING:  # these bring torch, which `dreamreel --help` does without
     from fractions import Fraction
 
-    from dreamreel.pipeline.files import Target
     from dreamreel.pipeline.jobs import Progress, Report
+    from dreamreel.pipeline.paths import Target
     from dreamreel.pipeline.settings import Settings
 
 app = typer.Typer(
@@ -191,7 +191,7 @@ def video(
     if preview_flow:
         if still is not None:
             raise UserError("--still is one picture and --preview-flow a video: give one of them")
-        out = _output(output, usual_output(source, "flow", settings), overwrite, restart)
+        out = _output(output, usual_output(source, "flow", settings), overwrite, restart, preset)
         from dreamreel.pipeline.render import preview_flow as preview
 
         with terminal("frames", quiet, stoppable=True) as report:
@@ -200,14 +200,14 @@ def video(
         return
     if still is not None:
         seconds = parse_time("--still", still)
-        out = _output(output, source.parent / f"{source.stem}-dream.png", overwrite)
+        out = _output(output, source.parent / f"{source.stem}-dream.png", overwrite, False, preset)
         from dreamreel.pipeline.render import render_still
 
         with terminal("steps", quiet) as report:
             path = render_still(source, out, settings, seconds, report)
         print(path)
         return
-    out = _output(output, usual_output(source, "dream", settings), overwrite, restart)
+    out = _output(output, usual_output(source, "dream", settings), overwrite, restart, preset)
     from dreamreel.pipeline.render import render_video
 
     with terminal("frames", quiet, stoppable=True) as report:
@@ -293,7 +293,7 @@ def zoom(
     else:
         name = f"{photo.stem}-zoom" if photo else "zoom"
         usual = Path(photo.parent if photo else ".") / (name + usual_suffix(settings.output.codec))
-    out = _output(output, usual, overwrite, restart)
+    out = _output(output, usual, overwrite, restart, preset)
     with terminal("frames", quiet, stoppable=True) as report:
         path = render_zoom(photo, out, settings, flight, report)
     print(path)
@@ -319,7 +319,8 @@ def image(
     Without -o the result is IN-dream, beside IN, in the same format.
     """
     settings = _settings(preset, set_, network, weights, precision, width, device, seed)
-    out = _output(output, source.parent / f"{source.stem}-dream{source.suffix}", overwrite)
+    usual = source.parent / f"{source.stem}-dream{source.suffix}"
+    out = _output(output, usual, overwrite, presets=preset)
     from dreamreel.pipeline.render import render_image
 
     with terminal("steps", quiet) as report:
@@ -416,12 +417,12 @@ def schedule(
     from dreamreel.pipeline import curves
     from dreamreel.pipeline.music import hear
 
-    _check_pictures(overwrite, plot)
+    _check_pictures(overwrite, [audio, *_preset_files([name] if name else [])], plot)
     frames = max(1, round(seconds * rate))
     sound = None if audio is None else hear(audio, rate, frames)
     found = curves.curves(settings, frames, rate, sound)
     if plot is not None:
-        curves.plot(found, rate, plot, sound.beats if sound else ())
+        curves.plot(found, rate, plot, sound.beats if sound else (), overwrite)
         print(plot)
         return
     _print_table(curves.table(found, settings, rate, sound))
@@ -491,7 +492,8 @@ def measure(
     from dreamreel.pipeline import measure as measuring
     from dreamreel.pipeline.jobs import Progress, loaded_network
 
-    _check_pictures(overwrite, plot)
+    read = [source, dream, settings.weights, settings.flow.weights, judge_weights]
+    _check_pictures(overwrite, [*read, *_preset_files(preset)], plot)
     own = loaded_network(settings)
     other = None
     if judge is not None:
@@ -506,7 +508,7 @@ def measure(
             lambda done, total: report.on_progress(Progress(done, total)),
         )  # fmt: skip
     if plot is not None:
-        measuring.plot(found, plot)
+        measuring.plot(found, plot, overwrite)
     print(dumps(measuring.as_table(found), indent=2) if json else measuring.describe(found))
 
 
@@ -524,8 +526,9 @@ def _measure_zoom(
 
     from dreamreel.pipeline import zoom_figures as figures
     from dreamreel.pipeline.jobs import Progress, loaded_network
+    from dreamreel.pipeline.paths import record_path
 
-    _check_pictures(overwrite, plot, sheet)
+    _check_pictures(overwrite, [path, record_path(path)], plot, sheet)
     given = {"precision": precision, "device": device}
     more = [(f"--{name}", {name: value}) for name, value in given.items() if value is not None]
     told = figures.find_zoom(path, *more)
@@ -535,9 +538,9 @@ def _measure_zoom(
             told, network, lambda done, total: report.on_progress(Progress(done, total))
         )
     if plot is not None:
-        figures.plot(found, plot)
+        figures.plot(found, plot, overwrite)
     if sheet is not None:
-        figures.sheet(told, sheet)
+        figures.sheet(told, sheet, overwrite)
     print(dumps(figures.as_table(found), indent=2) if json else figures.describe(found))
 
 
@@ -551,15 +554,18 @@ def _refuse_for_one_file(options: Mapping[str, object]) -> None:
         )
 
 
-def _check_pictures(overwrite: bool, *paths: Path | None) -> None:
-    """Raise UserError where one of `paths`, if given, cannot be written as a picture."""
-    from dreamreel.pipeline.files import Target, check_output
+def _check_pictures(overwrite: bool, reads: Sequence[Path | None], *paths: Path | None) -> None:
+    """Raise UserError where one of `paths`, if given, cannot be written as a picture, or is one of
+    the files that the command `reads`."""
     from dreamreel.pipeline.images import check_picture_name
+    from dreamreel.pipeline.paths import PICTURE, Target, check_target
 
-    for path in paths:
-        if path is not None:
-            check_picture_name(path)
-            check_output(Target(path, overwrite))
+    wanted = [path for path in paths if path is not None]
+    if len({*wanted}) < len(wanted):
+        raise UserError(f"{wanted[0]} is to be two pictures: give each a name of its own")
+    for path in wanted:
+        check_picture_name(path)
+        check_target(Target(path, overwrite), (), reads, PICTURE)
 
 
 @app.command()
@@ -856,10 +862,23 @@ def _layers(text: str) -> str:
     return "[" + ", ".join(f'"{name.strip()}"' for name in text.split(",")) + "]"
 
 
-def _output(given: Path | None, usual: Path, overwrite: bool, restart: bool = False) -> "Target":
-    from dreamreel.pipeline.files import Target
+def _output(
+    given: Path | None,
+    usual: Path,
+    overwrite: bool,
+    restart: bool = False,
+    presets: list[str] | None = None,
+) -> "Target":
+    from dreamreel.pipeline.paths import Target
 
-    return Target(given if given is not None else usual, overwrite, restart)
+    out = given if given is not None else usual
+    return Target(out, overwrite, restart, _preset_files(presets))
+
+
+def _preset_files(names: list[str] | None) -> tuple[Path, ...]:
+    from dreamreel.pipeline.presets import preset_files
+
+    return preset_files(names or [])
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:

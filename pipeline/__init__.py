@@ -1,8 +1,8 @@
 """Dreamreel's rooms. A module imports only from the floors below its own:
 
-0 errors, checkpoint, kernels, layers, architectures, objectives, expressions
-1 schedule
-2 images, devices, weights, settings, music, ffmpeg, tiles
+0 errors, durable, kernels, layers, architectures, objectives, expressions
+1 schedule, opening
+2 images, devices, weights, settings, music, ffmpeg, tiles, paths
 3 flow, decoding, encoding, pictures, networks, presets, camera, spectrum, look
 4 clips, shots, dream, unfinished, exports, journey, record, curves, grain
 5 mux, motion, files, arrival

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dreamreel.pipeline.checkpoint import Tree
 from dreamreel.pipeline.dream import TINY, Ascent, dream
+from dreamreel.pipeline.durable import Tree
 from dreamreel.pipeline.flow import Motion, flow_at, share_at, warp
 from dreamreel.pipeline.images import blur, luma, resize, sharpness, to_image
 from dreamreel.pipeline.motion import Followed, MovingFrame

@@ -17,7 +17,6 @@ from dreamreel.pipeline.devices import find_device, find_precision
 from dreamreel.pipeline.dream import ascent_direction
 from dreamreel.pipeline.encoding import Encoding, encode
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.files import Target
 from dreamreel.pipeline.grain import noise
 from dreamreel.pipeline.images import to_frame
 from dreamreel.pipeline.jobs import loaded_network
@@ -26,6 +25,7 @@ from dreamreel.pipeline.networks import (
     assemble,
     find_architecture,
 )
+from dreamreel.pipeline.paths import Target
 from dreamreel.pipeline.render import render_video
 from dreamreel.pipeline.settings import Settings, build, constant
 from dreamreel.pipeline.zoom import infinite_zoom

@@ -1,8 +1,8 @@
 """What is dreamed: clips, whatever they come from, and their frames."""
 
+import errno
 import itertools
 import math
-import os
 import queue
 import threading
 from bisect import bisect_left, bisect_right
@@ -20,6 +20,7 @@ from dreamreel.pipeline.decoding import Decoded, Look, decode, look_of
 from dreamreel.pipeline.errors import UserError, usable
 from dreamreel.pipeline.ffmpeg import run_ffmpeg
 from dreamreel.pipeline.images import Frame, fitted_size
+from dreamreel.pipeline.opening import check_readable, ffmpeg_input, open_container
 from dreamreel.pipeline.pictures import (
     Animation,
     Series,
@@ -168,7 +169,7 @@ def _of_video(path: Path, number: int) -> Clip:
     import av
 
     try:
-        with av.open(str(path)) as container:
+        with open_container(path) as container:
             moving, covers = _picture_streams(container)
             stream = _chosen(moving, covers, path, number)
             if stream.codec_context is None:
@@ -274,7 +275,7 @@ def _packets(path: Path, index: int) -> _Packets:
 
     lasting: list[tuple[Fraction, Fraction]] = []
     count, untimed, cut, end = 0, 0, 0, Fraction(0)
-    with _complaints() as complaints, av.open(str(path)) as container:
+    with _complaints() as complaints, open_container(path) as container:
         begins = Fraction(container.start_time or 0, 1_000_000)
         # Streams alone know what was told: the container's own length may be a guess from its size.
         told = Fraction(container.duration or 0, 1_000_000)
@@ -326,9 +327,7 @@ def _complaints() -> Iterator[list[tuple[int, str, str]]]:
 
 def frame_times(path: Path) -> list[Fraction]:
     """When each picture of the file at `path` is shown, in seconds, in order; undecoded."""
-    import av
-
-    with av.open(str(path)) as container:
+    with open_container(path) as container:
         index = _chosen(*_picture_streams(container), path, 0).index
     return _packets(path, index).shown
 
@@ -353,7 +352,7 @@ def damage(clip: Clip) -> str | None:
     if clip.look is not None and clip.frames is not None and clip.frames > len(clip.shown) > 0:
         return f"it promises {clip.frames} frames and has {len(clip.shown)}"
     return run_ffmpeg(
-        ["-xerror", "-err_detect", "explode", "-i", str(clip.path.absolute()),
+        ["-xerror", "-err_detect", "explode", *ffmpeg_input(clip.path),
          "-map", f"0:{clip.stream}", "-f", "null", "-"]
     )  # fmt: skip
 
@@ -379,19 +378,6 @@ def usual_gap(times: Sequence[Fraction]) -> Fraction:
     """The median of what lies between one of `times` and the next."""
     gaps = sorted(after - before for before, after in itertools.pairwise(times))
     return gaps[len(gaps) // 2]
-
-
-def check_readable(path: Path) -> None:
-    """Raise UserError unless `path` is a file with something in it."""
-    with usable(path):
-        if path.is_dir():
-            raise UserError(f"{path} is a folder; give a file in it")
-        if not path.exists():
-            raise UserError(f"there is no file {path}")
-        if not os.access(path, os.R_OK):
-            raise UserError(f"{path} may not be read by this user")
-        if path.stat().st_size == 0:
-            raise UserError(f"{path} is empty")
 
 
 def read_frames(
@@ -567,5 +553,7 @@ def still_at(clip: Clip, seconds: float) -> tuple[int, Frame]:
 
 
 def _reason(error: BaseException) -> str:
+    if getattr(error, "errno", None) == errno.EINVAL:
+        return "it is in no format of films that is read"
     words = getattr(error, "strerror", None) or str(error)
     return words.replace("\n", " ") or type(error).__name__

@@ -1,5 +1,6 @@
 """What schedules make of settings over time: the moments of a render, a table, a picture."""
 
+import io
 import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.images import write_new
 from dreamreel.pipeline.music import Sound
 from dreamreel.pipeline.schedule import Moment
 from dreamreel.pipeline.settings import Settings, value_of
@@ -47,10 +49,12 @@ def table(
     return rows
 
 
-def plot(found: Curves, fps: Fraction, path: Path, beats: Sequence[float] = ()) -> None:
+def plot(
+    found: Curves, fps: Fraction, path: Path, beats: Sequence[float] = (), replace: bool = False
+) -> None:
     """Draw the values `found` over time into the picture `path`; dotted lines are `beats`.
 
-    Raises UserError where it cannot be written.
+    Raises UserError where it cannot be written, or is there already and not to be `replace`d.
     """
     from matplotlib.figure import Figure  # without a screen
 
@@ -64,13 +68,16 @@ def plot(found: Curves, fps: Fraction, path: Path, beats: Sequence[float] = ()) 
         axes.set_title(name, fontsize=9, loc="left")
         axes.grid(alpha=0.3)
     axes.set_xlabel("seconds")
-    save_figure(figure, path)
+    save_figure(figure, path, replace)
 
 
-def save_figure(figure: Any, path: Path) -> None:
-    """Write matplotlib's `figure` to `path`. Raises UserError where that cannot be."""
+def save_figure(figure: Any, path: Path, replace: bool) -> None:
+    """Write matplotlib's `figure` to `path`, whole or not at all. Raises UserError where that
+    cannot be, or there is a file by now that it is not to `replace`."""
+    data = io.BytesIO()
     try:
-        figure.savefig(path, dpi=100)
+        figure.savefig(data, dpi=100, format=path.suffix.lower().lstrip("."))
+        write_new(path, data.getvalue(), replace)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} could not be written ({error})") from error
 

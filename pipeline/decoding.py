@@ -6,6 +6,7 @@ it decodes only what PyAV was built without.
 """
 
 import math
+import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import numpy as np
 
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.images import Frame
+from dreamreel.pipeline.opening import OPENCV_OPTIONS, open_container, regular_file
 
 DAMAGED_AT_MOST = 100  # packets in a row that cannot be read, before that is the end
 SEEKABLE = ("mov", "matroska")  # the containers that know where their whole pictures are
@@ -197,7 +199,7 @@ def _pictures(path: Path, number: int, since: Fraction | None = None) -> Generat
     import av
 
     try:
-        with av.open(str(path)) as container:
+        with open_container(path) as container:
             stream = container.streams[number]
             if since is not None:
                 _seek(container, stream, since)
@@ -259,7 +261,8 @@ def _decoder(stream: Any) -> Any:
 
 
 def _decode_with_opencv(path: Path) -> Iterator[Decoded]:
-    capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
+    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = OPENCV_OPTIONS
+    capture = cv2.VideoCapture(str(regular_file(path)), cv2.CAP_FFMPEG)
     try:
         while any(capture.grab() for _ in range(DAMAGED_AT_MOST)):
             whole, frame = capture.retrieve()

@@ -68,13 +68,15 @@ def dream(
 
     From the coarsest octave to the image itself: only the detail, what the dream added, passes
     from scale to scale. Where no layer has a weight, nothing is dreamed. Equal arguments on one
-    machine give equal bytes. `on_step` is called after each step.
+    machine give equal bytes. `on_step` is called after each step. Raises UserError where a gradient
+    is no finite number.
     """
     weights = settings.layers or network.default_layers()
     if ascent.steps == 0 or not any(weights.values()):
         return image
     dreamed, detail = image, torch.zeros_like(image[:, :, :1, :1])
     sizes = octave_sizes(image.shape[2:], network, settings)
+    climbed: list[Tensor] = []  # the mean size of each step, looked at in the end: once to wait
     for octave, size in enumerate(sizes):
         base = resize(image, size)
         dreamed = (base + resize(detail, size)).clamp(0, 1)
@@ -88,9 +90,25 @@ def dream(
                 dreamed, network, weights, settings, shift, fresh, objective, aim
             )
             dreamed = (dreamed + length * gradient).clamp(0, 1)
+            climbed.append(gradient.abs().mean())
             on_step()
         detail = dreamed - base
+    if climbed and not bool(torch.stack(climbed).isfinite().all()):
+        raise _no_number(network)
     return dreamed
+
+
+def check_finite(image: Tensor, network: Network) -> None:
+    """Raise UserError unless all of `image` (1, 3, H, W), a dream of the `network`, is finite."""
+    if not bool(image.isfinite().all()):
+        raise _no_number(network)
+
+
+def _no_number(network: Network) -> UserError:
+    return UserError(
+        f"the dream of {network.name} has turned into no number (NaN or infinite): its weights are "
+        "too large or broken, or another layer or --precision float32 would do"
+    )
 
 
 def octave_sizes(size: Sequence[int], network: Network, settings: Dream) -> list[tuple[int, int]]:

@@ -11,6 +11,7 @@ import numpy as np
 from dreamreel.pipeline.errors import UserError, nearest
 from dreamreel.pipeline.ffmpeg import BIT_EXACT, Running, failure_of, start_ffmpeg
 from dreamreel.pipeline.images import Frame, to_8_bits
+from dreamreel.pipeline.opening import open_container
 from dreamreel.pipeline.settings import SPEEDS, Output
 
 # ffmpeg 7 tags without converting where it is given flags alone; this is right on every version.
@@ -242,9 +243,7 @@ def encode(frames: Iterable[Frame], out: Path, encoding: Encoding, threads: int 
 
 def count_frames(path: Path) -> int:
     """How many pictures the file at `path` holds, counted packet by packet."""
-    import av
-
-    with av.open(str(path)) as container:
+    with open_container(path) as container:
         return sum(1 for packet in container.demux(video=0) if packet.size)
 
 

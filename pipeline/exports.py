@@ -3,8 +3,6 @@
 They are rendered as a lossless video first, and made of that when it is whole.
 """
 
-import re
-import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamreel.pipeline.decoding import decode, look_of
+from dreamreel.pipeline.durable import flush_folder, take_name
 from dreamreel.pipeline.encoding import Encoding
 from dreamreel.pipeline.errors import UserError, nearest
 from dreamreel.pipeline.ffmpeg import BIT_EXACT, run_ffmpeg
 from dreamreel.pipeline.images import Frame
+from dreamreel.pipeline.opening import ffmpeg_input
+from dreamreel.pipeline.paths import NUMBER, SERIES, is_series, series_files
 from dreamreel.pipeline.settings import Output
 
 ANIMATED = (".gif", ".webp", ".png", ".apng")
@@ -32,23 +33,12 @@ PICTURES = {
     ".jpeg": ("rgb24",),
     ".bmp": ("rgb24",),
 }
-NUMBER = re.compile(r"%(0\d+)?d")
 FASTEST_GIF = 50  # frames a second; players slow down what is faster
-
-
-def is_series(path: Path) -> bool:
-    """Whether `path` stands for pictures in files of their own: frames/%05d.png."""
-    return NUMBER.search(path.name) is not None
 
 
 def is_animated(path: Path) -> bool:
     """Whether `path` ends as an animated picture does."""
     return not is_series(path) and path.suffix.lower() in ANIMATED
-
-
-def place_of(path: Path) -> Path:
-    """The one file, or folder, that is made for `path`."""
-    return path.parent if is_series(path) else path
 
 
 def check_series_name(path: Path) -> None:
@@ -95,48 +85,45 @@ def export(
     that holds it. Pictures are numbered from `first`; their rate may be one that `varies`. Raises
     UserError where ffmpeg fails."""
     if is_series(out):
-        made = folder / "pictures.partial"
-        shutil.rmtree(made, ignore_errors=True)
+        made = folder / SERIES
         made.mkdir()
         if out.suffix.lower() == ".exr":
             _write_light(video, made, out, first)
             return made
-        name, options = out.name, [*_still(out, encoding), "-f", "image2"]
+        # By its protocol: a name may begin with a dash, or have a colon. In its folder: a % there
+        # does no harm.
+        name, options = f"file:{out.name}", [*_still(out, encoding), "-f", "image2"]
         options += ["-start_number", str(first)]
     else:
         made = folder / f"whole.partial{out.suffix}"
         name, options = str(made.absolute()), _animation(video, out, encoding, folder)
         options += ["-enc_time_base", "demux"] if varies else []  # else counted at the mean rate
     failure = run_ffmpeg(
-        ["-i", str(video.absolute()), *options, "-fps_mode", "passthrough", *BIT_EXACT, name],
-        made if is_series(out) else None,  # where a % in a folder's name does no harm
+        [*ffmpeg_input(video), *options, "-fps_mode", "passthrough", *BIT_EXACT, name],
+        made if is_series(out) else None,
     )
     if failure is not None:
         raise UserError(f"ffmpeg could not write {out}: {failure}")
     return made
 
 
-def publish_series(made: Path, out: Path) -> None:
-    """Give the folder `made` the name that `out` asks for. Files of that pattern which are there
-    already give way, all of them; others stay."""
+def publish_series(made: Path, out: Path, replace: bool) -> None:
+    """Give the pictures in the folder `made` the place that `out` asks for. Where it is to
+    `replace` them, files of that pattern which are there already give way, all of them; others
+    stay. Raises FileExistsError where they are there and it is not."""
     place = out.parent
-    if not place.exists() or not any(place.iterdir()):
-        if place.exists():
-            place.rmdir()
-        made.replace(place)
+    if not place.exists():
+        made.rename(place)
         return
-    for old in series_files(out):
-        old.unlink()
+    if any(place.iterdir()):
+        if not replace:
+            raise FileExistsError(f"{place} has files in it")
+        for old in series_files(out):
+            old.unlink()
     for path in made.iterdir():
-        path.replace(place / path.name)
+        take_name(path, place / path.name, replace)
+    flush_folder(place)
     made.rmdir()
-
-
-def series_files(out: Path) -> list[Path]:
-    """The files there are that `out` stands for."""
-    before, _, after = NUMBER.sub("\0", out.name).partition("\0")
-    wanted = re.compile(re.escape(before) + r"\d+" + re.escape(after))
-    return sorted(path for path in out.parent.glob("*") if wanted.fullmatch(path.name))
 
 
 def _still(out: Path, encoding: Encoding) -> list[str]:
@@ -195,7 +182,9 @@ def _animation(video: Path, out: Path, encoding: Encoding, folder: Path) -> list
             palette = folder / "palette.partial.png"
             _make_palette(video, palette, encoding, out)
             use = "[0:v][1:v]paletteuse=dither=sierra2_4a:diff_mode=rectangle"
-            return ["-i", str(palette.absolute()), "-lavfi", use, "-loop", "0"]
+            # A % in a folder's name makes no pattern of it.
+            one = ("-f", "image2", "-pattern_type", "none", "-i", str(palette.absolute()))
+            return [*one, "-lavfi", use, "-loop", "0"]
         case ".webp":
             kind = "bgra" if encoding.has_alpha else "yuv420p"
             return ["-c:v", "libwebp_anim", "-quality", "90", "-loop", "0", "-pix_fmt", kind]
@@ -209,7 +198,7 @@ def _make_palette(video: Path, palette: Path, encoding: Encoding, out: Path) -> 
     keep = int(encoding.has_alpha)
     best = f"palettegen=reserve_transparent={keep}:stats_mode=full"
     failure = run_ffmpeg(
-        ["-i", str(video.absolute()), "-vf", best, "-update", "1", "-frames:v", "1",
+        [*ffmpeg_input(video), "-vf", best, "-update", "1", "-frames:v", "1",
          str(palette.absolute())]
     )  # fmt: skip
     if failure is not None:

@@ -57,11 +57,6 @@ def ffmpeg() -> str:
         raise UserError(f"there is no ffmpeg for this machine ({error})") from error
 
 
-def quoted(path: Path) -> str:
-    """`path` as ffmpeg's lists of files have it."""
-    return "'" + str(path.absolute()).replace("'", "'\\''") + "'"
-
-
 def _cause(errors: IO[bytes]) -> str:
     errors.seek(0)
     lines = errors.read().decode(errors="replace").strip().splitlines()

@@ -1,48 +1,17 @@
-"""The files that a job reads and writes: whether they can be, and whether they are the same."""
+"""The files that a job reads and writes: what they may be called, and whether they are the same."""
 
 import hashlib
-import os
-import pickle
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dreamreel.pipeline.checkpoint import Tree, load_tree
-from dreamreel.pipeline.clips import check_readable
+from dreamreel.pipeline.durable import UNREADABLE, Tree, check_finite, load_tree
 from dreamreel.pipeline.encoding import CONTAINERS, usual_suffix
 from dreamreel.pipeline.errors import UserError, usable
-from dreamreel.pipeline.exports import (
-    check_series_name,
-    is_animated,
-    is_series,
-    place_of,
-    series_files,
-)
-from dreamreel.pipeline.images import partial_path
+from dreamreel.pipeline.exports import check_series_name, is_animated
+from dreamreel.pipeline.opening import regular_file
+from dreamreel.pipeline.paths import is_series
 from dreamreel.pipeline.pictures import find_series
-from dreamreel.pipeline.record import is_record, record_path
 from dreamreel.pipeline.settings import Settings
-
-# What torch raises over files that are damaged, or no state at all.
-UNREADABLE = (
-    *(OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, AttributeError),
-    pickle.UnpicklingError,
-)
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where a result goes, whether it may replace what is there, and whether to begin anew where
-    a render was stopped."""
-
-    path: Path
-    overwrite: bool = False
-    restart: bool = False
-
-
-def state_path(out: Path) -> Path:
-    """Where what a zoom that goes on from `out` takes is kept."""
-    return out.with_name(out.name + ".state")
 
 
 def load_state(path: Path) -> Tree:
@@ -50,33 +19,10 @@ def load_state(path: Path) -> Tree:
     `state`. Raises UserError where it cannot be read."""
     try:
         kept = load_tree(path)
+        check_finite(kept)
         return {name: kept[name] for name in ("film", "state")}
     except UNREADABLE as error:
         raise UserError(f"{path} is no state of a zoom that can be read") from error
-
-
-def check_state(out: Target) -> None:
-    """Raise UserError where something else stands in the place of the state of `out.path`."""
-    path = state_path(out.path)
-    if path.is_dir() or (path.exists() and not out.overwrite and not is_state(path)):
-        raise UserError(f"{path} exists, and is no state of a zoom; another name with -o would do")
-
-
-def is_state(path: Path) -> bool:
-    """Whether the file at `path` is one that `load_state` reads."""
-    try:
-        load_state(path)
-    except UserError:
-        return False
-    return True
-
-
-def check_source(source: Path, out: Target) -> None:
-    """Raise UserError where the file `source` cannot be read, or is what would be written."""
-    check_readable(source)
-    with usable(out.path):
-        if out.path.exists() and out.path.samefile(source):
-            raise UserError(f"{out.path} is the source itself; give another name with -o")
 
 
 def check_video_name(path: Path) -> None:
@@ -88,45 +34,6 @@ def check_video_name(path: Path) -> None:
         raise UserError(
             f"{path} {given}; {', '.join(CONTAINERS)}, .gif, .webp or .apng would work, or "
             "frames/%05d.png"
-        )
-
-
-def check_record(out: Target) -> None:
-    """Raise UserError unless the record of `out.path` can be written."""
-    path = record_path(place_of(out.path))
-    if path.exists() and not out.overwrite and not is_record(path):
-        raise UserError(f"{path} exists, and is no record of a render; --overwrite replaces it")
-
-
-def check_output(out: Target) -> None:
-    """Raise UserError unless `out.path` can be written."""
-    path = place_of(out.path)
-    with usable(path):
-        if is_series(out.path):
-            _check_series(out)
-        elif path.is_dir():
-            raise UserError(f"{path} is a folder; name a file in it, or {path}/%05d.png")
-        if not path.parent.is_dir():
-            raise UserError(f"there is no folder {path.parent} to write {path.name} into")
-        if os.path.lexists(path) and not path.is_dir() and not out.overwrite:
-            raise UserError(f"{path} exists; --overwrite replaces it")
-    probe_file = partial_path(path)
-    try:
-        probe_file.touch()
-        probe_file.unlink()
-    except OSError as error:
-        raise UserError(f"{path.parent} cannot be written to ({error.strerror})") from error
-
-
-def _check_series(out: Target) -> None:
-    place = place_of(out.path)
-    if place.exists() and not place.is_dir():
-        raise UserError(f"{place} is a file, not a folder to write {out.path.name} into")
-    if place.is_dir() and any(place.iterdir()) and not out.overwrite:
-        there = len(series_files(out.path))
-        raise UserError(
-            f"{place} has files in it, {there} of them like {out.path.name}: --overwrite replaces "
-            "those, or give a folder of its own"
         )
 
 
@@ -150,7 +57,7 @@ def digest(path: Path) -> str:
     files = _files_of(path)
     found = hashlib.sha256()
     for file in files:
-        with file.open("rb") as opened:
+        with regular_file(file).open("rb") as opened:
             one = hashlib.file_digest(opened, "sha256")
         if len(files) == 1:
             return one.hexdigest()

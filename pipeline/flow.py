@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dreamreel.pipeline.checkpoint import Tree
 from dreamreel.pipeline.devices import find_device
+from dreamreel.pipeline.durable import Tree
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.images import Frame, sample, to_8_bits
 from dreamreel.pipeline.settings import Settings
-from dreamreel.pipeline.weights import State, fetch_weights, read_weights
+from dreamreel.pipeline.weights import State, check_numbers, fetch_weights, read_weights
 
 FlowArray = NDArray[np.float32]  # (H, W, 2)
 Grey = NDArray[Any]  # (H, W), in levels of 255
@@ -152,6 +152,7 @@ def _fill(module: nn.Module, state: State, given: str, name: str) -> None:
             raise UserError(f"{given} holds no weights of {name}: {key!r} is missing")
         if key in state and state[key].shape != tensor.shape:
             raise UserError(f"{given} holds weights of another network than {name}: see {key!r}")
+    check_numbers({key: state[key] for key in wanted if key in state}, given)
     module.load_state_dict({key: state[key] for key in wanted if key in state}, strict=False)
 
 

@@ -5,7 +5,7 @@ A frame is OpenCV's: an array of shape (H, W, 3), BGR, or (H, W, 4), with alpha;
 where its source is deeper.
 """
 
-import os
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dreamreel.pipeline.durable import write_whole
 from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.opening import open_picture, regular_file, why_no_picture
 
 Frame = NDArray[Any]
 
@@ -155,7 +157,8 @@ def load_picture(path: Path, device: torch.device) -> Picture:
     try:
         pixels = read_pixels(path)
     except (OSError, ValueError, SyntaxError) as error:
-        raise UserError(f"{path} is no picture that can be read ({error})") from error
+        why = why_no_picture(path) if str(error).startswith("cannot identify") else error
+        raise UserError(f"{path} is no picture that can be read ({why})") from error
     levels = 65535 if pixels.dtype == np.uint16 else 255
     tensor = torch.from_numpy(pixels.astype(np.float32) / levels).to(device)
     image = tensor[:, :, :3].permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
@@ -164,13 +167,17 @@ def load_picture(path: Path, device: torch.device) -> Picture:
 
 
 def read_pixels(path: Path) -> NDArray[Any]:
-    """The pixels at `path` as RGBA (H, W, 4), uint8, or uint16 where a grey file has 16 bits."""
-    import imageio.v3 as imageio
-    from PIL import Image
+    """The pixels at `path` as RGBA (H, W, 4), uint8, or uint16 where a grey file has 16 bits.
 
-    Image.MAX_IMAGE_PIXELS = None  # a user's own picture is no decompression bomb
+    Raises UserError where it is no regular file; OSError, ValueError or SyntaxError where it is no
+    picture in one of the formats of `opening`.
+    """
+    import imageio.v3 as imageio
+
+    open_picture(path).close()  # imageio would try every format that Pillow knows
+    data = io.BytesIO(regular_file(path).read_bytes())  # and take a name for an address
     file: Any
-    with imageio.imopen(path, "r", plugin="pillow") as file:
+    with imageio.imopen(data, "r", plugin="pillow") as file:
         about = file.metadata(index=0, exclude_applied=False)
         mode = about.get("mode", "RGB")
         if mode.startswith(("I", "F")):
@@ -192,8 +199,9 @@ def _grey_to_rgba(grey: NDArray[Any]) -> NDArray[Any]:
     return np.dstack([levels, levels, levels, np.full_like(levels, 65535)])
 
 
-def save_picture(path: Path, picture: Picture) -> None:
-    """Write `picture` to `path` in the format of its ending; whole, or not at all."""
+def save_picture(path: Path, picture: Picture, replace: bool) -> None:
+    """Write `picture` to `path` in the format of its ending; whole, or not at all. Raises UserError
+    where that cannot be, or there is a file by now that it is not to `replace`."""
     import imageio.v3 as imageio
 
     pixels = picture.image[0].mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
@@ -203,14 +211,24 @@ def save_picture(path: Path, picture: Picture) -> None:
     options: dict[str, Any] = (
         {"quality": 95, "subsampling": 0} if path.suffix.lower() in JPEG else {}
     )
-    partial = partial_path(path)
+    data = io.BytesIO()
     try:
-        imageio.imwrite(partial, np.ascontiguousarray(pixels), plugin="pillow", **options)
-        partial.replace(path)
+        imageio.imwrite(
+            data, np.ascontiguousarray(pixels), plugin="pillow", extension=path.suffix.lower(),
+            **options,
+        )  # fmt: skip
+        write_new(path, data.getvalue(), replace)
     except (OSError, ValueError, RuntimeError, OverflowError) as error:  # too large, say
         raise UserError(f"{path} could not be written ({error})") from error
-    finally:
-        partial.unlink(missing_ok=True)
+
+
+def write_new(path: Path, data: bytes, replace: bool) -> None:
+    """Write `data` to the file `path`, whole or not at all. Raises UserError where there is one by
+    now that it is not to `replace`, OSError where it cannot be written."""
+    try:
+        write_whole(path, lambda file: file.write(data), replace)
+    except FileExistsError as error:
+        raise UserError(f"{path} exists by now; --overwrite replaces it") from error
 
 
 def check_picture_name(path: Path) -> None:
@@ -221,9 +239,3 @@ def check_picture_name(path: Path) -> None:
     if path.suffix.lower() not in JPEG | KEEPS_ALPHA | {".bmp", ".ppm"} or kind not in Image.SAVE:
         given = f"ends in {path.suffix}" if path.suffix else "has no ending"
         raise UserError(f"{path} {given}; .png, .jpg, .webp, .tif or .avif would work")
-
-
-def partial_path(path: Path, part: str = "whole") -> Path:
-    """The hidden name beside `path` under which it, or a `part` of it, is written until whole."""
-    # Not the whole stem: the longest name allowed would become too long.
-    return path.parent / f".{path.stem[:32]}.{os.getpid()}.{part}.partial{path.suffix}"

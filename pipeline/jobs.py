@@ -12,28 +12,31 @@ from typing import Any
 
 import torch
 
-from dreamreel.pipeline.checkpoint import Tree, flush, publish, save_tree
 from dreamreel.pipeline.clips import Clip, probe, read_frames
 from dreamreel.pipeline.curves import moment_of
 from dreamreel.pipeline.decoding import decode, look_of
 from dreamreel.pipeline.dream import octave_sizes
+from dreamreel.pipeline.durable import Tree, flush, publish, save_tree
 from dreamreel.pipeline.encoding import CONTAINERS, Encoding, encoding_for
 from dreamreel.pipeline.errors import Stopped, UserError
-from dreamreel.pipeline.exports import (
-    FASTEST_GIF,
-    export,
-    is_series,
-    lossless_encoding,
-    place_of,
-    publish_series,
-)
-from dreamreel.pipeline.files import Target, digest, named, stamp, state_path
+from dreamreel.pipeline.exports import FASTEST_GIF, export, lossless_encoding, publish_series
+from dreamreel.pipeline.files import digest, named, stamp
 from dreamreel.pipeline.images import Frame, fitted_size
 from dreamreel.pipeline.music import hear
 from dreamreel.pipeline.mux import Part, copy_pictures, mux, retime
 from dreamreel.pipeline.networks import Network, load_network
+from dreamreel.pipeline.paths import (
+    Target,
+    check_replaceable,
+    is_record,
+    is_series,
+    is_state,
+    place_of,
+    record_path,
+    state_path,
+)
 from dreamreel.pipeline.pictures import find_series, read_series
-from dreamreel.pipeline.record import code_digest, record_path, versions, write_record
+from dreamreel.pipeline.record import code_digest, versions, write_record
 from dreamreel.pipeline.settings import OverTime, Settings, constant
 from dreamreel.pipeline.unfinished import Job, Threads, Unfinished, begin
 
@@ -59,6 +62,11 @@ class Report:
 
 
 QUIET = Report()
+
+
+def files_of(settings: Settings) -> list[Path]:
+    """The files that `settings` name, which a render reads."""
+    return [path for path in (settings.weights, settings.flow.weights) if path is not None]
 
 
 def audio_of(audio: Path | None) -> Job:
@@ -231,7 +239,7 @@ def finish(
     frames = work.frames
     if before is not None:
         film, more = before
-        pictures = work.folder / f"before.partial{encoding.segment_suffix}"
+        pictures = work.pieces / f"before.partial{encoding.segment_suffix}"
         copy_pictures(film, pictures, encoding.rate, more)
         parts, frames = [Part(pictures, more / encoding.rate), *parts], frames + more
     last = (frames - 1) / encoding.rate
@@ -243,26 +251,31 @@ def finish(
         seconds = None if clip is None else _seconds(clip, span, work.frames)
         if clip is not None and clip.frames is None and not clip.shown:  # sound alone, cut to fit
             seconds = (Fraction(0), frames / encoding.rate)
-        made = work.folder / f"whole.partial{out.path.suffix}"
+        made = work.pieces / f"whole.partial{out.path.suffix}"
         mux(parts, sound, made, seconds, report.on_notice)
         check_whole(made, frames, last)
     else:
-        whole = work.folder / "lossless.partial.mkv"
+        whole = work.pieces / "lossless.partial.mkv"
         mux(parts, None, whole, None, report.on_notice)
         varies = clip is not None and bool(clip.times)
-        made = export(whole, out.path, encoding, span[0], varies, work.folder)
+        made = export(whole, out.path, encoding, span[0], varies, work.pieces)
         check_exported(made, work.frames, sum(part.seconds for part in parts))
     for path in [made] if made.is_file() else made.iterdir():
         with path.open("rb+") as file:
             flush(file)
-    if told is not None:
+    if told is not None:  # what stands there was ours at the beginning: it may be another by now
+        check_replaceable(record_path(place), is_record, "record of a render", out.overwrite)
         write_record(record_path(place), told)
     if state is not None:
+        check_replaceable(state_path(place), is_state, "state of a zoom", out.overwrite)
         save_tree(state_path(place), {"film": digest(made), "state": state})
-    if is_series(out.path):
-        publish_series(made, out.path)
-    else:
-        publish(made, place)
+    try:
+        if is_series(out.path):
+            publish_series(made, out.path, out.overwrite)
+        else:
+            publish(made, place, out.overwrite)
+    except FileExistsError as error:
+        raise UserError(f"{place} exists by now; --overwrite replaces it") from error
     return place
 
 
@@ -298,7 +311,7 @@ def _retimed(
     """The pictures of `parts`, each at the time at which the source `clip`, of a variable
     rate, shows the frame it is of."""
     suffix = encoding.segment_suffix
-    even, own = (work.folder / f"{name}.partial{suffix}" for name in ("even", "own"))
+    even, own = (work.pieces / f"{name}.partial{suffix}" for name in ("even", "own"))
     mux(parts, None, even, None, lambda line: None)
     begins = clip.shown_at(start)
     times = [clip.shown_at(start + number) - begins for number in range(work.frames + 1)]

@@ -330,10 +330,10 @@ def as_table(found: Measures) -> dict[str, Any]:
     return table
 
 
-def plot(found: Measures, path: Path) -> None:
+def plot(found: Measures, path: Path, replace: bool = False) -> None:
     """Draw the figures over time into the picture `path`; dotted lines are cuts.
 
-    Raises UserError where it cannot be written.
+    Raises UserError where it cannot be written, or is there already and not to be `replace`d.
     """
     from matplotlib.figure import Figure
 
@@ -364,7 +364,7 @@ def plot(found: Measures, path: Path) -> None:
             axes.legend(loc="upper right", fontsize=8)
         axes.grid(alpha=0.3)
     axes.set_xlabel("frame of the source")
-    save_figure(figure, path)
+    save_figure(figure, path, replace)
 
 
 def _motion_since(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from dreamreel.pipeline.checkpoint import Tree
+from dreamreel.pipeline.durable import Tree
 from dreamreel.pipeline.flow import (
     ALIKE,
     FlowEstimator,

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamreel.pipeline.errors import UserError, usable
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.opening import open_container
 
 Floats = NDArray[np.float64]
 Samples = NDArray[np.float32]  # of sound: one channel (n,), from -1 to 1
@@ -74,11 +75,9 @@ def read_sound(path: Path, start: Fraction, seconds: Fraction) -> Samples:
     (n,), `RATE` a second. Raises UserError where there is none that can be decoded."""
     import av
 
-    with usable(path):
-        path.stat()
     samples, ends = np.zeros(math.ceil(seconds * RATE), np.float32), -round(start * RATE)
     try:
-        with av.open(str(path)) as container:
+        with open_container(path) as container:
             if not container.streams.audio:
                 raise UserError(f"{path} has no sound")
             begins = Fraction(container.start_time or 0, 1_000_000) + start

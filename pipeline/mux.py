@@ -3,7 +3,7 @@ has: sound, subtitles, chapters, titles."""
 
 import itertools
 import math
-import tempfile
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,7 +11,8 @@ from pathlib import Path
 
 from dreamreel.pipeline.clips import Clip, usual_gap
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.ffmpeg import BIT_EXACT, quoted, run_ffmpeg
+from dreamreel.pipeline.ffmpeg import BIT_EXACT, run_ffmpeg
+from dreamreel.pipeline.opening import ffmpeg_input, open_container
 
 LAYOUTS = "aformat=channel_layouts=mono|stereo|5.1|7.1"
 SOUND = {
@@ -61,8 +62,8 @@ def mux(
     span: tuple[Fraction, Fraction] | None,
     on_notice: Callable[[str], None],
 ) -> Way:
-    """Write `out`: the pictures of `parts`, one after the other, and the sound of `source`, if
-    any, ready for streaming.
+    """Write `out`, in a folder for pieces: the pictures of `parts`, one after the other, and the
+    sound of `source`, if any, ready for streaming.
 
     The sound is copied, every track of it; so are subtitles, chapters, attachments and what the
     file says of itself. Where only a span (begin, end) of the source, in seconds, was dreamed, the
@@ -70,31 +71,32 @@ def mux(
     is; what it does not take at all is left out, with a notice. What went along is returned.
     Raises UserError where ffmpeg fails.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        listed = Path(folder) / "parts"
-        listed.write_text(_list(parts))
-        inputs = ["-f", "concat", "-safe", "0", "-i", str(listed)]
-        ways = [Way("none", "copy", False)]
-        if source is not None:
-            inputs += [*_cut(source, span), "-i", str(source.path.absolute())]
-            inputs += ["-map_metadata", "1", "-map_chapters", "1", "-metadata", "encoder="]
-            ways = _ways(source, out.suffix.lower(), cut=span is not None)
-        failure: str | None = None
-        for way in ways:
-            if way.covers and out.suffix.lower() in COVERLESS:
-                continue
-            others = [*_subtitles(way, source, out), *_covers(way, source, out, Path(folder))]
-            failure = run_ffmpeg(
-                [*inputs, "-map", "0:v", *TRACKS[way.tracks], *others, "-c:v", "copy",
-                 *SOUND[way.sound], *BIT_EXACT, "-movflags", "+faststart", str(out.absolute())]
-            )  # fmt: skip
-            failure = failure or _lacking(out, way)
-            if failure is None:
-                for lost in _lost(way, ways[0]):
-                    on_notice(f"{out.suffix} does not take the source's {lost}")
-                return way
-            if "No space" in failure:
-                break
+    # ffmpeg works beside `out`, where all names are ours: others may look like addresses to it.
+    listed = out.with_name("parts.partial")
+    listed.write_text(_list(parts, out.parent))
+    inputs = ["-f", "concat", "-safe", "0", "-protocol_whitelist", "file", "-i", listed.name]
+    ways = [Way("none", "copy", False)]
+    if source is not None:
+        inputs += [*_cut(source, span), *ffmpeg_input(source.path)]
+        inputs += ["-map_metadata", "1", "-map_chapters", "1", "-metadata", "encoder="]
+        ways = _ways(source, out.suffix.lower(), cut=span is not None)
+    failure: str | None = None
+    for way in ways:
+        if way.covers and out.suffix.lower() in COVERLESS:
+            continue
+        others = [*_subtitles(way, source, out), *_covers(way, source, out)]
+        failure = run_ffmpeg(
+            [*inputs, "-map", "0:v", *TRACKS[way.tracks], *others, "-c:v", "copy",
+             *SOUND[way.sound], *BIT_EXACT, "-movflags", "+faststart", str(out.absolute())],
+            out.parent,
+        )  # fmt: skip
+        failure = failure or _lacking(out, way)
+        if failure is None:
+            for lost in _lost(way, ways[0]):
+                on_notice(f"{out.suffix} does not take the source's {lost}")
+            return way
+        if "No space" in failure:
+            break
     raise UserError(f"ffmpeg could not write {out.parent}: {failure}")
 
 
@@ -106,7 +108,7 @@ def copy_pictures(film: Path, out: Path, rate: Fraction, frames: int) -> None:
         exact = out.with_name(f"exact.{out.name}")
         retime(film, exact, [number / rate for number in range(frames + 1)])
     scale = ("-video_track_timescale", str(rate.numerator))
-    given = ("-i", str(exact.absolute()), "-map", "0:v:0", "-c", "copy")
+    given = (*ffmpeg_input(exact), "-map", "0:v:0", "-c", "copy")
     failure = run_ffmpeg([*given, *BIT_EXACT, *scale, str(out.absolute())])
     if failure is not None:
         raise UserError(f"ffmpeg could not write {out.parent}: {failure}")
@@ -115,9 +117,7 @@ def copy_pictures(film: Path, out: Path, rate: Fraction, frames: int) -> None:
 def _lacking(video: Path, way: Way) -> str | None:
     """What `video`, which ffmpeg wrote without complaint, lacks of that `way`: damaged sound may
     be there and be no sound that anyone can read."""
-    import av
-
-    with av.open(str(video)) as container:
+    with open_container(video) as container:
         has_sound, has_words = bool(container.streams.audio), bool(container.streams.subtitles)
     if has_sound != (way.tracks != "none"):
         return "its sound cannot be read"
@@ -129,8 +129,8 @@ def retime(video: Path, out: Path, times: Sequence[Fraction]) -> None:
     are shown, at `times` in seconds, and one time more, at which the last of them ends."""
     import av
 
-    with av.open(str(video)) as container:
-        shown = [packet.pts for packet in container.demux(video=0) if packet.size]
+    with open_container(video) as container:
+        shown = [packet.pts or 0 for packet in container.demux(video=0) if packet.size]
     number = {pts: rank for rank, pts in enumerate(sorted(shown))}
     # A frame is decoded no later than it is shown: so many frames before that.
     delay = max(place - number[pts] for place, pts in enumerate(shown))
@@ -139,7 +139,7 @@ def retime(video: Path, out: Path, times: Sequence[Fraction]) -> None:
     for time in times:  # no two frames may be shown at once, as some sources have it
         ticks.append(max(round(time / base), ticks[-1] + 1 if ticks else 0))
     before = max(1, round(usual_gap(times) / base))  # between the decoding of the very first
-    with av.open(str(video)) as container, av.open(str(out), "w") as written:
+    with open_container(video) as container, av.open(str(out.absolute()), "w") as written:
         stream = written.add_stream_from_template(container.streams.video[0])
         stream.metadata.update(container.streams.video[0].metadata)  # that VP9 has alpha, say
         stream.time_base = base
@@ -147,7 +147,7 @@ def retime(video: Path, out: Path, times: Sequence[Fraction]) -> None:
         for packet in container.demux(video=0):
             if not packet.size:
                 continue
-            rank, early = number[packet.pts], place - delay
+            rank, early = number[packet.pts or 0], place - delay
             packet.stream, packet.time_base = stream, base
             packet.pts, packet.duration = ticks[rank], ticks[rank + 1] - ticks[rank]
             packet.dts = early * before if early < 0 else ticks[early]
@@ -155,12 +155,13 @@ def retime(video: Path, out: Path, times: Sequence[Fraction]) -> None:
             place += 1
 
 
-def _list(parts: Sequence[Part]) -> str:
-    """`parts` as ffmpeg reads them. Matroska's own lengths are rounded to milliseconds, which
-    would add up."""
+def _list(parts: Sequence[Part], folder: Path) -> str:
+    """`parts` as an ffmpeg that works in `folder` reads them. Matroska's own lengths are rounded to
+    milliseconds, which would add up."""
     lines = ["ffconcat version 1.0"]
     for part in parts:
-        lines.append(f"file {quoted(part.path)}")
+        name = os.path.relpath(part.path, folder).replace("'", "'\\''")
+        lines.append(f"file '{name}'")
         if part.path.suffix == ".mkv":
             lines.append(f"duration {float(part.seconds):.6f}")
     return "\n".join(lines) + "\n"
@@ -205,24 +206,22 @@ def _subtitles(way: Way, source: Clip | None, out: Path) -> list[str]:
     return options
 
 
-def _covers(way: Way, source: Clip | None, out: Path, folder: Path) -> list[str]:
-    """What has ffmpeg take the covers along, in Matroska as files of their own, from `folder`."""
-    import av
-
+def _covers(way: Way, source: Clip | None, out: Path) -> list[str]:
+    """What has ffmpeg take the covers along, in Matroska as files of their own."""
     if source is None or not way.covers:
         return []
     if out.suffix.lower() != ".mkv":
         return [option for number in source.covers for option in ("-map", f"1:{number}")]
     options: list[str] = []
     for number in source.covers:
-        with av.open(str(source.path)) as container:
+        with open_container(source.path) as container:
             stream = container.streams[number]
             suffix, kind = COVERS.get(stream.codec_context.name, ("png", "image/png"))
-            cover = folder / f"cover{number}.{suffix}"
+            cover = out.with_name(f"cover{number}.partial.{suffix}")
             cover.write_bytes(bytes(next(container.demux(stream))))
             fonts = [one for one in container.streams if one.type == "attachment"]
         this = f"s:t:{(len(fonts) if way.subtitles else 0) + len(options) // 6}"
-        options += ["-attach", str(cover), f"-metadata:{this}", f"mimetype={kind}"]
+        options += ["-attach", cover.name, f"-metadata:{this}", f"mimetype={kind}"]
         options += [f"-metadata:{this}", f"filename=cover.{suffix}"]
     return options
 

@@ -26,7 +26,13 @@ from dreamreel.pipeline.kernels import (
 )
 from dreamreel.pipeline.layers import Anatomy, Layer, dissect
 from dreamreel.pipeline.tiles import Grid, Sight, Tile
-from dreamreel.pipeline.weights import State, digest_of, fetch_weights, read_weights
+from dreamreel.pipeline.weights import (
+    State,
+    check_numbers,
+    digest_of,
+    fetch_weights,
+    read_weights,
+)
 
 BUNDLED_WEIGHTS = Path(__file__).resolve().parent / "dreamnet.safetensors"
 MINUS_ONE_TO_ONE = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -347,11 +353,13 @@ def _fill(architecture: Architecture, state: State, given: str) -> tuple[nn.Modu
     module = _hollow(architecture)
     wanted = module.state_dict()
     plain = {_plain_name(name): tensor for name, tensor in state.items()}
-    fitting = OrderedDict(
-        (name, tensor.float())
+    found = {
+        name: tensor
         for name, tensor in plain.items()
         if name in wanted and tensor.shape == wanted[name].shape
-    )
+    }
+    check_numbers(found, given)
+    fitting = OrderedDict((name, tensor.float()) for name, tensor in found.items())
     if not fitting:
         raise UserError(
             f"{given} holds no weights of {architecture.name}: "

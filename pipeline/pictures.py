@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from dreamreel.pipeline.errors import UserError, usable
 from dreamreel.pipeline.images import JPEG, read_pixels
+from dreamreel.pipeline.opening import check_readable, open_picture, why_no_picture
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -38,9 +39,9 @@ FORMATS = {  # by their endings, the pictures that a folder can hold; Pillow's n
 }
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 SPAN_AT_MOST = 1_000_000  # of numbers: what spans more is dates or clocks, and has no gaps
-# What Pillow, OpenCV and NumPy raise over files that are damaged.
+# What Pillow, OpenCV and NumPy raise over files that are damaged, and we over those that are gone.
 UNREADABLE = (
-    *(OSError, ValueError, SyntaxError, EOFError, LookupError, RuntimeError),
+    *(UserError, OSError, ValueError, SyntaxError, EOFError, LookupError, RuntimeError),
     *(ArithmeticError, struct.error, cv2.error),
 )
 NO_FRAMES = (b"VP8X", b"ANIM", b"ICCP", b"EXIF", b"XMP ")  # of WebP's chunks
@@ -332,11 +333,7 @@ def _nothing_found(path: Path, folder: Path) -> str:
 
 def _header(path: Path) -> _Header:
     """What the picture at `path` is, undecoded. Raises UserError where it is none."""
-    with usable(path):
-        if path.stat().st_size == 0:
-            raise UserError(f"{path} is empty")
-        if not os.access(path, os.R_OK):
-            raise UserError(f"{path} may not be read by this user")
+    check_readable(path)
     try:
         if path.suffix.lower() == ".exr":
             return _exr_header(path)
@@ -347,7 +344,9 @@ def _header(path: Path) -> _Header:
             has_alpha = file.mode.endswith(("A", "a")) or "transparency" in file.info
             return _Header(size, 16 if deep else 8, has_alpha)
     except UNREADABLE as error:
-        raise UserError(f"{path} is no picture that can be read ({_reason(error)})") from error
+        raise UserError(
+            f"{path} is no picture that can be read ({_reason(error, path)})"
+        ) from error
 
 
 def _check_one_size(files: list[Path], about: list[_Header]) -> None:
@@ -365,11 +364,8 @@ def _by(size: tuple[int, ...]) -> str:
 
 def _open(path: Path, formats: Iterable[str]) -> "ImageFile":
     """The picture at `path`, its pixels not yet decoded, where it is in one of `formats`."""
-    from PIL import Image
-
-    Image.MAX_IMAGE_PIXELS = None  # a user's own picture is no decompression bomb
-    Image.init()
-    return Image.open(path, formats=[kind for kind in formats if kind in Image.OPEN])
+    file: ImageFile = open_picture(path, tuple(formats))
+    return file
 
 
 def _orientation(file: "Image") -> int:
@@ -419,12 +415,12 @@ def _exr_header(path: Path) -> _Header:
     return _Header((decoder.height, decoder.width), 16, decoder.pix_fmt.startswith(("gbra", "ya")))
 
 
-def _reason(error: Exception) -> str:
-    """What went wrong, without the file's name."""
+def _reason(error: Exception, path: Path) -> str:
+    """What went wrong with the picture at `path`, without its name."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     words = " ".join(str(error).split())
-    return "its format is not known" if words.startswith("cannot identify") or not words else words
+    return why_no_picture(path) if words.startswith("cannot identify") or not words else words
 
 
 def _load(series: Series, number: int, on_lost: OnLost | None) -> Pixels | None:
@@ -436,7 +432,7 @@ def _load(series: Series, number: int, on_lost: OnLost | None) -> Pixels | None:
             raise ValueError(f"it is now {_by(pixels.shape)}")
     except UNREADABLE as error:
         if on_lost is not None:
-            on_lost(f"{path} cannot be read ({_reason(error)}); another frame stands in")
+            on_lost(f"{path} cannot be read ({_reason(error, path)}); another frame stands in")
         return None
     return _fitted(pixels, series)
 

@@ -1,24 +1,29 @@
 """Looks by name: TOML files of the settings tree, with inheritance."""
 
+import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dreamreel.pipeline.errors import UserError, expanded, nearest
+from dreamreel.pipeline.errors import UserError, expanded, nearest, usable
+from dreamreel.pipeline.opening import read_text
 from dreamreel.pipeline.settings import Settings, Table, build, flatten, path_settings, put
 
 FOLDER = Path(__file__).resolve().parent.parent / "presets"
 OWN_KEYS = ("description", "inherits")
+LARGEST = 1 << 24  # bytes of a preset: a key a frame is what music is often turned into
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A preset as read: its own table after those it inherits, and its line of description."""
+    """A preset as read: its own table after those it inherits, its line of description, and the
+    files that all of it was read from."""
 
     name: str
     description: str
     tables: tuple[tuple[str, Table], ...]
+    files: tuple[Path, ...]
 
     def settings(self) -> Settings:
         """The settings it makes alone."""
@@ -28,6 +33,11 @@ class Preset:
 def preset_names() -> list[str]:
     """The names of the presets that come with Dreamreel."""
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def preset_files(names: list[str]) -> tuple[Path, ...]:
+    """The files that `names` are read from, those they inherit included."""
+    return tuple(path for name in names for path in load_preset(name).files)
 
 
 def is_file_name(name: str) -> bool:
@@ -59,17 +69,19 @@ def _load(name: str, folder: Path, above: tuple[Path, ...]) -> Preset:
     if not isinstance(description, str) or not isinstance(inherits, str):
         raise UserError(f"{source}: description and inherits are strings")
     resolved = _with_paths_from(path.parent, table, source)
-    inherited = _load(inherits, path.parent, (*above, path)).tables if inherits else ()
-    tables = (*inherited, (source, resolved))
+    parent = _load(inherits, path.parent, (*above, path)) if inherits else None
+    tables = (*(parent.tables if parent else ()), (source, resolved))
     build(*tables)
-    return Preset(path.stem, description, tables)
+    return Preset(path.stem, description, tables, (*(parent.files if parent else ()), path))
 
 
 def _find(name: str, folder: Path) -> Path:
     if is_file_name(name):
-        path = (folder / expanded(name)).resolve()
-        if not path.is_file():
-            raise UserError(f"there is no preset file {path}")
+        path = folder / expanded(name)
+        with usable(path):
+            path = path.resolve()
+            if not os.path.lexists(path):
+                raise UserError(f"there is no preset file {path}")
         return path
     if name not in preset_names():
         known = preset_names()
@@ -81,9 +93,7 @@ def _find(name: str, folder: Path) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+        return tomllib.loads(read_text(path, LARGEST))
     except ValueError as error:  # not TOML, not UTF-8, or a number too long to be one
         raise UserError(f"{path} is not TOML: {error}") from error
 

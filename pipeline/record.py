@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -9,11 +10,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dreamreel.pipeline.checkpoint import write_whole
+from dreamreel.pipeline.durable import write_whole
 from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.opening import read_text
+from dreamreel.pipeline.paths import JOB_BYTES, RECORD_FORMAT, is_series
 from dreamreel.pipeline.settings import Settings, build
 
-FORMAT = 1
 LIBRARIES = ("torch", "torchvision", "opencv-python", "av", "imageio-ffmpeg", "scenedetect")
 
 
@@ -30,11 +32,6 @@ class Record:
     threads: dict[str, int]
     job: dict[str, Any]
     versions: dict[str, str]
-
-
-def record_path(out: Path) -> Path:
-    """Where the record of `out` stands."""
-    return out.with_name(out.name + ".json")
 
 
 def versions() -> dict[str, str]:
@@ -54,17 +51,8 @@ def code_digest() -> str:
 
 def write_record(path: Path, told: dict[str, Any]) -> None:
     """Write what is `told` of a render to `path`, whole or not at all."""
-    text = json.dumps({"record": FORMAT, **told}, indent=2) + "\n"
+    text = json.dumps({"record": RECORD_FORMAT, **told}, indent=2) + "\n"
     write_whole(path, lambda file: file.write(text.encode()))
-
-
-def is_record(path: Path) -> bool:
-    """Whether the file at `path` is a record of ours."""
-    try:
-        _read(path)
-    except UserError:
-        return False
-    return True
 
 
 def read_record(path: Path) -> Record:
@@ -86,8 +74,23 @@ def read_record(path: Path) -> Record:
 
 
 def result_path(path: Path) -> Path:
-    """What the record at `path`, beside it, is of: a file, or such as frames/%05d.png."""
-    return path.parent / str(_read(path).get("output", path.stem))
+    """What the record at `path`, beside it, is of: a file, or such as frames/%05d.png. Raises
+    UserError where it names anything that does not stand beside it."""
+    output = _read(path).get("output", path.stem)
+    names = str(output).split("/")
+    plain = isinstance(output, str) and all(_is_plain_name(name) for name in names)
+    if not plain or len(names) != (2 if is_series(Path(names[-1])) else 1):
+        raise UserError(
+            f"{path} names {output!r:.80} as its output, and only a plain name would be a file "
+            "beside it; give one with -o"
+        )
+    return path.parent / str(output)
+
+
+def _is_plain_name(name: str) -> bool:
+    """Whether `name` is that of a file in the folder at hand."""
+    others = {"\0", "/"} | ({"\\", ":"} if os.name == "nt" else set())
+    return name not in ("", ".", "..") and not set(name) & others
 
 
 def span_of(job: dict[str, Any]) -> tuple[int, int | None]:
@@ -108,9 +111,9 @@ def zoom_of(job: dict[str, Any]) -> tuple[int, Fraction, tuple[int, int]]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        told = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        told = json.loads(read_text(path, JOB_BYTES))
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is no record that can be read ({error})") from error
-    if not isinstance(told, dict) or told.get("record") != FORMAT:
+    if not isinstance(told, dict) or told.get("record") != RECORD_FORMAT:
         raise UserError(f"{path} is no record of a render")
     return told

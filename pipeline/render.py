@@ -11,19 +11,12 @@ import torch
 from torch import Tensor
 
 from dreamreel.pipeline.animate import Memory, begin_shot, dream_video, mixed, still_ascent
-from dreamreel.pipeline.checkpoint import Tree
 from dreamreel.pipeline.clips import Clip, damage, prefetch, probe, read_frames, resized, still_at
-from dreamreel.pipeline.dream import dream, octave_sizes
+from dreamreel.pipeline.dream import check_finite, dream, octave_sizes
+from dreamreel.pipeline.durable import Tree
 from dreamreel.pipeline.encoding import CONTAINERS, Encoding, alike
 from dreamreel.pipeline.errors import UserError, usable
-from dreamreel.pipeline.exports import is_series, series_files
-from dreamreel.pipeline.files import (
-    Target,
-    check_output,
-    check_record,
-    check_source,
-    check_video_name,
-)
+from dreamreel.pipeline.files import check_video_name
 from dreamreel.pipeline.images import (
     KEEPS_ALPHA,
     Frame,
@@ -43,6 +36,7 @@ from dreamreel.pipeline.jobs import (
     Report,
     audio_of,
     encoding_of,
+    files_of,
     finish,
     heard_by,
     job_of,
@@ -54,6 +48,9 @@ from dreamreel.pipeline.jobs import (
 )
 from dreamreel.pipeline.motion import Followed, MovingFrame, follow_motion
 from dreamreel.pipeline.mux import suffix_that_holds
+from dreamreel.pipeline.networks import Network
+from dreamreel.pipeline.opening import check_readable
+from dreamreel.pipeline.paths import PICTURE, PREVIEW, RENDER, Parts, Target, check_target
 from dreamreel.pipeline.preview import draw_motion
 from dreamreel.pipeline.settings import Settings
 from dreamreel.pipeline.unfinished import Threads
@@ -76,8 +73,7 @@ def render_video(
     with as many `threads`. Raises UserError before anything is written where something given
     cannot work, and Stopped where the report asks for it, all frames so far saved.
     """
-    clip, out = _checked_clip(source, out, settings, report)
-    check_record(out)
+    clip, out = _checked_clip(source, out, settings, report, RENDER, audio)
     encoding, total = encoding_of(clip, out, settings, report), _expected(clip, span)
     heard = heard_by(settings, audio or (source if clip.is_file else None))
     watched = [source] if heard in (None, source) else [source, heard]
@@ -90,7 +86,7 @@ def render_video(
         with _moving_frames(clip, settings, span, report, work.done, memory.followed) as moving:
             last, remembered = _remembering(moving)
             images = dream_video(remembered, network, over_time, memory)
-            frames = (_shown(last[0].frame, image, encoding, settings) for image in images)
+            frames = (_shown(last[0].frame, image, encoding, settings, network) for image in images)
             make(frames, work, memory.as_tree, total, settings, report, watched)
         told = told_of(job, settings, source, out, work, network, {"cuts": memory.cuts})
         return finish(work, encoding, out, report, told, clip, span)
@@ -107,7 +103,7 @@ def preview_flow(
     render would follow, into the video `out.path`; nothing is dreamed."""
     if settings.flow.method == "none":
         raise UserError("flow.method = none follows no motion: there is nothing to preview")
-    clip, out = _checked_clip(source, out, settings, report)
+    clip, out = _checked_clip(source, out, settings, report, PREVIEW)
     job = job_of("preview", settings, source, None, {"frames": list(span)})
     plain = replace(clip, look=None, series=None, animation=None)  # drawings, of 8 bits
     encoding, total = encoding_of(plain, out, settings, report, abreast=2), _expected(clip, span)
@@ -132,10 +128,10 @@ def preview_flow(
 
 def render_image(source: Path, out: Target, settings: Settings, report: Report = QUIET) -> Path:
     """Dream the picture `source` into `out.path`, upright, its alpha kept."""
-    check_source(source, out)
+    check_readable(source)
     check_picture_name(out.path)
+    check_target(out, [source], files_of(settings), PICTURE)
     picture = load_picture(source, torch.device("cpu"))
-    check_output(out)
     height, width = fitted_size(picture.image.shape[2], picture.image.shape[3], settings.width)
     network = ready_network(settings, (height, width), report)
     image = resize(picture.image, (height, width)).to(network.device)
@@ -155,7 +151,8 @@ def render_image(source: Path, out: Target, settings: Settings, report: Report =
         seed=settings.seed,
         on_step=lambda: report.on_progress(Progress(next(done), total)),
     )
-    save_picture(out.path, Picture(mixed(image, dreamed, settings), alpha))
+    check_finite(dreamed, network)
+    save_picture(out.path, Picture(mixed(image, dreamed, settings), alpha), out.overwrite)
     return out.path
 
 
@@ -164,12 +161,11 @@ def render_still(
 ) -> Path:
     """Dream the frame of the video `source` shown at `seconds`, as a shot that began with it would
     be, into the picture `out.path`."""
-    check_source(source, out)
-    check_picture_name(out.path)
     clip = probe(source, settings.source.stream, settings.source.fps)
+    check_picture_name(out.path)
+    check_target(out, [source, *clip.files], files_of(settings), PICTURE)
     for notice in clip.notices:
         report.on_notice(notice)
-    check_output(out)
     network = ready_network(settings, fitted_size(clip.height, clip.width, settings.width), report)
     number, frame = still_at(clip, seconds)
     image = to_image(next(resized([frame], settings.width)), network.device)
@@ -182,24 +178,27 @@ def render_still(
         number,
         on_step=lambda: report.on_progress(Progress(next(done), total)),
     )
-    save_picture(out.path, Picture(mixed(image, image + shot.detail, settings)))
+    dreamed = mixed(image, image + shot.detail, settings)
+    check_finite(dreamed, network)
+    save_picture(out.path, Picture(dreamed), out.overwrite)
     return out.path
 
 
 def _checked_clip(
-    source: Path, out: Target, settings: Settings, report: Report
+    source: Path,
+    out: Target,
+    settings: Settings,
+    report: Report,
+    parts: Parts,
+    audio: Path | None = None,
 ) -> tuple[Clip, Target]:
     """What the video `source` holds that is wanted, and where its dream goes: into another kind of
     file where the one given would not hold all. Raises UserError where it cannot become that."""
     with usable(source):
-        one = source.is_file()
-    if one:
-        check_source(source, out)
+        if source.is_file():
+            check_readable(source)
     check_video_name(out.path)
     clip = probe(source, settings.source.stream, settings.source.fps)
-    with usable(out.path):
-        if is_series(out.path) and set(series_files(out.path)) & set(clip.files):
-            raise UserError(f"{out.path} is the source itself; give another folder with -o")
     clip = replace(
         clip,
         has_audio=clip.has_audio and settings.output.audio,
@@ -213,7 +212,7 @@ def _checked_clip(
                 f"becomes {suffix}; output.subtitles=false leaves them out"
             )
             out = replace(out, path=out.path.with_suffix(suffix))
-    check_output(out)
+    check_target(out, [source, *clip.files], [audio, *files_of(settings)], parts)
     if settings.source.strict and (fault := damage(clip)) is not None:
         raise UserError(
             f"{source} is damaged ({fault}); what can be read is dreamed without --strict"
@@ -237,8 +236,11 @@ def _remembering(
     return last, remembered()
 
 
-def _shown(source: Frame, image: Tensor, encoding: Encoding, settings: Settings) -> Frame:
+def _shown(
+    source: Frame, image: Tensor, encoding: Encoding, settings: Settings, network: Network
+) -> Frame:
     """`image`, the dream of the frame `source`, as it is encoded."""
+    check_finite(image, network)
     frame = to_frame(image, encoding.depth)
     if encoding.has_alpha:
         frame = with_alpha(frame, source)

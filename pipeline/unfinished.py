@@ -3,10 +3,9 @@
 It holds `job.json` (what is rendered, and with how many threads), `lock`, `state.pt` (what the
 frames to come need of those before), and the frames themselves: segments of a fixed number of
 frames, encoded, and those of the open segment as they are. A frame counts as done once the state
-after it is on the disk.
+after it is on the disk. `paths` owns the folder and the names in it.
 """
 
-import hashlib
 import json
 import shutil
 import time
@@ -16,13 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import filelock
-
-from dreamreel.pipeline.checkpoint import Tree, flush, load_tree, publish, save_tree, write_whole
+from dreamreel.pipeline.durable import (
+    UNREADABLE,
+    Tree,
+    check_finite,
+    check_own,
+    flush,
+    load_tree,
+    open_own,
+    publish,
+    save_tree,
+)
 from dreamreel.pipeline.encoding import Encoding, count_frames, prepared, start_encoding
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.ffmpeg import Running, failure_of
 from dreamreel.pipeline.images import Frame
+from dreamreel.pipeline.paths import STATE, WorkFolder, folder_of, work_folder
 
 Job = dict[str, Any]  # what JSON can hold
 
@@ -31,9 +39,8 @@ SHORTEST, LONGEST = 48, 250  # frames in a segment
 # Share of a frame's bytes that it takes once encoded, at least; dreams were seen at 0.02 to 0.04.
 CODED = {"ffv1": 0.3, "prores": 0.1}
 CODED_ELSE = 0.007
-LONGEST_NAME = 200  # bytes; 255 are allowed
-STATE = "state.pt"
 TOLD = 4  # differences between two jobs that are told
+MOST_THREADS = 4096
 
 
 @dataclass(frozen=True)
@@ -47,10 +54,11 @@ class Threads:
 class Unfinished:
     """A render under way, as `begin` gives it."""
 
-    def __init__(self, folder: Path, encoding: Encoding, threads: Threads) -> None:
-        """Of frames encoded as `encoding` says, in `folder`, which may hold some already."""
+    def __init__(self, work: WorkFolder, encoding: Encoding, threads: Threads) -> None:
+        """Of frames encoded as `encoding` says, in the folder `work`, which may hold some."""
         self.threads = threads
-        self.folder = folder
+        self.folder = work.path
+        self.pieces = work.pieces  # the folder of what is not whole yet
         self.done = 0  # frames that need not be made again
         self.state: Tree = None  # after the last of them
         self.frames = 0  # that are made
@@ -82,7 +90,7 @@ class Unfinished:
         if frame.shape[:2] != self._encoding.size:
             raise ValueError(f"a frame of {frame.shape[:2]} in a video of {self._encoding.size}")
         if self._open is None:
-            self._open = self._raw(self.frames // self._length).open("ab")
+            self._open = open_own(self._raw(self.frames // self._length), "ab")
         self._open.write(prepared(frame, self._encoding).tobytes())
         self.frames += 1
         self._encode_on()
@@ -128,12 +136,8 @@ class Unfinished:
             errors.close()
 
     def _go_on(self) -> None:
-        for leftover in self.folder.glob("*.partial*"):
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         if (self.folder / STATE).exists():
-            saved = load_tree(self.folder / STATE)
-            self.done, self.state = saved["frames"], saved["state"]
-            self.seconds = saved["seconds"]
+            self.done, self.seconds, self.state = self._load()
         self.frames = self.done
         whole, more = divmod(self.done, self._length)
         for number in range(whole):
@@ -141,17 +145,39 @@ class Unfinished:
                 self._check_raw(number, self._length)
                 self._waiting.append(number)
         for path in self.folder.glob("*.raw"):
-            if int(path.stem) > whole or (int(path.stem) == whole and not more):
+            number = int(path.stem) if path.stem.isdecimal() else -1
+            if path == self._raw(number) and (number > whole or (number == whole and not more)):
                 path.unlink()
         if more and not self._segment(whole).exists():
             self._check_raw(whole, more)
-            self._open = self._raw(whole).open("r+b")
+            self._open = open_own(self._raw(whole), "r+b")
             self._open.truncate(more * self._frame_bytes)
             self._open.seek(0, 2)
 
+    def _load(self) -> tuple[int, float, Tree]:
+        """What was saved: how many frames were done, in how many seconds, and the state."""
+        try:
+            saved = load_tree(self.folder / STATE)
+            check_finite(saved)
+            done, seconds, state = int(saved["frames"]), float(saved["seconds"]), saved["state"]
+            if done < 0:
+                raise ValueError(f"{done} frames")
+        except UNREADABLE as error:
+            raise UserError(
+                f"{self.folder / STATE}, the state of the stopped render, cannot be read; "
+                "--restart begins anew"
+            ) from error
+        return done, seconds, state
+
     def _check_raw(self, number: int, frames: int) -> None:
         path = self._raw(number)
-        if not path.exists() or path.stat().st_size < frames * self._frame_bytes:
+        try:
+            found = path.lstat()
+            check_own(found, path, shared=False)
+            whole = found.st_size >= frames * self._frame_bytes
+        except OSError:
+            whole = False
+        if not whole:
             raise UserError(f"{self.folder} has lost frames; --restart begins anew")
 
     def _close_segment(self) -> None:
@@ -195,7 +221,7 @@ class Unfinished:
         return self.folder / f"{number:06}{self._encoding.segment_suffix}"
 
     def _partial(self, number: int) -> Path:
-        return self.folder / f"{number:06}.partial{self._encoding.segment_suffix}"
+        return self.pieces / f"{number:06}.partial{self._encoding.segment_suffix}"
 
     def _raw(self, number: int) -> Path:
         return self.folder / f"{number:06}.raw"
@@ -217,41 +243,29 @@ def begin(
     `out`, where the disk fails or has no room, or where another job was begun, unless `restart`
     discards it.
     """
-    folder = folder_of(out)
-    state = folder / STATE
-    with _locked(folder, out), _errors_told(folder):
-        if restart or not state.exists():
-            _clear(folder)
-        work = Unfinished(folder, encoding, _begun(folder, out, job, threads))
+    folder, job = folder_of(out), json.loads(json.dumps(job))
+    told = {"job": job, "threads": vars(threads)}
+    with _errors_told(folder), work_folder(out, told) as work:
+        if restart or not work.is_begun():
+            work.clear(told)
         finished = False
+        unfinished: Unfinished | None = None
         try:
-            work.check_room(frames)
-            yield work
+            unfinished = Unfinished(work, encoding, _begun(work, out, job))
+            unfinished.check_room(frames)
+            yield unfinished
             finished = True
         except (UserError, OSError) as error:
-            if not state.exists():
+            if unfinished is None or not work.is_begun():
                 raise
             kept = "the frames so far are kept, and the same command goes on with them"
             raise UserError(f"{_said(error, folder)}; {kept}") from error
         finally:
-            work.close()
-            if finished or not state.exists():
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path, out: Path) -> Iterator[None]:
-    with _errors_told(folder):
-        folder.mkdir(exist_ok=True)
-        lock = filelock.FileLock(folder / "lock")
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout as error:
-            raise UserError(f"{out} is being rendered already, by another dreamreel") from error
-    try:
-        yield
-    finally:
-        lock.release()
+            if unfinished is not None:
+                unfinished.close()
+            work.remove_pieces()
+            if finished or not work.is_begun():
+                work.remove()
 
 
 @contextmanager
@@ -269,37 +283,23 @@ def _said(error: Exception, folder: Path) -> str:
     return str(error)
 
 
-def _clear(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.name != "lock":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def folder_of(out: Path) -> Path:
-    """Where the render into `out` is under way."""
-    name = out.name
-    if len(name.encode()) > LONGEST_NAME:
-        name = f"{out.stem[:32]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}{out.suffix}"
-    return out.with_name(f"{name}.unfinished")
-
-
-def _begun(folder: Path, out: Path, job: Job, threads: Threads) -> Threads:
-    """The threads that the job in `folder` was begun with; begins it where there is none."""
-    record = folder / "job.json"
-    job = json.loads(json.dumps(job))
-    if record.exists():
-        begun = json.loads(record.read_text())
-        if differences := list(_differences(begun["job"], job)):
-            told = "; ".join(differences[:TOLD])
-            if len(differences) > TOLD:
-                told += f"; and {len(differences) - TOLD} more"
-            raise UserError(
-                f"{out} was begun with {told}: the same command goes on with it, --restart "
-                "discards it"
-            )
-        return Threads(**begun["threads"])
-    text = json.dumps({"job": job, "threads": vars(threads)}, indent=2)
-    write_whole(record, lambda file: file.write(text.encode()))
+def _begun(work: WorkFolder, out: Path, job: Job) -> Threads:
+    """The threads that the job in the folder `work` was begun with. Raises UserError where it is
+    another job than this one, or cannot be read."""
+    try:
+        before, threads = work.told["job"], Threads(**work.told["threads"])
+        counts = (threads.torch, threads.encoder)
+        if not all(isinstance(count, int) and 1 <= count <= MOST_THREADS for count in counts):
+            raise ValueError("threads")
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{work.path} has a job file with something missing; --restart") from error
+    if differences := list(_differences(before, job)):
+        told = "; ".join(differences[:TOLD])
+        if len(differences) > TOLD:
+            told += f"; and {len(differences) - TOLD} more"
+        raise UserError(
+            f"{out} was begun with {told}: the same command goes on with it, --restart discards it"
+        )
     return threads
 
 

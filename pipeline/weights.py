@@ -1,6 +1,7 @@
 """Weights from files and from the net: tensors by name, and nothing that could run."""
 
 import hashlib
+import os
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -10,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dreamreel.pipeline.errors import UserError, expanded
+from dreamreel.pipeline.errors import UserError, expanded, usable
+from dreamreel.pipeline.opening import check_readable
 
 State = Mapping[str, Tensor]
 
@@ -21,8 +23,11 @@ def read_weights(path: Path) -> State:
     Raises UserError where the file is missing, of another kind, or holds more than weights.
     """
     path = expanded(path)
-    if not path.is_file():
-        raise UserError(f"there is no weights file {path}")
+    with usable(path):
+        if not os.path.lexists(path):
+            raise UserError(f"there is no weights file {path}")
+    check_readable(path)
+    path = path.absolute()
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -63,10 +68,34 @@ def fetch_weights(url: str, name: str, option: str = "--weights") -> State:
     return read_weights(file)
 
 
+def check_numbers(weights: State, given: str) -> None:
+    """Raise UserError unless all of `weights`, which are called `given`, are finite numbers."""
+    for name, tensor in weights.items():
+        if (kind := _odd_kind(tensor)) is not None:
+            raise UserError(f"{given}: {name!r} is {kind}, where plain numbers were expected")
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise UserError(f"{given}: {name!r} holds numbers that are not finite (NaN, infinite)")
+
+
+def _odd_kind(tensor: Tensor) -> str | None:
+    """What makes `tensor` no plain array of numbers; None where nothing does."""
+    if tensor.device.type == "meta":
+        return "without data"
+    if tensor.is_quantized:
+        return "quantised"
+    if tensor.layout != torch.strided:
+        return "sparse"
+    if tensor.dtype == torch.bool or tensor.is_complex():
+        return str(tensor.dtype).removeprefix("torch.")
+    return None
+
+
 def digest_of(state: State) -> str:
     """The SHA-256 of the weights in `state`, whatever kind of file they came in."""
     found = hashlib.sha256()
     for name in sorted(state):
+        if _odd_kind(state[name]) is not None:  # which no network takes
+            continue
         tensor = state[name].detach().cpu().contiguous()
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
         found.update(tensor.flatten().view(torch.uint8).numpy().tobytes())

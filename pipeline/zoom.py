@@ -17,8 +17,8 @@ from dreamreel.pipeline.animate import (
 )
 from dreamreel.pipeline.arrival import LIKE_IT, around, arrived, inlaid
 from dreamreel.pipeline.camera import view
-from dreamreel.pipeline.checkpoint import Tree
 from dreamreel.pipeline.dream import Aim, Ascent, dream
+from dreamreel.pipeline.durable import Tree
 from dreamreel.pipeline.grain import filled, generator, grain, surrounded
 from dreamreel.pipeline.journey import (
     Journey,

@@ -20,7 +20,6 @@ from dreamreel.pipeline.clips import Clip, prefetch, probe, read_frames, resized
 from dreamreel.pipeline.curves import save_figure
 from dreamreel.pipeline.encoding import even
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.exports import place_of
 from dreamreel.pipeline.files import found_again
 from dreamreel.pipeline.images import (
     Frame,
@@ -40,7 +39,8 @@ from dreamreel.pipeline.measure import (
 )
 from dreamreel.pipeline.networks import Network
 from dreamreel.pipeline.objectives import spread as spread_of
-from dreamreel.pipeline.record import Record, read_record, record_path, zoom_of
+from dreamreel.pipeline.paths import place_of, record_path
+from dreamreel.pipeline.record import Record, read_record, zoom_of
 from dreamreel.pipeline.settings import OverTime, Settings, Table, build
 from dreamreel.pipeline.spectrum import TINY
 from dreamreel.pipeline.zoom import excitement
@@ -356,10 +356,10 @@ PANELS = {  # of the plot: their titles, and which series is in each
 }
 
 
-def plot(found: ZoomFigures, path: Path) -> None:
+def plot(found: ZoomFigures, path: Path, replace: bool = False) -> None:
     """Draw the series of `found` over the seconds of the film into the picture `path`.
 
-    Raises UserError where it cannot be written.
+    Raises UserError where it cannot be written, or is there already and not to be `replace`d.
     """
     from matplotlib.figure import Figure
 
@@ -377,10 +377,10 @@ def plot(found: ZoomFigures, path: Path) -> None:
         axes.set_ylabel(title)
         axes.grid(alpha=0.3)
     panels[-1].set_xlabel("seconds")
-    save_figure(figure, path)
+    save_figure(figure, path, replace)
 
 
-def sheet(zoom: FinishedZoom, path: Path) -> None:
+def sheet(zoom: FinishedZoom, path: Path, replace: bool = False) -> None:
     """Write the picture `path`: 24 frames of `zoom`, evenly spaced from its first to its last, six
     in a row, each with its second. Raises UserError where it cannot be written."""
     count = min(SHEET_FRAMES, zoom.frames)
@@ -388,7 +388,7 @@ def sheet(zoom: FinishedZoom, path: Path) -> None:
     cells = [labelled(_frame(zoom, n), float(n / zoom.journey.rate)) for n in numbers]
     cells += [np.zeros_like(cells[0])] * (-count % SHEET_ACROSS)
     rows = [np.hstack(cells[i : i + SHEET_ACROSS]) for i in range(0, len(cells), SHEET_ACROSS)]
-    save_picture(path, Picture(to_image(np.vstack(rows), CPU)))
+    save_picture(path, Picture(to_image(np.vstack(rows), CPU)), replace)
 
 
 def labelled(frame: Frame, seconds: float) -> Frame:

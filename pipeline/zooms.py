@@ -9,30 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dreamreel.pipeline.clips import Clip, check_readable
+from dreamreel.pipeline.clips import Clip
+from dreamreel.pipeline.dream import check_finite
 from dreamreel.pipeline.encoding import CONTAINERS, Encoding
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.files import (
-    Target,
-    check_output,
-    check_record,
-    check_source,
-    check_state,
-    check_video_name,
-    digest,
-    found_again,
-    is_state,
-    load_state,
-    named,
-    state_path,
-)
+from dreamreel.pipeline.files import check_video_name, digest, found_again, load_state, named
 from dreamreel.pipeline.grain import noise, plain
-from dreamreel.pipeline.images import crop_to, fitted_size, load_picture, to_frame
+from dreamreel.pipeline.images import Frame, crop_to, fitted_size, load_picture, to_frame
 from dreamreel.pipeline.jobs import (
     QUIET,
     Report,
     audio_of,
     encoding_of,
+    files_of,
     finish,
     heard_by,
     job_of,
@@ -44,7 +33,17 @@ from dreamreel.pipeline.jobs import (
 )
 from dreamreel.pipeline.journey import Journey, growth, motions
 from dreamreel.pipeline.networks import Network
-from dreamreel.pipeline.record import Record, read_record, record_path, zoom_of
+from dreamreel.pipeline.opening import check_readable
+from dreamreel.pipeline.paths import (
+    KEPT_ZOOM,
+    RENDER,
+    Target,
+    check_target,
+    record_path,
+    remove_state,
+    state_path,
+)
+from dreamreel.pipeline.record import Record, read_record, zoom_of
 from dreamreel.pipeline.settings import OverTime, Settings, Table, build
 from dreamreel.pipeline.unfinished import Job, Threads
 from dreamreel.pipeline.zoom import ZoomMemory, infinite_zoom
@@ -129,12 +128,11 @@ def render_zoom(
     film = flight.earlier.film if flight.earlier is not None else None
     given = [path for path in (photo, flight.to, flight.audio, film) if path is not None]
     for path in given:
-        check_source(path, out)
+        check_readable(path)
     check_video_name(out.path)
-    check_output(out)
-    check_record(out)
-    if may_go_on(out, flight, settings):
-        check_state(out)
+    before = [] if film is None else [record_path(film), state_path(film)]
+    parts = KEPT_ZOOM if may_go_on(out, flight, settings) else RENDER
+    check_target(out, given, [*before, *files_of(settings)], parts)
     _refuse_source_settings(settings)
     check_flight(flight, photo)
     loaded = _opaque(photo, report) if photo is not None else None
@@ -159,14 +157,14 @@ def render_zoom(
         images = infinite_zoom(
             image, network, over_time, journey, flight.begins + work.done, memory
         )
-        pictures = (to_frame(image, encoding.depth) for image in images)
+        pictures = (_shown(image, encoding, network) for image in images)
         make(pictures, work, memory.as_tree, flight.frames, settings, report, given)
         told = told_of(job, settings, photo, out, work, network, {"frames": flight.total})
-        before = None if film is None else (film, flight.begins)
+        earlier = None if film is None else (film, flight.begins)
         kept = memory.as_tree() if may_go_on(out, flight, settings) else None
-        path = finish(work, encoding, out, report, told, sound, before=before, state=kept)
-        if kept is None and is_state(state_path(path)):  # of the film that was replaced
-            state_path(path).unlink()
+        path = finish(work, encoding, out, report, told, sound, before=earlier, state=kept)
+        if kept is None and out.overwrite:  # one there is of the film that was replaced
+            remove_state(state_path(path))
         return path
 
 
@@ -351,6 +349,12 @@ def _memory_of(saved: Any, flight: Flight, settings: Settings, network: Network)
     if (settings.network, settings.weights) != (before.network, before.weights):
         memory.forget_network()
     return memory
+
+
+def _shown(image: Tensor, encoding: Encoding, network: Network) -> Frame:
+    """`image` as it is encoded."""
+    check_finite(image, network)
+    return to_frame(image, encoding.depth)
 
 
 def _opaque(photo: Path, report: Report) -> Tensor:

@@ -16,8 +16,8 @@ import numpy as np
 
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.ffmpeg import ffmpeg
-from dreamreel.pipeline.files import Target
 from dreamreel.pipeline.jobs import Report
+from dreamreel.pipeline.paths import Target
 from dreamreel.pipeline.render import render_video
 from dreamreel.pipeline.settings import Settings
 from footage import MPEG4, PLAIN, PRORES, SOUND, VP9, WEBP, animation, noise, of, stills

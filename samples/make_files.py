@@ -24,8 +24,8 @@ from make_coherence import Both, put_into
 
 from damage import cut_off, damaged, tally
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.files import Target
 from dreamreel.pipeline.jobs import Report
+from dreamreel.pipeline.paths import Target
 from dreamreel.pipeline.render import render_video
 from dreamreel.pipeline.settings import Settings, build, parse_assignment
 from footage import CASES, RATE, Case, Pixels, colours, number_of, true_colours

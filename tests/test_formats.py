@@ -15,15 +15,13 @@ from dreamreel.pipeline import unfinished
 from dreamreel.pipeline.clips import Clip, at_rate, damage, probe, read_frames
 from dreamreel.pipeline.encoding import CODECS, Encoding, encode, encoding_for
 from dreamreel.pipeline.errors import Stopped, UserError
-from dreamreel.pipeline.exports import series_files
-from dreamreel.pipeline.files import Target
 from dreamreel.pipeline.images import to_8_bits
 from dreamreel.pipeline.jobs import Report
 from dreamreel.pipeline.mux import suffix_that_holds
+from dreamreel.pipeline.paths import Target, folder_of, series_files
 from dreamreel.pipeline.pictures import find_animation
 from dreamreel.pipeline.render import render_video
 from dreamreel.pipeline.settings import Settings, build
-from dreamreel.pipeline.unfinished import folder_of
 from dreamreel.pipeline.zooms import Flight, render_zoom
 from making import read_clip, run_ffmpeg, write_clip
 

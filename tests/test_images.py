@@ -68,7 +68,7 @@ def test_pictures_are_written_and_read_in_every_usual_format(
 ) -> None:
     path = tmp_path / f"a{ending}"
     check_picture_name(path)
-    save_picture(path, Picture(picture))
+    save_picture(path, Picture(picture), replace=False)
     read = load_picture(path, CPU)
     assert read.image.shape == picture.shape and read.alpha is None
     assert (read.image - picture).abs().mean() < 0.02
@@ -79,7 +79,7 @@ def test_pictures_are_written_and_read_in_every_usual_format(
 def test_alpha_is_kept(tmp_path: Path, picture: torch.Tensor, ending: str) -> None:
     alpha = torch.linspace(0, 1, 160).expand(96, 160)
     path = tmp_path / f"a{ending}"
-    save_picture(path, Picture(picture, alpha))
+    save_picture(path, Picture(picture, alpha), replace=False)
     read = load_picture(path, CPU).alpha
     assert read is not None and torch.allclose(read, alpha, atol=1 / 255)
 

@@ -184,8 +184,8 @@ def test_what_has_no_sound_is_refused_in_one_line(tmp_path: Path, odd_clip: Path
     for path, words in (
         (odd_clip, "has no sound"),
         (tmp_path / "no.mp3", "no sound that can be decoded"),
-        (tmp_path / "gone.mp3", "cannot be used"),
-        (tmp_path, "no sound that can be decoded"),
+        (tmp_path / "gone.mp3", "there is no file"),
+        (tmp_path, "is a folder"),
     ):
         with pytest.raises(UserError, match=words):
             hear(path, FPS, 30)

@@ -306,7 +306,7 @@ def test_a_pickle_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ("name", "content", "words"),
     [
         ("w.safetensors", b"nothing like it", "cannot be read as weights"),
-        ("w.pth", b"", "cannot be read as weights"),
+        ("w.pth", b"", "w.pth is empty"),
         ("w.pth", b"\xff\xd8\xff\xe0 a JPEG", "cannot be read as weights"),
         ("w.bin", b"x", "no weights file; .safetensors"),
     ],

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.files import Target
 from dreamreel.pipeline.jobs import Report
-from dreamreel.pipeline.record import read_record, record_path, result_path
+from dreamreel.pipeline.paths import Target, record_path
+from dreamreel.pipeline.record import read_record, result_path
 from dreamreel.pipeline.render import render_video
 from dreamreel.pipeline.reproduce import reproduce
 from dreamreel.pipeline.settings import build

@@ -437,7 +437,7 @@ def test_curves_are_drawn(dreamreel: Call, tmp_path: Path) -> None:
         (["eyes"], "nothing changes over time"),
         (["--set", "dream.strength=t"], "dream.strength at frame 11 = 11 should be"),
         (["--set", "dream.strength=1+bass"], "'bass' is heard in music, and there is none"),
-        (["--set", "dream.strength=bass", "--audio", "no.mp3"], "no.mp3 cannot be used"),
+        (["--set", "dream.strength=bass", "--audio", "no.mp3"], "there is no file no.mp3"),
         (["--set", "dream.strength=s", "--seconds", "0"], "is no length"),
     ],
 )

@@ -28,8 +28,8 @@ from dreamreel.pipeline.tiles import (
     spans,
 )
 
-# Of a gradient's mean size, on average over the picture. Rounding alone was seen at 1e-6, and at 2e-4
-# where it took one ReLU from just below zero to just above; a field misplaced by one place costs 0.1.
+# Of a gradient's mean size, on average over the picture. Rounding alone was seen at 1e-6, and at
+# 2e-4 where it took one ReLU from just below zero to just above; a misplaced field costs 0.1.
 ROUNDING = 1e-3
 NO_MEMORY = RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate "
                          "memory: you tried to allocate 44236800 bytes.")  # fmt: skip
@@ -279,7 +279,7 @@ resource.setrlimit(resource.RLIMIT_AS, (1 << 45, limits[1]))
 tile, network.sight.tile = network.sight.tile, None
 whole = gradient(600, 900)
 assert tile is not None and network.sight.tile is None
-print(float((tiled - whole).abs().max() / whole.abs().mean()))
+print(float((tiled - whole).abs().mean() / whole.abs().mean()))
 """
 
 

@@ -21,11 +21,11 @@ from dreamreel.pipeline import unfinished
 from dreamreel.pipeline.clips import frame_times
 from dreamreel.pipeline.encoding import Encoding, count_frames
 from dreamreel.pipeline.errors import Stopped, UserError
-from dreamreel.pipeline.files import Target
 from dreamreel.pipeline.jobs import Progress, Report
+from dreamreel.pipeline.paths import Target, folder_of
 from dreamreel.pipeline.render import preview_flow, render_video
 from dreamreel.pipeline.settings import Settings, build
-from dreamreel.pipeline.unfinished import Threads, begin, folder_of
+from dreamreel.pipeline.unfinished import Threads, begin
 from dreamreel.pipeline.zooms import Flight, render_zoom
 from making import start, varying_clip, write_clip
 
@@ -143,7 +143,8 @@ def test_a_source_that_changed_is_another_job(
 
 def test_two_renders_into_one_file_are_one_too_many(clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "o.mp4"
-    folder_of(out).mkdir()
+    with pytest.raises(Stopped):
+        render_video(clip, Target(out), build(("test", QUICK)), report=stopping_after(2))
     with (
         filelock.FileLock(folder_of(out) / "lock"),
         pytest.raises(UserError, match="being rendered already"),

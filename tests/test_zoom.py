@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from dreamreel.pipeline.camera import Camera
-from dreamreel.pipeline.checkpoint import Tree
 from dreamreel.pipeline.dream import Aim, Ascent, dream
+from dreamreel.pipeline.durable import Tree
 from dreamreel.pipeline.grain import filled, generator, noise
 from dreamreel.pipeline.images import luma, sharpness
 from dreamreel.pipeline.journey import Journey, homeward, margin_for, motions

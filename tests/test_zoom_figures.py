@@ -17,7 +17,8 @@ from dreamreel.pipeline.images import to_frame, to_image
 from dreamreel.pipeline.journey import Journey
 from dreamreel.pipeline.networks import Network
 from dreamreel.pipeline.objectives import spread
-from dreamreel.pipeline.record import record_path, write_record
+from dreamreel.pipeline.paths import record_path
+from dreamreel.pipeline.record import write_record
 from dreamreel.pipeline.settings import build, constant
 from dreamreel.pipeline.zoom import infinite_zoom
 from dreamreel.pipeline.zoom_figures import (
@@ -285,7 +286,7 @@ def test_settings_of_the_record_are_overruled_by_name(film: Film, photo: np.ndar
 @pytest.fixture(scope="module")
 def dreamed(tmp_path_factory: pytest.TempPathFactory, scene: np.ndarray) -> Path:
     """A zoom of 40 frames of 95x63, made as a user makes one."""
-    from dreamreel.pipeline.files import Target
+    from dreamreel.pipeline.paths import Target
     from dreamreel.pipeline.zooms import Flight, render_zoom
 
     out = tmp_path_factory.mktemp("zoom") / "z.mp4"

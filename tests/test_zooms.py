@@ -12,10 +12,10 @@ import pytest
 from dreamreel.pipeline.clips import probe, read_frames
 from dreamreel.pipeline.encoding import CODECS
 from dreamreel.pipeline.errors import Stopped
-from dreamreel.pipeline.files import Target, state_path
 from dreamreel.pipeline.jobs import Progress, Report, loaded_network
 from dreamreel.pipeline.networks import BUNDLED_WEIGHTS
-from dreamreel.pipeline.record import read_record, record_path
+from dreamreel.pipeline.paths import Target, record_path, state_path
+from dreamreel.pipeline.record import read_record
 from dreamreel.pipeline.settings import Settings, build
 from dreamreel.pipeline.zoom_figures import find_zoom, measure_zoom
 from dreamreel.pipeline.zooms import Flight, course, going_on, render_zoom
@@ -360,7 +360,7 @@ def test_what_stands_in_the_place_of_a_state_is_not_lost(
     assert dreamreel("zoom", photo, "-o", tmp_path / "a.gif", *quick).code == 0
     (tmp_path / "b.mp4.state").mkdir()
     run = dreamreel("zoom", photo, "-o", tmp_path / "b.mp4", *quick, "--overwrite")
-    assert run.code == 2 and "b.mp4.state exists" in run.err
+    assert run.code == 2 and "b.mp4.state is a folder" in run.err
     assert (tmp_path / "a.mp4.state").read_text() == "mine"
     assert (tmp_path / "a.gif.state").read_text() == "mine"
 

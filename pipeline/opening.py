@@ -1,0 +1,164 @@
+"""Files that a user names, made safe to open.
+
+The libraries take names for more than files: `tcp:host:80` is a connection, `concat:a|b` a list,
+`a%03d.png` a series, `imageio:cat.png` a download. And some files name further files, as playlists
+do, or start another program, as PostScript does in Pillow. So each file comes through here on its
+way to a library: as the absolute path of an existing regular file, with the file protocol alone,
+and in a format from a fixed list, told by its content.
+"""
+
+import os
+import re
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dreamreel.pipeline.errors import UserError, usable
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+
+# ffmpeg's demuxers that read one file and nothing else. Not among them: hls, concat, dash, imf,
+# sdp, rtsp, image2, vobsub, lavfi and the devices, which open what a file names.
+DEMUXERS = (
+    *("mov", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "live_flv", "asf"),
+    *("asf_o", "ogg", "nut", "mxf", "gxf", "lxf", "wtv", "rm", "dv", "m4v", "h261", "h263", "h264"),
+    *("hevc", "vvc", "evc", "av1", "obu", "ivf", "vc1", "vc1test", "dirac", "dnxhd", "cavsvideo"),
+    *("mjpeg", "mjpeg_2000", "smjpeg", "yuv4mpegpipe", "gif", "apng", "swf", "nsv", "nuv", "flic"),
+    *("bink", "smk", "roq", "thp", "ty", "pva", "ser", "cine", "mlv", "wav", "w64", "aiff", "au"),
+    *("caf", "mp3", "aac", "loas", "ac3", "eac3", "ac4", "dts", "dtshd", "truehd", "mlp", "flac"),
+    *("tta", "tak", "wv", "ape", "mpc", "mpc8", "amr", "amrnb", "amrwb", "shn", "voc", "xwma"),
+    *("oma", "spdif", "dsf", "aa", "aax", "sox", "qcp", "gsm", "iamf", "lc3", "apac", "osq"),
+)
+FILE_ALONE = {"protocol_whitelist": "file", "format_whitelist": ",".join(DEMUXERS)}
+# OpenCV hands these to its own copy of ffmpeg.
+OPENCV_OPTIONS = "|".join(f"{name};{value}" for name, value in FILE_ALONE.items())
+
+# Pillow's formats that are pictures and nothing else. Not among them: EPS, which starts
+# Ghostscript, and those that Pillow leaves to other libraries.
+PICTURES = (
+    *("PNG", "JPEG", "MPO", "WEBP", "TIFF", "AVIF", "BMP", "DIB", "GIF", "TGA", "PPM"),
+    *("JPEG2000", "QOI", "DDS", "PSD", "SGI", "PCX", "ICO", "PIXAR", "SUN", "XBM", "XPM"),
+)
+
+HEAD = 4096  # bytes of a file by which playlists are told
+# What a file that names other files begins with: the pattern, and what such a file is called.
+PLAYLISTS = (
+    (rb"#EXTM3U", "an HLS or M3U playlist"),
+    (rb"ffconcat version", "a list of files for ffmpeg (ffconcat)"),
+    (rb"v=0\r?\n(?s:.*)^[om]=", "a description of a stream (SDP)"),
+    (rb"(?i:\[playlist\]|\[reference\])", "a playlist"),
+    (rb"(?i:rtsptext|(rtsp|rtmp|mms|https?|ftp)://\S+\s*$)", "a list of addresses"),
+    (rb"(<\?xml(?s:.*?)\?>\s*)?(<!--(?s:.*?)-->\s*)*<(\w+:)?MPD\b", "a DASH playlist (MPD)"),
+    (
+        rb"(?i:(<\?xml(?s:.*?)\?>\s*)?(<!--(?s:.*?)-->\s*)*"
+        rb"<(\w+:)?(asx|smil|playlist|CompositionPlaylist|AssetMap|SmoothStreamingMedia)\b)",
+        "a playlist",
+    ),
+)
+
+
+def regular_file(path: Path) -> Path:
+    """The absolute path of the file at `path`, which may be a link to one.
+
+    Raises UserError where there is none, where it is a folder, a device or a pipe, and where this
+    user may not read it.
+    """
+    with usable(path):
+        try:
+            mode = path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise UserError(f"there is no file {path}") from error
+        if stat.S_ISDIR(mode):
+            raise UserError(f"{path} is a folder; give a file in it")
+        if not stat.S_ISREG(mode):
+            raise UserError(f"{path} is no file but a device, a pipe or a socket")
+        if not os.access(path, os.R_OK):
+            raise UserError(f"{path} may not be read by this user")
+        return path.absolute()
+
+
+def check_readable(path: Path) -> None:
+    """Raise UserError unless `path` is a file, as `regular_file` has it, with something in it."""
+    with usable(path):
+        if regular_file(path).stat().st_size == 0:
+            raise UserError(f"{path} is empty")
+
+
+def read_text(path: Path, most: int) -> str:
+    """The text of the file at `path`, UTF-8, of at most `most` bytes.
+
+    Raises UserError as `regular_file` does, where it is longer or cannot be read; ValueError where
+    it is not UTF-8.
+    """
+    with usable(path), regular_file(path).open("rb") as file:
+        text = file.read(most + 1)
+    if len(text) > most:
+        raise UserError(f"{path} is larger than {most >> 20} MiB")
+    return text.decode()
+
+
+def open_container(path: Path) -> "InputContainer":
+    """PyAV's view of the film or sound at `path`, with nothing but that file open.
+
+    Raises UserError where it is no regular file, or a playlist; av.FFmpegError where ffmpeg cannot
+    read it.
+    """
+    import av
+
+    refuse_playlist(path)
+    return av.open(str(regular_file(path)), options=dict(FILE_ALONE))
+
+
+def ffmpeg_input(path: Path) -> list[str]:
+    """The options that have the ffmpeg command read the film or sound at `path` and nothing else.
+    Raises UserError as `open_container` does."""
+    refuse_playlist(path)
+    options = [part for name, value in FILE_ALONE.items() for part in (f"-{name}", value)]
+    return [*options, "-i", str(regular_file(path))]
+
+
+def refuse_playlist(path: Path) -> None:
+    """Raise UserError where the file at `path` names other files, whatever its name ends in."""
+    if (kind := playlist_kind(path)) is not None:
+        raise UserError(
+            f"{path} is {kind}, which names other files or addresses; give the film itself"
+        )
+
+
+def playlist_kind(path: Path) -> str | None:
+    """What kind of playlist the file at `path` is; None where it is none."""
+    with usable(path), regular_file(path).open("rb") as file:
+        head = file.read(HEAD)
+    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
+        if head.startswith(mark):
+            head = head.decode(encoding, "replace").encode()
+    head = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return next((kind for mark, kind in PLAYLISTS if re.match(mark, head, re.MULTILINE)), None)
+
+
+def open_picture(path: Path, formats: tuple[str, ...] = PICTURES) -> Any:
+    """Pillow's view of the picture at `path`, its pixels not decoded yet, if it is in one of
+    `formats`.
+
+    Raises UserError where it is no regular file; what Pillow raises where it is no such picture.
+    """
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = None  # a user's own picture is no decompression bomb
+    Image.init()
+    known = [kind for kind in formats if kind in Image.OPEN and kind in PICTURES]
+    return Image.open(regular_file(path), formats=known)
+
+
+def why_no_picture(path: Path) -> str:
+    """What the file at `path`, which is no picture, is instead, as far as its beginning tells."""
+    head = b""
+    with suppress(OSError), path.open("rb") as file:
+        head = file.read(HEAD)
+    if head.startswith((b"%!PS", b"\xc5\xd0\xd3\xc6")):
+        return "it is PostScript (EPS), which is not read; save it as PNG"
+    if head.startswith(b"%PDF"):
+        return "it is a PDF, which is not read; save it as PNG"
+    return "its format is not known; PNG, JPEG, WebP, TIFF and AVIF are read"
