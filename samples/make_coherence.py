@@ -30,15 +30,27 @@ import torch
 from make_results import label, write_gif
 from torch import Tensor
 
-from dreamreel.pipeline.animate import dream_video, still_ascent
-from dreamreel.pipeline.clips import prefetch, probe, read_frames, resized
-from dreamreel.pipeline.dream import dream
-from dreamreel.pipeline.grain import noise
-from dreamreel.pipeline.images import Frame, to_frame, to_image
-from dreamreel.pipeline.measure import FrameFigures, Measures, Seer, measure_frames, summary
-from dreamreel.pipeline.motion import MovingFrame, follow_motion
-from dreamreel.pipeline.networks import Network, load_network
-from dreamreel.pipeline.settings import Settings, build, constant
+from dreamreel.pipeline.config.fields import Settings
+from dreamreel.pipeline.config.grammar import build
+from dreamreel.pipeline.config.timeline import constant
+from dreamreel.pipeline.dreaming.carrying import dream_video
+from dreamreel.pipeline.dreaming.subject import Subject
+from dreamreel.pipeline.dreaming.terms import terms_of
+from dreamreel.pipeline.frames import Frame
+from dreamreel.pipeline.judging.video_figures import (
+    FrameFigures,
+    Measures,
+    Seer,
+    measure_frames,
+    summary,
+)
+from dreamreel.pipeline.media.clips import probe
+from dreamreel.pipeline.media.reading import prefetch, read_frames, resized
+from dreamreel.pipeline.motion.following import MovingFrame, follow_motion
+from dreamreel.pipeline.networks.catalog import load_network
+from dreamreel.pipeline.networks.network import Network
+from dreamreel.pipeline.tensors import to_frame, to_image
+from dreamreel.pipeline.zooming.grain import noise
 
 HERE = Path(__file__).resolve().parent
 CPU = torch.device("cpu")
@@ -69,27 +81,31 @@ class Shown:
     seconds: float
 
 
-def ours(frames: Iterable[Frame], rate: Fraction, network: Network,
-         settings: Settings) -> Iterator[Tensor]:  # fmt: skip
+def ours(
+    frames: Iterable[Frame], rate: Fraction, network: Network, settings: Settings
+) -> Iterator[Tensor]:
     """The dream carried along the flow."""
     moving: Iterable[MovingFrame] = prefetch(follow_motion(frames, rate, settings))
     return dream_video(moving, network, constant(settings))
 
 
-def alone(frames: Iterable[Frame], rate: Fraction, network: Network,
-          settings: Settings) -> Iterator[Tensor]:  # fmt: skip
+def alone(
+    frames: Iterable[Frame], rate: Fraction, network: Network, settings: Settings
+) -> Iterator[Tensor]:
     """Each frame dreamed by itself and in full."""
     return ours(frames, rate, network, build_on(settings, {"flow": {"method": "none"}}))
 
 
-def blended(frames: Iterable[Frame], rate: Fraction, network: Network,
-            settings: Settings) -> Iterator[Tensor]:  # fmt: skip
+def blended(
+    frames: Iterable[Frame], rate: Fraction, network: Network, settings: Settings
+) -> Iterator[Tensor]:
     """Each frame, mixed with the dream of the one before, dreamed in full."""
     last: Tensor | None = None
     for number, frame in enumerate(frames):
         image = to_image(frame, network.device)
         start = image if last is None else image.lerp(last, 1 - RAW_SHARE)
-        last = dream(start, network, settings.dream, still_ascent(settings), frame=number)
+        subject = Subject.of(image, number, network, settings)
+        last = subject.dreamed(start, subject.still)
         yield last
 
 
@@ -130,7 +146,7 @@ def figures(
     judge: Seer | None = None,
 ) -> Measures:
     """What the `dreams` of `frames` measure."""
-    seer = (network, settings.dream.layers)
+    seer = (network, terms_of(settings.dream, network))
     pairs = zip(frames, dreams, strict=True)
     return summary(list(measure_frames(pairs, rate, seer, settings, judge)))
 
@@ -148,7 +164,7 @@ def judging(weights: Path | None) -> Seer | None:
     if weights is None:
         return None
     network = load_network("squeezenet1_1", weights)
-    return network, network.default_layers()
+    return network, terms_of(Settings().dream, network)
 
 
 def footage(clips: Path | None) -> Iterator[tuple[str, Path]]:
@@ -161,12 +177,16 @@ def footage(clips: Path | None) -> Iterator[tuple[str, Path]]:
 
 def table(given: Given) -> None:
     """Every way, clip and network."""
-    print(f"The first {FRAMES} frames at {WIDTH} wide, 4 octaves, `parts` of `dreamnet` and "
-          "`inception_4c` of\n`bvlc_googlenet`; strength (*judged*: as `squeezenet1_1` sees it) "
-          "and time a frame against dreaming\nevery frame alone (10 steps an octave):"
-          "\n")  # fmt: skip
-    print("| network | clip | way | warp error, times the source's | over the shot | strength "
-          "| judged | sharpness | colour drift | time |")  # fmt: skip
+    print(
+        f"The first {FRAMES} frames at {WIDTH} wide, 4 octaves, `parts` of `dreamnet` and "
+        "`inception_4c` of\n`bvlc_googlenet`; strength (*judged*: as `squeezenet1_1` sees it) "
+        "and time a frame against dreaming\nevery frame alone (10 steps an octave):"
+        "\n"
+    )
+    print(
+        "| network | clip | way | warp error, times the source's | over the shot | strength "
+        "| judged | sharpness | colour drift | time |"
+    )
     print("|---" * 10 + "|")
     judge = judging(given.judge)
     for network, settings in networks(given.weights):
@@ -199,16 +219,22 @@ def row(network: str, clip: str, way: str, shown: Shown, first: Shown) -> str:
 def textured(seed: int, size: tuple[int, int], tone: tuple[int, int, int]) -> Frame:
     """A wall of soft noise, of no scale of its own, about the colour `tone`, BGR."""
     image = noise(size, seed, CPU)
-    return to_frame((image - image.mean((2, 3), keepdim=True)
-                     + torch.tensor(tone).flip(0).view(1, 3, 1, 1) / 255).clamp(0, 1))  # fmt: skip
+    return to_frame(
+        (
+            image
+            - image.mean((2, 3), keepdim=True)
+            + torch.tensor(tone).flip(0).view(1, 3, 1, 1) / 255
+        ).clamp(0, 1)
+    )
 
 
 def steady(given: Given) -> None:
     """A thousand frames of a still, and of a slow pan."""
     network, settings = next(networks(None))
     size, count = (144, 256), 1000
-    photo = cv2.resize(cv2.imread(str(HERE / "clouds.jpg")), size[::-1],
-                       interpolation=cv2.INTER_AREA)  # fmt: skip
+    photo = cv2.resize(
+        cv2.imread(str(HERE / "clouds.jpg")), size[::-1], interpolation=cv2.INTER_AREA
+    )
     wide = textured(3, (size[0], size[1] + count // 2), (110, 120, 130))
 
     def pan() -> Iterator[Frame]:
@@ -216,8 +242,10 @@ def steady(given: Given) -> None:
             move = np.array([[1, 0, -number / 2], [0, 1, 0]], np.float32)
             yield np.asarray(cv2.warpAffine(wide, move, size[::-1], flags=cv2.INTER_CUBIC))
 
-    print(f"\n{count:,} frames of {size[1]}x{size[0]}; strength and sharpness against the first "
-          "frame's, each second's mean:\n")  # fmt: skip
+    print(
+        f"\n{count:,} frames of {size[1]}x{size[0]}; strength and sharpness against the first "
+        "frame's, each second's mean:\n"
+    )
     print("| clip | strength | sharpness | colour drift | brightness |\n|---|---|---|---|---|")
     for name, frames in (("a still", itertools.repeat(photo, count)), ("a slow pan", pan())):
         sources, seen = itertools.tee(frames)
@@ -251,10 +279,12 @@ def cuts(given: Given) -> None:
     """The strength of each shot's first frames against its last."""
     network, settings = next(networks(None))
     settings = build_on(settings, {"shots": {"min_seconds": 0.4}})
-    print("\nCuts, in a clip of ours that also fades (58 to 81) and flashes (94, 95), and in real "
-          "footage; the\nstrength of the three frames after each, against that of the shot's last "
-          "three (frame by frame, it\nis the footage's own):\n")  # fmt: skip
-    print("| clip | cut at | strength after it | frame by frame |\n|---|---|---|---|")  # fmt: skip
+    print(
+        "\nCuts, in a clip of ours that also fades (58 to 81) and flashes (94, 95), and in real "
+        "footage; the\nstrength of the three frames after each, against that of the shot's last "
+        "three (frame by frame, it\nis the footage's own):\n"
+    )
+    print("| clip | cut at | strength after it | frame by frame |\n|---|---|---|---|")
     generated = cut_clip()
     sources = [("generated", generated, RATE)]
     for path in sorted(given.clips.glob("bikes_*")) if given.clips is not None else []:
@@ -282,20 +312,34 @@ def cut_clip() -> list[Frame]:
         )
     ]
     shot = [[wall[:, 2 * i : 2 * i + 256] for i in range(60)] for wall in walls]
-    out = [np.uint8(frame * share) for frame, share in
-           zip(shot[2][10:22], np.linspace(1, 0, 12), strict=True)]  # fmt: skip
-    back = [np.uint8(frame * share) for frame, share in
-            zip(shot[3][:12], np.linspace(0, 1, 12), strict=True)]  # fmt: skip
+    out = [
+        np.uint8(frame * share)
+        for frame, share in zip(shot[2][10:22], np.linspace(1, 0, 12), strict=True)
+    ]
+    back = [
+        np.uint8(frame * share)
+        for frame, share in zip(shot[3][:12], np.linspace(0, 1, 12), strict=True)
+    ]
     flash = [np.full_like(shot[3][0], 255)] * 2
-    return [*shot[0][:24], *shot[1][:24], *shot[2][:10], *out, *back, *shot[3][12:24], *flash,
-            *shot[3][26:44]]  # fmt: skip
+    return [
+        *shot[0][:24],
+        *shot[1][:24],
+        *shot[2][:10],
+        *out,
+        *back,
+        *shot[3][12:24],
+        *flash,
+        *shot[3][26:44],
+    ]
 
 
 def uncovered(given: Given) -> None:
     """The strength of a wall that a card uncovers, three frames after, against its surroundings:
     each against stills of the bare wall, since a place's strength depends on what is there."""
-    print("\nA card slides off a wall, 24 pixels a frame at 480x270; the strength of what it "
-          "uncovered *k* frames\nago, against the wall beside it:\n")  # fmt: skip
+    print(
+        "\nA card slides off a wall, 24 pixels a frame at 480x270; the strength of what it "
+        "uncovered *k* frames\nago, against the wall beside it:\n"
+    )
     print("| network | " + " | ".join(f"k = {age}" for age in range(7)) + " |\n" + "|---" * 8 + "|")
     for network, settings in networks(given.weights):
         ratios: dict[int, list[float]] = {age: [] for age in range(7)}
@@ -310,8 +354,10 @@ def uncovered_by_age(
     network: Network, settings: Settings, seed: int
 ) -> Iterator[tuple[int, float]]:
     """(frames since it was uncovered, strength against the wall beside it), strip by strip."""
-    wall, card = (textured(s, (270, 480), tone) for s, tone in
-                  ((seed, (110, 120, 130)), (seed + 1, (150, 120, 90))))  # fmt: skip
+    wall, card = (
+        textured(s, (270, 480), tone)
+        for s, tone in ((seed, (110, 120, 130)), (seed + 1, (150, 120, 90)))
+    )
     still, speed, count = 5, 24, 15
     lefts = [220 + speed * max(0, number - still) for number in range(count + 1)]
     frames = []
@@ -326,8 +372,8 @@ def uncovered_by_age(
             return network.activations(image, [layer])[layer].float().square().mean((0, 1, 2)).cpu()
 
     bare = to_image(wall, network.device)
-    stills = [columns(dream(bare, network, settings.dream, still_ascent(settings), frame=number))
-              for number in range(3)]  # fmt: skip
+    subjects = [Subject.of(bare, number, network, settings) for number in range(3)]
+    stills = [columns(subject.dreamed(bare, subject.still)) for subject in subjects]
     reference = torch.stack(stills).mean(0)
     x = (torch.arange(len(reference)) + 0.5) * 480 / len(reference)
     beside = x < 160
@@ -365,8 +411,10 @@ def picture(given: Given) -> None:
     rows.append(np.hstack([label(one, text) for one, text in zip(changes, told, strict=True)]))
     cv2.imwrite(str(HERE / "coherence.jpg"), np.vstack(rows), [cv2.IMWRITE_JPEG_QUALITY, 85])
     triples = zip(*(one.dreams[26:] for one in shown.values()), strict=True)
-    small = [[cv2.resize(one, (200, 112), interpolation=cv2.INTER_AREA) for one in triple]
-             for triple in triples]  # fmt: skip
+    small = [
+        [cv2.resize(one, (200, 112), interpolation=cv2.INTER_AREA) for one in triple]
+        for triple in triples
+    ]
     write_gif(HERE / "coherence.gif", [np.hstack(triple) for triple in small], 12)
 
 

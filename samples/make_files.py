@@ -12,6 +12,7 @@ between its marks.
 import argparse
 import contextlib
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -22,17 +23,19 @@ from pathlib import Path
 import numpy as np
 from make_coherence import Both, put_into
 
-from damage import cut_off, damaged, tally
+from dreamreel.pipeline.config.fields import Settings
+from dreamreel.pipeline.config.grammar import build, parse_assignment
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.jobs import Report
-from dreamreel.pipeline.paths import Target
-from dreamreel.pipeline.render import render_video
-from dreamreel.pipeline.settings import Settings, build, parse_assignment
+from dreamreel.pipeline.jobs.report import Report
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))  # whose cases these are
+from damage import cut_off, damaged, tally
 from footage import CASES, RATE, Case, Pixels, colours, number_of, true_colours
 from reading import SOUND_RATE, Seen, heard, pictures, seen
+from rendering import render_video
 
 UNDREAMED = (
-    *("dream.steps=0", "dream.frame_steps=0", "dream.octaves=1", "flow.method=none"),
+    *("dream.steps=0", "video.frame_steps=0", "dream.octaves=1", "flow.method=none"),
     *("output.crf=1", "output.pixel_format=yuv444p", "output.speed=ultrafast"),
 )
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm")
@@ -67,7 +70,7 @@ def try_case(case: Case, folder: Path) -> Found:
     told: list[str] = []
     try:
         made = render_video(
-            source, Target(out), undreamed(*case.settings), report=Report(on_notice=told.append)
+            source, out, undreamed(*case.settings), report=Report(on_notice=told.append)
         )
     except UserError as error:
         refused = str(error)
@@ -91,8 +94,10 @@ def compare(case: Case, source: Path, made: Path) -> Found:
         times = [number / float(RATE) for number in range(len(before.times) + 1)]
         before = replace(before, times=tuple(times[:-1]), ends=times[-1])
     gap = before.seconds / max(1, len(before.times))
-    off = [abs((b - before.times[0]) - (a - after.times[0])) / gap
-           for b, a in zip(before.times, after.times, strict=False)]  # fmt: skip
+    off = [
+        abs((b - before.times[0]) - (a - after.times[0])) / gap
+        for b, a in zip(before.times, after.times, strict=False)
+    ]
     time_off = max([*off, abs(before.seconds - after.seconds) / gap])
     sound_off = (
         max((abs(one) for one in sounds_off(source, made, before, after)), default=None)
@@ -174,8 +179,13 @@ def row(name: str, found: Found) -> str:
     cells = [name, "", "", "", ""]
     if before is not None and after is not None:
         width, height = after.size
-        cells = [name, f"{len(after.times)} of {len(before.times)}", f"{after.seconds:.3f}",
-                 f"{width:g}x{height:g}", after.streams]  # fmt: skip
+        cells = [
+            name,
+            f"{len(after.times)} of {len(before.times)}",
+            f"{after.seconds:.3f}",
+            f"{width:g}x{height:g}",
+            after.streams,
+        ]
     for off in (found.time_off, found.sound_off, found.colour_off):
         cells.append("" if off is None else f"{off:.2f}")
     told = "; ".join(found.told)

@@ -17,9 +17,9 @@ import cv2
 import imageio_ffmpeg
 import numpy as np
 
-from dreamreel.pipeline.clips import read_frames, resized
-from dreamreel.pipeline.images import Frame
-from dreamreel.pipeline.presets import preset_names
+from dreamreel.pipeline.config.presets import preset_names
+from dreamreel.pipeline.frames import Frame
+from dreamreel.pipeline.media.reading import read_frames, resized
 
 HERE = Path(__file__).resolve().parent
 CELL = (180, 320)  # height, width of a preset on the sheet

@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamreel.pipeline.encoding import TO_BT709
-from dreamreel.pipeline.ffmpeg import ffmpeg
+from dreamreel.pipeline.media.encoding import TO_BT709
+from dreamreel.pipeline.media.ffmpeg import ffmpeg
 
 HERE = Path(__file__).resolve().parent
 RATE = Fraction(30000, 1001)

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from dreamreel import cli
-from dreamreel.pipeline.networks import Network, load_network
+from dreamreel.pipeline.networks.catalog import load_network
+from dreamreel.pipeline.networks.network import Network
 from making import SHARED, Run, run_ffmpeg, write_clip
 
 

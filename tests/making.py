@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dreamreel.pipeline.encoding import Encoding, encode
-from dreamreel.pipeline.ffmpeg import ffmpeg
+from dreamreel.pipeline.media.encoding import Encoding, encode
+from dreamreel.pipeline.media.ffmpeg import ffmpeg
 from footage import run_ffmpeg as run_ffmpeg
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,9 +59,11 @@ def write_clip(
 def read_clip(path: Path) -> list[np.ndarray]:
     """The frames at `path`, BGR, as the ffmpeg command sees them: a decoder that is not ours."""
     raw = subprocess.run(
-        [ffmpeg(), "-v", "error", "-i", path, "-map", "0:v:0", "-fps_mode", "passthrough"]
-        + ["-sws_flags", "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"]
-        + ["-c:v", "bmp", "-f", "image2pipe", "-pix_fmt", "bgr24", "-"],
+        [
+            *(ffmpeg(), "-v", "error", "-i", path, "-map", "0:v:0", "-fps_mode", "passthrough"),
+            *("-sws_flags", "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"),
+            *("-c:v", "bmp", "-f", "image2pipe", "-pix_fmt", "bgr24", "-"),
+        ],
         capture_output=True,
         check=True,
     ).stdout

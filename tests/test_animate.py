@@ -1,5 +1,6 @@
 """Dreams in motion."""
 
+import itertools
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -8,29 +9,33 @@ import pytest
 import torch
 from torch import Tensor
 
-from dreamreel.pipeline.animate import (
-    StrengthLoop,
-    begin_shot,
-    dream_video,
-    hold_broad,
-    patches,
-)
-from dreamreel.pipeline.dream import Ascent, dream
-from dreamreel.pipeline.flow import warp
-from dreamreel.pipeline.images import sharpness, to_image
-from dreamreel.pipeline.motion import follow_motion
-from dreamreel.pipeline.networks import Network
-from dreamreel.pipeline.schedule import Moment
-from dreamreel.pipeline.settings import Settings, build, constant
+from dreamreel.pipeline.config.fields import Settings, Video
+from dreamreel.pipeline.config.grammar import build
+from dreamreel.pipeline.config.schedule import Moment
+from dreamreel.pipeline.config.timeline import constant, settings_at
+from dreamreel.pipeline.dreaming.ascent import Ascent
+from dreamreel.pipeline.dreaming.carrying import begin_shot, dream_video
+from dreamreel.pipeline.dreaming.control import StrengthLoop
+from dreamreel.pipeline.dreaming.detail import hold_light
+from dreamreel.pipeline.dreaming.patches import patches
+from dreamreel.pipeline.dreaming.subject import Subject
+from dreamreel.pipeline.motion.following import follow_motion
+from dreamreel.pipeline.motion.warping import warp
+from dreamreel.pipeline.networks.network import Network
+from dreamreel.pipeline.tensors import sharpness, to_image
+from rendering import dreamed as dream_image
+from rendering import response
 
 RATE = Fraction(25)
 CPU = torch.device("cpu")
 Slide = Callable[[int, int], list[np.ndarray]]
 
 
-def chosen(**dream: object) -> Settings:
-    table = {"octaves": 2, "layers": {"textures": 1.0}, "steps": 5, "carry": 0.8, **dream}
-    return build(("test", {"dream": table}))
+def chosen(**given: object) -> Settings:
+    """Quick settings, and those `given` of one picture or of what carries on."""
+    table = {"octaves": 2, "layers": {"textures": 1.0}, "steps": 5, "carry": 0.8, **given}
+    carries = {name: table.pop(name) for name in Video.model_fields if name in table}
+    return build(("test", {"dream": table, "video": carries}))
 
 
 @pytest.fixture
@@ -70,7 +75,7 @@ def test_after_a_cut_the_dream_is_that_of_a_new_shot(dreamnet: Network, slide: S
     other = [np.ascontiguousarray(np.flip(frame, 0)) for frame in slide(2, 1)]
     after = dreamed(slide(2, 1) + other, dreamnet, settings)[2]
     source = to_image(other[0], CPU)
-    assert torch.equal(after, source + begin_shot(source, dreamnet, settings, 2).detail)
+    assert torch.equal(after, source + begin_shot(Subject.of(source, 2, dreamnet, settings)).detail)
 
 
 def test_a_dream_clings_to_what_moves(dreamnet: Network, slide: Slide) -> None:
@@ -84,7 +89,7 @@ def test_a_dream_clings_to_what_moves(dreamnet: Network, slide: Slide) -> None:
             np.mean(
                 [
                     (warp(before, flow) - now)[..., 8:-8].square().mean()
-                    for before, now in zip(found, found[1:], strict=False)
+                    for before, now in itertools.pairwise(found)
                 ]
             )
         )
@@ -96,10 +101,12 @@ def test_a_dream_clings_to_what_moves(dreamnet: Network, slide: Slide) -> None:
 
 def test_without_flow_each_frame_is_a_still(dreamnet: Network, slide: Slide) -> None:
     settings = build(
-        ("test", chosen(hold=0.0).model_dump()), ("test", {"flow": {"method": "none"}})
+        ("test", chosen(hold_light=0.0).model_dump()), ("test", {"flow": {"method": "none"}})
     )
     images = dreamed(slide(2, 3), dreamnet, settings)
-    still = dream(to_image(slide(2, 3)[1], CPU), dreamnet, settings.dream, Ascent(5, 1.5), frame=1)
+    still = dream_image(
+        to_image(slide(2, 3)[1], CPU), dreamnet, settings.dream, Ascent(5, 1.5), key=(0, 1)
+    )
     source = to_image(slide(2, 3)[1], CPU)
     assert torch.equal(images[1], source + (still - source))  # as it is carried: a detail
 
@@ -108,7 +115,7 @@ def strengths(frames: list[np.ndarray], network: Network, settings: Settings) ->
     layers = settings.dream.layers
 
     def excited(image: Tensor) -> float:
-        return float(network.excitement(image, layers))
+        return float(response(image, network, layers))
 
     images = dreamed(frames, network, settings)
     pairs = zip(frames, images, strict=True)
@@ -171,10 +178,10 @@ def test_broad_light_is_held_and_fine_detail_stays(picture: Tensor) -> None:
     torch.manual_seed(1)
     fine = 0.1 * torch.randn(picture.shape)
     source = picture * 0.5 + 0.25
-    held = hold_broad((source + fine + 0.1).clamp(0, 1), source, 1.0)
+    held = hold_light((source + fine + 0.1).clamp(0, 1), source, 1.0)
     assert abs(float((held - source).mean())) < 0.01
     assert float((held - source).std()) == pytest.approx(float(fine.std()), rel=0.1)
-    assert torch.equal(hold_broad(source + 0.1, source, 0.0), source + 0.1)
+    assert torch.equal(hold_light(source + 0.1, source, 0.0), source + 0.1)
 
 
 def test_a_long_still_neither_drifts_nor_blurs(dreamnet: Network, slide: Slide) -> None:
@@ -214,7 +221,7 @@ def test_newly_seen_places_are_as_strong_as_the_rest(dreamnet: Network, scene: n
     before[..., 8 : lefts[0] - 8] = 1
 
     def strength(where: Tensor) -> float:
-        pair = dreamnet.excitement(torch.cat([source, image]), settings.dream.layers, where)
+        pair = response(torch.cat([source, image]), dreamnet, settings.dream.layers, where)
         return float(pair[1] / pair[0])
 
     assert strength(uncovered) > 0.7 * strength(before)
@@ -271,7 +278,7 @@ def test_a_dream_that_fades_in_becomes_as_strong_as_any(
     frames, fades = slide(30, 0), chosen(**fading_in)
 
     def over_time(number: int) -> Settings:
-        return fades.at(Moment(number, len(frames), RATE))
+        return settings_at(fades, Moment(number, len(frames), RATE))
 
     moving = follow_motion(frames, RATE, fades)
     faded = details(frames, list(dream_video(moving, dreamnet, over_time)))
@@ -281,7 +288,7 @@ def test_a_dream_that_fades_in_becomes_as_strong_as_any(
     source = to_image(frames[-1], CPU)
     layers = {"textures": 1.0}
     strengths = [
-        float(dreamnet.excitement(source + detail[-1], layers)) for detail in (faded, whole)
+        float(response(source + detail[-1], dreamnet, layers)) for detail in (faded, whole)
     ]
     assert strengths[0] > 0.75 * strengths[1]
 

@@ -1,13 +1,15 @@
 """How a zoom arrives: all there in the end, and no edge on the way."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dreamreel.pipeline.arrival import around, arrived, inlaid, opacity
-from dreamreel.pipeline.camera import Camera, view
-from dreamreel.pipeline.journey import growth, homeward, scale_of
+from dreamreel.pipeline.zooming.arrival import around, arrived, inlaid, opacity
+from dreamreel.pipeline.zooming.camera import Velocity, view
+from dreamreel.pipeline.zooming.journey import apparent_scale, growth, homeward
 
 CPU = torch.device("cpu")
 SIZE = (90, 160)
@@ -28,8 +30,8 @@ def flown(steps: int, canvas: Tensor, goal: Tensor, until: float = 0.5) -> Tenso
     """`canvas` after `steps` motions, in which the goal grows from 1/16 of a frame to `until`."""
     factor = (16 * until) ** (1 / steps)
     scales = [factor**number / 16 for number in range(steps + 1)]
-    move = Camera(factor).during(1, SIZE[1] / SIZE[0])
-    for before, scale in zip(scales, scales[1:], strict=False):
+    move = Velocity(factor).during(1, SIZE[1] / SIZE[0])
+    for before, scale in pairwise(scales):
         canvas = view(move, SIZE, SIZE[0], CPU).of(canvas)
         back = torch.diag(torch.tensor([1 / scale, 1 / scale, 1.0], dtype=torch.float64))
         canvas = arrived(canvas, goal, back, SIZE[0], scales[0], before)
@@ -39,14 +41,14 @@ def flown(steps: int, canvas: Tensor, goal: Tensor, until: float = 0.5) -> Tenso
 @pytest.mark.parametrize("scale", [0.93, 0.97, 1.0])
 def test_in_the_end_all_that_the_last_motion_leads_into_is_there(scale: float) -> None:
     there = opacity(coordinates(scale, goal_size()), goal_size(), SIZE[0], scale, 1.0)
-    seen = view(Camera(1 / scale).during(1, SIZE[1] / SIZE[0]), SIZE, SIZE[0], CPU).of(there)
+    seen = view(Velocity(1 / scale).during(1, SIZE[1] / SIZE[0]), SIZE, SIZE[0], CPU).of(there)
     assert float(seen.min()) > 0.99
 
 
 def test_ever_more_of_the_goal_is_there_as_it_comes_nearer() -> None:
     grid = coordinates(0.5, goal_size())
     shares = [opacity(grid, goal_size(), SIZE[0], s, 0.5) for s in (0.3, 0.5, 0.7, 0.9)]
-    assert all(float((b - a).min()) > -0.02 for a, b in zip(shares, shares[1:], strict=False))
+    assert all(float((b - a).min()) > -0.02 for a, b in pairwise(shares))
     means = [float(share.mean()) for share in shares]
     assert means == sorted(means) and means[-1] > means[0] + 0.3
 
@@ -90,10 +92,10 @@ def test_a_picture_is_inlaid_softly_and_whole_in_the_end(picture: Tensor) -> Non
 
 
 def test_growth_is_that_of_the_picture_and_holds_for_an_hour() -> None:
-    move = Camera(1.5, 20, 0.1, tilt=4).during(0.1, 1.5)
+    move = Velocity(1.5, 20, 0.1, tilt=4).during(0.1, 1.5)
     assert growth([move] * 20) == pytest.approx(1.5**2)
-    ahead = homeward([Camera(1.5).during(1 / 30, 1.5)] * 108_000)
-    assert len(ahead) == 108_001 and scale_of(ahead[-1]) == 1
-    assert ahead[0] is None and scale_of(ahead[0]) == 0
-    assert scale_of(ahead[-31]) == pytest.approx(1 / 1.5)
+    ahead = homeward([Velocity(1.5).during(1 / 30, 1.5)] * 108_000)
+    assert len(ahead) == 108_001 and apparent_scale(ahead[-1]) == 1
+    assert ahead[0] is None and apparent_scale(ahead[0]) == 0
+    assert apparent_scale(ahead[-31]) == pytest.approx(1 / 1.5)
     assert growth([move] * 108_000) > 1e300

@@ -15,8 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dreamreel.pipeline.clips import probe
-from dreamreel.pipeline.presets import preset_names
+from dreamreel.pipeline.config.presets import preset_names
+from dreamreel.pipeline.media.clips import probe
 from making import ROOT, Run, read_clip, run_ffmpeg, write_clip
 
 Call = Callable[..., Run]
@@ -28,7 +28,7 @@ QUICK = (
     "--set",
     "dream.layers=textures",
     "--set",
-    "dream.carry=0.5",
+    "video.carry=0.5",
 )
 
 
@@ -207,13 +207,16 @@ BAD = {
     "unknown network": ("video clip.mp4 -o o.mp4 --network dreamnt", "'dreamnet'"),
     "unknown layer": ("video clip.mp4 -o o.mp4 --set dream.layers=part", "'parts'"),
     "no layer left": ("video clip.mp4 -o o.mp4 --set dream.layers={parts=0}", "weight 0"),
-    "no weights": ("video clip.mp4 -o o.mp4 --weights no.pth", "there is no weights file no.pth"),
+    "no weights": ("video clip.mp4 -o o.mp4 --weights no.pth", "there is no file no.pth"),
     "precision": ("video clip.mp4 -o o.mp4 --precision half", "'auto', 'bfloat16' or 'float32'"),
     "span": ("video clip.mp4 -o o.mp4 --frames 5", "--frames '5' is no span"),
     "span backwards": ("video clip.mp4 -o o.mp4 --frames 5:5", "is no span"),
     "span beyond reason": ("video clip.mp4 -o o.mp4 --frames 99999999999999999999:", "is no span"),
     "span past the end": ("video clip.mp4 -o o.mp4 --frames 50:60", "ends before frame 50"),
-    "still and span": ("video clip.mp4 --still 0 --frames 0:3", "give one of them"),
+    "still and span": (
+        "video clip.mp4 --still 0 --frames 0:3",
+        "--still makes one picture: leave it out",
+    ),
     "here": ("video .", "the pictures of a series must be of one size"),
     "root": ("image / -o o.png", "/ is a folder"),
     "long name": ("video clip.mp4 -o " + "n" * 300 + ".mp4", "cannot be"),
@@ -234,7 +237,7 @@ BAD = {
     "fps": ("zoom -o o.mp4 --fps fast", "'fast' is no rate"),
     "fps of nothing": ("zoom -o o.mp4 --fps 1/0", "'1/0' is no rate"),
     "size": ("zoom -o o.mp4 --size big", "'big' is no size"),
-    "photo is a video": ("zoom clip.mp4 -o o.mp4", "clip.mp4 is no picture"),
+    "photo is a video": ("zoom clip.mp4 -o o.mp4", "clip.mp4 is a film, not a picture"),
     "tiny picture": ("image tiny.png -o o.png", "3x3 is too small"),
     "picture name": ("image photo.png -o o.mp4", "o.mp4 ends in .mp4; .png"),
     "layers of nothing": ("layers zzz", "unknown network 'zzz'"),
@@ -348,7 +351,7 @@ def test_sound_can_be_left_out(dreamreel: Call, moving_clip: Path, tmp_path: Pat
         (("--start", "1", "--frames", "0:3"), "give one or the other"),
         (("--start", "soon"), "--start 'soon' is no time"),
         (("--start", "9"), "no frame from 9 s to its end"),
-        (("--still", "0", "--end", "1"), "give one of them"),
+        (("--still", "0", "--end", "1"), "one picture: leave it out"),
     ],
 )
 def test_spans_that_are_none_are_refused(
@@ -404,7 +407,7 @@ def test_opencv_without_libgl_is_one_line_with_the_cure(tmp_path: Path, moving_c
 
 
 def test_the_bench_reports_its_figures(dreamreel: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dreamreel.pipeline import bench
+    from dreamreel.pipeline.judging import bench
 
     # The figures' shape, on small pictures; their values are for `dreamreel bench` alone.
     monkeypatch.setattr(bench, "SIZE", (96, 160))

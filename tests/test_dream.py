@@ -6,20 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dreamreel.pipeline.dream import (
-    Ascent,
-    ascent_direction,
-    dream,
-    jitter,
-    layer_gradients,
-    octave_sizes,
-)
+from dreamreel.pipeline.config.fields import Dream
+from dreamreel.pipeline.dreaming.ascent import Ascent, ascent_direction, jitter, octave_sizes
+from dreamreel.pipeline.dreaming.terms import Term, gradient_of
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.networks import Network
-from dreamreel.pipeline.objectives import l2
-from dreamreel.pipeline.settings import Dream
+from dreamreel.pipeline.networks.network import Network
+from rendering import dreamed as dream
 
 QUICK = Dream(octaves=2, layers={"textures": 1.0})
+PARTS = [Term("parts")]
 FIVE = Ascent(5, 1.5)
 
 
@@ -47,11 +42,11 @@ def test_a_dream_is_an_image_again(dreamnet: Network, picture: Tensor) -> None:
 
 
 def test_the_same_arguments_give_the_same_bytes(dreamnet: Network, picture: Tensor) -> None:
-    first = dream(picture, dreamnet, QUICK, FIVE, seed=4, frame=9)
+    first = dream(picture, dreamnet, QUICK, FIVE, key=(4, 9))
     torch.rand(3)  # the global generator has no say
-    assert torch.equal(first, dream(picture, dreamnet, QUICK, FIVE, seed=4, frame=9))
-    assert not torch.equal(first, dream(picture, dreamnet, QUICK, FIVE, seed=5, frame=9))
-    assert not torch.equal(first, dream(picture, dreamnet, QUICK, FIVE, seed=4, frame=8))
+    assert torch.equal(first, dream(picture, dreamnet, QUICK, FIVE, key=(4, 9)))
+    assert not torch.equal(first, dream(picture, dreamnet, QUICK, FIVE, key=(5, 9)))
+    assert not torch.equal(first, dream(picture, dreamnet, QUICK, FIVE, key=(4, 8)))
 
 
 def test_no_steps_change_nothing(dreamnet: Network, picture: Tensor) -> None:
@@ -67,24 +62,24 @@ def test_where_the_gain_is_nothing_nothing_changes(dreamnet: Network, picture: T
 
 
 def test_octaves_grow_to_the_image_by_the_scale(dreamnet: Network) -> None:
-    sizes = octave_sizes((360, 640), dreamnet, Dream(octaves=3, octave_scale=2))
+    sizes = octave_sizes((360, 640), dreamnet, PARTS, Dream(octaves=3, octave_scale=2))
     assert sizes == [(90, 160), (180, 320), (360, 640)]
 
 
 def test_octaves_too_small_for_the_network_are_left_out(dreamnet: Network) -> None:
-    assert octave_sizes((90, 160), dreamnet, Dream(octaves=8)) == [(64, 114), (90, 160)]
-    assert octave_sizes((40, 40), dreamnet, Dream(octaves=8)) == [(40, 40)]
+    assert octave_sizes((90, 160), dreamnet, PARTS, Dream(octaves=8)) == [(64, 114), (90, 160)]
+    assert octave_sizes((40, 40), dreamnet, PARTS, Dream(octaves=8)) == [(40, 40)]
 
 
 def test_an_image_no_network_can_see_is_explained(dreamnet: Network) -> None:
     with pytest.raises(UserError, match="3x3 is too small for dreamnet at parts: 64x64 works"):
-        octave_sizes((3, 3), dreamnet, Dream())
+        octave_sizes((3, 3), dreamnet, PARTS, Dream())
 
 
 @pytest.mark.parametrize("by", ["mean", "std"])
 def test_a_step_has_the_size_that_is_set(dreamnet: Network, picture: Tensor, by: str) -> None:
     chosen = Dream(normalise=by, smoothing=1.0)
-    direction = ascent_direction(picture, dreamnet, {"textures": 1.0}, chosen, (5, -3))
+    direction = ascent_direction(picture, dreamnet, [Term("textures")], chosen, (5, -3))
     size = direction.std() if by == "std" else direction.abs().mean()
     assert size.item() == pytest.approx(1, rel=1e-4)
 
@@ -94,14 +89,13 @@ def test_weights_mean_what_they_say_whatever_a_layers_scale(
 ) -> None:
     # objects' activations are a thousand times weaker than those of textures.
     alone = [
-        layer_gradients(picture.clone().requires_grad_(True), dreamnet, {name: 2.0}, l2)
+        gradient_of(picture.clone().requires_grad_(True), dreamnet, [Term(name, weight=2.0)])
         for name in ("textures", "objects")
     ]
     assert alone[0].abs().mean().item() == pytest.approx(2, rel=1e-3)
     assert alone[1].abs().mean().item() == pytest.approx(2, rel=1e-3)
-    both = layer_gradients(
-        picture.clone().requires_grad_(True), dreamnet, {"textures": 2.0, "objects": 2.0}, l2
-    )
+    terms = [Term("textures", weight=2.0), Term("objects", weight=2.0)]
+    both = gradient_of(picture.clone().requires_grad_(True), dreamnet, terms)
     assert torch.allclose(both, alone[0] + alone[1], atol=0.1)
 
 
@@ -110,7 +104,7 @@ def test_smoothing_takes_the_finest_detail_out_of_a_step(
 ) -> None:
     def roughness(smoothing: float) -> float:
         chosen = Dream(smoothing=smoothing)
-        direction = ascent_direction(picture, dreamnet, {"parts": 1.0}, chosen, (0, 0))
+        direction = ascent_direction(picture, dreamnet, PARTS, chosen, (0, 0))
         return float((direction[..., 1:] - direction[..., :-1]).abs().mean())
 
     assert roughness(2.0) < 0.5 * roughness(0.0)

@@ -16,7 +16,7 @@ from damage import (
     damaged,
     harmed_once,
 )
-from dreamreel.pipeline.clips import probe
+from dreamreel.pipeline.media.clips import probe
 from footage import CASES, SOUND, Case, covered, film, noise, of
 from make_files import compare, real_cases, try_case, undreamed
 from making import SHARED

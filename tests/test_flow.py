@@ -7,21 +7,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from dreamreel.pipeline.config.fields import Flow, Settings
+from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.flow import (
-    FLOW_ESTIMATORS,
-    Motion,
-    find_estimator,
-    flow_at,
-    motion_between,
-    points_inside,
-    share_at,
-    soft,
-    warp,
-    working_frame,
-)
-from dreamreel.pipeline.images import Frame, to_image
-from dreamreel.pipeline.settings import Flow, Settings, build
+from dreamreel.pipeline.frames import Frame
+from dreamreel.pipeline.motion.flow import FLOW_ESTIMATORS, find_estimator, working_frame
+from dreamreel.pipeline.motion.visibility import Motion, motion_between, points_inside, soft
+from dreamreel.pipeline.motion.warping import flow_at, share_at, warp
+from dreamreel.pipeline.tensors import to_image
 
 CPU = torch.device("cpu")
 

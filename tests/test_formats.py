@@ -11,23 +11,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamreel.pipeline import unfinished
-from dreamreel.pipeline.clips import Clip, at_rate, damage, probe, read_frames
-from dreamreel.pipeline.encoding import CODECS, Encoding, encode, encoding_for
+from dreamreel.pipeline.config.fields import Settings
+from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.errors import Stopped, UserError
-from dreamreel.pipeline.images import to_8_bits
-from dreamreel.pipeline.jobs import Report
-from dreamreel.pipeline.mux import suffix_that_holds
-from dreamreel.pipeline.paths import Target, folder_of, series_files
-from dreamreel.pipeline.pictures import find_animation
-from dreamreel.pipeline.render import render_video
-from dreamreel.pipeline.settings import Settings, build
-from dreamreel.pipeline.zooms import Flight, render_zoom
+from dreamreel.pipeline.frames import to_8_bits
+from dreamreel.pipeline.jobs import segments
+from dreamreel.pipeline.jobs.paths import folder_of
+from dreamreel.pipeline.jobs.report import Report
+from dreamreel.pipeline.media.animations import find_animation
+from dreamreel.pipeline.media.clips import Clip, at_rate, probe
+from dreamreel.pipeline.media.encoding import CODECS, Encoding, encode, encoding_for
+from dreamreel.pipeline.media.mux import suffix_that_holds
+from dreamreel.pipeline.media.reading import damage, read_frames
+from dreamreel.pipeline.media.sequences import series_files
 from making import read_clip, run_ffmpeg, write_clip
+from rendering import flight, render_video, render_zoom
 
 # The dream of nothing: what goes in comes out.
 PLAIN = {
-    "dream": {"octaves": 1, "steps": 0, "frame_steps": 0, "layers": "textures"},
+    "dream": {"octaves": 1, "steps": 0, "layers": "textures"},
+    "video": {"frame_steps": 0},
     "flow": {"method": "none"},
     "output": {"save_seconds": 3600.0},
 }
@@ -47,7 +50,7 @@ def render(
 ) -> list[str]:
     """Make `out` of `source`; what was told."""
     told: list[str] = []
-    render_video(source, Target(out), plain(*more), span, Report(on_notice=told.append))
+    render_video(source, out, plain(*more), span, Report(on_notice=told.append))
     return told
 
 
@@ -181,8 +184,8 @@ def content(path: Path) -> list[bytes]:
 def test_whatever_is_made_goes_on_to_the_same_bytes(
     clear_clip: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unfinished, "SHORTEST", 5)
-    monkeypatch.setattr(unfinished, "LONGEST", 5)
+    monkeypatch.setattr(segments, "SHORTEST", 5)
+    monkeypatch.setattr(segments, "LONGEST", 5)
     name, output = MADE[kind]
     whole, parts = tmp_path / "whole" / name, tmp_path / "parts" / name
     for out in (whole, parts):
@@ -193,7 +196,7 @@ def test_whatever_is_made_goes_on_to_the_same_bytes(
         asked = iter([False] * 6)
         report = Report(is_stopping=lambda asked=asked: next(asked, True))
         try:
-            render_video(clear_clip, Target(parts), plain({"output": output}), report=report)
+            render_video(clear_clip, parts, plain({"output": output}), report=report)
         except Stopped:
             stops += 1
     assert stops == 1
@@ -230,12 +233,12 @@ def test_a_folder_with_pictures_in_it_is_kept(moving_clip: Path, tmp_path: Path)
         (folder / name).write_text("mine")
     with pytest.raises(UserError, match="2 of them like %d.png: --overwrite"):
         render(moving_clip, folder / "%d.png", span=(0, 2))
-    out = Target(folder / "%d.png", overwrite=True)
-    render_video(moving_clip, out, plain(), (0, 2))
-    assert sorted(path.name for path in series_files(out.path)) == ["0.png", "1.png"]
+    out = folder / "%d.png"
+    render_video(moving_clip, out, plain(), (0, 2), overwrite=True)
+    assert sorted(path.name for path in series_files(out)) == ["0.png", "1.png"]
     assert (folder / "notes.txt").read_text() == "mine"
     with pytest.raises(UserError, match="is the source itself"):
-        render_video(folder / "%d.png", out, plain())
+        render_video(folder / "%d.png", out, plain(), overwrite=True)
 
 
 @pytest.mark.parametrize(
@@ -284,9 +287,7 @@ def test_the_source_stands_beside_its_dream(moving_clip: Path, tmp_path: Path) -
 
 def test_a_zoom_becomes_a_gif_or_pictures(tmp_path: Path) -> None:
     for name in ("o.gif", "o/%02d.png"):
-        place = render_zoom(
-            None, Target(tmp_path / name), plain(), Flight(0.2, Fraction(25), (64, 96))
-        )
+        place = render_zoom(None, tmp_path / name, plain(), flight(0.2, Fraction(25), (64, 96)))
         assert probe(place).frames == 5
 
 
@@ -438,7 +439,7 @@ def test_high_dynamic_range_is_tone_mapped_and_told_of(
 def test_frames_shown_twice_stay_two_frames(tmp_path: Path, scene: np.ndarray) -> None:
     frames = [scene[:96, 4 * (i // 2) : 4 * (i // 2) + 160] for i in range(12)]
     source = write_clip(tmp_path / "a.mp4", frames)
-    render_video(source, Target(tmp_path / "o.mp4"), build(("test", {"dream": PLAIN["dream"]})))
+    render_video(source, tmp_path / "o.mp4", build(("test", {"dream": PLAIN["dream"]})))
     assert len(read_clip(tmp_path / "o.mp4")) == 12
 
 
@@ -451,9 +452,8 @@ def test_subtitles_that_are_pictures_make_it_mkv(tmp_path: Path, moving_clip: Pa
         *("-c:s", "srt", str(source)),
     )
     assert set(probe(source).subtitles) <= {"subrip", "srt"}
-    picture = Clip(source, 96, 160, Fraction(25), 12, subtitles=("dvd_subtitle",))
-    assert suffix_that_holds(picture, ".mp4") == ".mkv"
-    assert suffix_that_holds(probe(source), ".mp4") == ".mp4"
+    assert suffix_that_holds(["dvd_subtitle"], ".mp4") == ".mkv"
+    assert suffix_that_holds(probe(source).subtitles, ".mp4") == ".mp4"
 
 
 def test_a_matroska_file_that_was_cut_off_tells_what_it_lacks(

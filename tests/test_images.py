@@ -11,18 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.images import (
-    Picture,
-    blur,
-    check_picture_name,
-    crop_to,
-    fitted_size,
-    load_picture,
-    resize,
-    save_picture,
-    to_frame,
-    to_image,
-)
+from dreamreel.pipeline.frames import fitted_size
+from dreamreel.pipeline.media.stills import Picture, check_picture_name, load_picture, save_picture
+from dreamreel.pipeline.tensors import blur, crop_to, resize, to_frame, to_image
 
 CPU = torch.device("cpu")
 

@@ -10,9 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from dreamreel.pipeline.measure import Measures, measure_frames, summary
-from dreamreel.pipeline.networks import Network
-from dreamreel.pipeline.settings import Settings
+from dreamreel.pipeline.config.fields import Settings
+from dreamreel.pipeline.dreaming.objectives import L2
+from dreamreel.pipeline.dreaming.terms import Term
+from dreamreel.pipeline.judging.video_figures import Measures, measure_frames, summary
+from dreamreel.pipeline.networks.network import Network
 from making import Run, write_clip
 
 Frames = list[np.ndarray]
@@ -23,7 +25,7 @@ Measure = Callable[[Frames, Frames], Measures]
 def measured(dreamnet: Network) -> Measure:
     def measure(sources: Frames, dreams: Frames) -> Measures:
         pairs = zip(sources, dreams, strict=True)
-        seer = (dreamnet, {"textures": 1.0})
+        seer = (dreamnet, [Term("textures", L2, 1.0)])
         return summary(list(measure_frames(pairs, Fraction(25), seer, Settings())))
 
     return measure
@@ -135,14 +137,30 @@ def test_the_command_tells_people_and_programs(
     assert run.code == 0, run.err
     assert "strength" in run.out and cv2.imread(str(plot)) is not None
     run = dreamreel(
-        "measure", *clips, "--frames", "2:8", "--layers", "textures", "--judge", "dreamnet",
-        "--judge-layers", "parts", "--json", "--quiet",
-    )  # fmt: skip
+        "measure",
+        *clips,
+        "--frames",
+        "2:8",
+        "--layers",
+        "textures",
+        "--judge",
+        "dreamnet",
+        "--judge-layers",
+        "parts",
+        "--json",
+        "--quiet",
+    )
     found = json.loads(run.out)
     wanted = {
-        "warp_error", "warp_error_ratio", "long_warp_error", "strength", "judged_strength",
-        "flicker", "sharpness", "colour_drift",
-    }  # fmt: skip
+        "warp_error",
+        "warp_error_ratio",
+        "long_warp_error",
+        "strength",
+        "judged_strength",
+        "flicker",
+        "sharpness",
+        "colour_drift",
+    }
     assert wanted <= found.keys()
     assert found["frames"] == 6 and found["series"]["frame"] == list(range(2, 8))
     assert found["judged_strength"] != found["strength"]
@@ -183,7 +201,7 @@ def test_an_odd_size_is_measured_without_its_padding(
     dreamreel: Callable[..., Run], odd_clip: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "o.mp4"
-    nothing = ["--set", "dream.steps=0", "--set", "dream.frame_steps=0"]
+    nothing = ["--set", "dream.steps=0", "--set", "video.frame_steps=0"]
     assert dreamreel("video", odd_clip, "-o", out, *nothing, "--quiet").code == 0
     run = dreamreel("measure", odd_clip, out, "--layers", "textures", "--json", "--quiet")
     assert run.code == 0, run.err

@@ -1,14 +1,15 @@
 """Music: what is heard in each frame, from sounds made here."""
 
+import itertools
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dreamreel.pipeline.config.schedule import MUSIC, Moment, parse
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.music import BANDS, Sound, hear
-from dreamreel.pipeline.schedule import MUSIC, Moment, parse
+from dreamreel.pipeline.media.sound import BANDS, Sound, hear
 from making import run_ffmpeg
 
 RATE = 44100
@@ -74,8 +75,11 @@ def test_beats_are_those_of_the_drum_not_of_what_is_between(tmp_path: Path) -> N
     random = np.random.default_rng(0)
     samples = struck(kicks, 10, 80) + 0.25 * struck(hats, 10, 6000)
     samples += 0.1 * np.sin(2 * np.pi * 220 * np.arange(len(samples)) / RATE)
-    sound = hear(write_sound(tmp_path / "d.wav", samples + 0.002 * random.standard_normal(
-        len(samples))), FPS, 300)  # fmt: skip
+    sound = hear(
+        write_sound(tmp_path / "d.wav", samples + 0.002 * random.standard_normal(len(samples))),
+        FPS,
+        300,
+    )
     assert sound.bpm == pytest.approx(110, abs=1)
     assert max(np.abs(kicks - one).min() for one in sound.beats) < 0.03
 
@@ -86,7 +90,7 @@ def test_a_beat_is_one_and_falls_until_the_next(tmp_path: Path) -> None:
     curve = [sound.at(frame)["beat"] for frame in range(300)]
     beats = [round(beat * 30) for beat in sound.beats]
     assert all(curve[beat] == 1 for beat in beats)
-    for first, last in zip(beats, beats[1:], strict=False):
+    for first, last in itertools.pairwise(beats):
         assert np.all(np.diff(curve[first:last]) < 0) and curve[last - 1] < 0.1
     assert not any(curve[: beats[0]])
 

@@ -13,19 +13,19 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision import models
 
-from dreamreel.pipeline.architectures import BvlcGoogLeNet, LocalResponseNorm
-from dreamreel.pipeline.devices import find_device
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.kernels import StridedStem, StripedMaxPool, suits_strided_stem
-from dreamreel.pipeline.networks import (
-    Network,
-    assemble,
+from dreamreel.pipeline.networks.assembly import assemble
+from dreamreel.pipeline.networks.catalog import (
     favourite_layer,
     find_architecture,
     load_network,
     network_layers,
-    network_names,
 )
+from dreamreel.pipeline.networks.cpu_kernels import StridedStem, StripedMaxPool, suits_strided_stem
+from dreamreel.pipeline.networks.devices import find_device
+from dreamreel.pipeline.networks.googlenet import BvlcGoogLeNet, LocalResponseNorm
+from dreamreel.pipeline.networks.names import network_names
+from dreamreel.pipeline.networks.network import Network
 
 CPU = torch.device("cpu")
 channels_last = torch.channels_last
@@ -79,7 +79,7 @@ def test_folding_and_fast_layers_change_no_number(picture: Tensor) -> None:
     scale = expected.abs().max()
     along = F.cosine_similarity((gradient / scale).flatten(), (expected / scale).flatten(), 0)
     assert along > 0.999
-    assert not any(isinstance(part, nn.BatchNorm2d) for part in network._module.modules())
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in network.module.modules())
 
 
 def test_bfloat16_points_the_same_way(picture: Tensor) -> None:
@@ -93,14 +93,14 @@ def test_bfloat16_points_the_same_way(picture: Tensor) -> None:
 
 
 def test_nothing_is_trainable(dreamnet: Network) -> None:
-    assert not any(parameter.requires_grad for parameter in dreamnet._module.parameters())
+    assert not any(parameter.requires_grad for parameter in dreamnet.module.parameters())
 
 
 def test_it_computes_no_deeper_than_asked(dreamnet: Network, picture: Tensor) -> None:
     ran: list[str] = []
     handles = [
         part.register_forward_hook(lambda part, inputs, output, name=name: ran.append(name))
-        for name, part in dreamnet._module.named_modules()
+        for name, part in dreamnet.module.named_modules()
     ]
     dreamnet.activations(picture, ["creatures"])
     for handle in handles:
@@ -194,7 +194,7 @@ def test_bvlc_googlenet_sees_bgr_less_caffes_mean() -> None:
     state = BvlcGoogLeNet().state_dict()
     network = assemble(find_architecture("bvlc_googlenet"), state, CPU, torch.float32)
     seen: list[Tensor] = []
-    network._module.register_forward_pre_hook(lambda part, inputs: seen.append(inputs[0]))
+    network.module.register_forward_pre_hook(lambda part, inputs: seen.append(inputs[0]))
     network.activations(
         torch.ones(1, 3, 64, 64) * torch.tensor([1.0, 0.5, 0]).view(1, 3, 1, 1), ["conv1"]
     )

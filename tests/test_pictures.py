@@ -16,17 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image, features
 
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.pictures import (
-    Animation,
-    Series,
-    _natural,
-    _parts,
-    find_animation,
-    find_series,
-    gif_fault,
-    read_animation,
-    read_series,
-)
+from dreamreel.pipeline.media.animations import Animation, find_animation, gif_fault, read_animation
+from dreamreel.pipeline.media.sequences import Series, _natural, _parts, find_series, read_series
 
 random = np.random.default_rng(5)
 

@@ -7,15 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.jobs import Report
-from dreamreel.pipeline.paths import Target, record_path
-from dreamreel.pipeline.record import read_record, result_path
-from dreamreel.pipeline.render import render_video
-from dreamreel.pipeline.reproduce import reproduce
-from dreamreel.pipeline.settings import build
-from dreamreel.pipeline.zooms import Flight, render_zoom
+from dreamreel.pipeline.jobs.paths import record_path
+from dreamreel.pipeline.jobs.record import read_record
+from dreamreel.pipeline.jobs.report import Report
+from dreamreel.pipeline.jobs.reproduce import reproduce
 from making import write_clip
+from rendering import flight, render_video, render_zoom
 
 QUICK = build(("test", {"dream": {"octaves": 2, "steps": 2, "layers": "textures"}, "seed": 3}))
 
@@ -29,28 +28,30 @@ def clip(tmp_path: Path, scene: np.ndarray) -> Path:
 
 @pytest.fixture
 def out(clip: Path, tmp_path: Path) -> Path:
-    return render_video(clip, Target(tmp_path / "o.mp4"), QUICK, (1, 7))
+    return render_video(clip, tmp_path / "o.mp4", QUICK, (1, 7))
 
 
 def test_a_record_tells_what_was_made_of_what(out: Path, clip: Path) -> None:
     told = json.loads(record_path(out).read_text())
-    assert told["source"]["path"] == str(clip) and len(told["source"]["sha256"]) == 64
-    assert told["frames"] == 6 and told["cuts"] == [5] and told["seconds"] >= 0
-    assert told["settings"]["seed"] == 3 and told["settings"]["dream"]["octaves"] == 2
-    assert told["device"] == "cpu" and set(told["threads"]) == {"torch", "encoder"}
-    assert {"dreamreel", "torch", "opencv-python"} <= set(told["versions"])
-    assert read_record(record_path(out)).settings == QUICK
+    job, made = told["job"], told["made"]
+    assert job["source"]["path"] == str(clip) and len(job["source"]["sha256"]) == 64
+    assert len(job["weights_sha256"]) == 64 and job["output"] == "o.mp4"
+    assert made["frames"] == 6 and made["cuts"] == [5] and made["seconds"] >= 0
+    assert job["settings"]["seed"] == 3 and job["settings"]["dream"]["octaves"] == 2
+    assert made["device"] == "cpu" and set(job["threads"]) == {"torch", "encoder"}
+    assert {"dreamreel", "torch", "opencv-python"} <= set(made["versions"])
+    assert read_record(record_path(out)).job.settings == QUICK
 
 
 def test_a_video_is_made_again_from_its_record(out: Path, tmp_path: Path) -> None:
-    again = reproduce(record_path(out), Target(tmp_path / "again.mp4"))
+    again = reproduce(record_path(out), tmp_path / "again.mp4")
     assert again.read_bytes() == out.read_bytes()
 
 
 def test_a_zoom_is_made_again_from_its_record(tmp_path: Path) -> None:
     rate = Fraction(30000, 1001)
-    out = render_zoom(None, Target(tmp_path / "z.mp4"), QUICK, Flight(0.2, rate, (96, 128)))
-    again = reproduce(record_path(out), Target(tmp_path / "again.mp4"))
+    out = render_zoom(None, tmp_path / "z.mp4", QUICK, flight(0.2, rate, (96, 128)))
+    again = reproduce(record_path(out), tmp_path / "again.mp4")
     assert again.read_bytes() == out.read_bytes()
 
 
@@ -61,12 +62,12 @@ def test_a_source_that_moved_is_found_beside_the_record_or_named(
     elsewhere.mkdir()
     clip = clip.rename(elsewhere / clip.name)
     record = record_path(out).rename(elsewhere / "o.mp4.json")
-    again = reproduce(record, Target(tmp_path / "again.mp4"))
+    again = reproduce(record, tmp_path / "again.mp4")
     assert again.read_bytes() == out.read_bytes()
     clip = clip.rename(elsewhere / "other.mp4")
     with pytest.raises(UserError, match="there is no file"):
-        reproduce(record, Target(tmp_path / "again2.mp4"))
-    again = reproduce(record, Target(tmp_path / "again2.mp4"), clip)
+        reproduce(record, tmp_path / "again2.mp4")
+    again = reproduce(record, tmp_path / "again2.mp4", clip)
     assert again.read_bytes() == out.read_bytes()
 
 
@@ -75,28 +76,38 @@ def test_another_source_is_refused(
 ) -> None:
     write_clip(clip, [scene[:96, :160]] * 8, Fraction(25))
     with pytest.raises(UserError, match="is not what .* was made of"):
-        reproduce(record_path(out), Target(tmp_path / "again.mp4"))
+        reproduce(record_path(out), tmp_path / "again.mp4")
     assert not (tmp_path / "again.mp4").exists()
 
 
 def test_other_versions_are_told_of(out: Path, tmp_path: Path) -> None:
     record = record_path(out)
     told = json.loads(record.read_text())
-    told["versions"]["torch"] = "0.1"
+    told["made"]["versions"]["torch"] = "0.1"
     record.write_text(json.dumps(told))
     notices: list[str] = []
-    reproduce(record, Target(tmp_path / "again.mp4"), report=Report(on_notice=notices.append))
+    reproduce(record, tmp_path / "again.mp4", report=Report(on_notice=notices.append))
     assert len(notices) == 1 and "made with torch 0.1, now " in notices[0]
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"record": 99}', '{"record": 1}', '{"record": 1, "source": 3}']
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"record": 99}',
+        '{"record": 1}',
+        '{"record": 2}',
+        '{"record": 2, "job": 3}',
+    ],
 )
 def test_what_is_no_record_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "o.mp4.json"
     path.write_text(text)
     with pytest.raises(UserError, match=r"o\.mp4\.json is "):
-        reproduce(path, Target(tmp_path / "o.mp4"))
+        reproduce(path, tmp_path / "o.mp4")
 
 
 def test_a_file_that_only_has_the_name_of_a_record_is_not_replaced(
@@ -105,16 +116,16 @@ def test_a_file_that_only_has_the_name_of_a_record_is_not_replaced(
     path = tmp_path / "o.mp4.json"
     path.write_text('{"mine": true}')
     with pytest.raises(UserError, match="is no record of a render; --overwrite"):
-        render_video(clip, Target(tmp_path / "o.mp4"), QUICK)
+        render_video(clip, tmp_path / "o.mp4", QUICK)
     assert path.read_text() == '{"mine": true}'
 
 
 def test_pictures_are_made_again_from_their_record(moving_clip: Path, tmp_path: Path) -> None:
     settings = build(("test", {"dream": {"steps": 1, "octaves": 1, "layers": "textures"}}))
-    render_video(moving_clip, Target(tmp_path / "o" / "%03d.png"), settings, (2, 4))
+    render_video(moving_clip, tmp_path / "o" / "%03d.png", settings, (2, 4))
     record = tmp_path / "o.json"
-    assert result_path(record) == tmp_path / "o" / "%03d.png"
-    reproduce(record, Target(tmp_path / "again" / "%03d.png"))
+    assert read_record(record).job.output == tmp_path / "o" / "%03d.png"
+    reproduce(record, tmp_path / "again" / "%03d.png")
     for name in ("002.png", "003.png"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "o" / name).read_bytes()
 
@@ -126,9 +137,9 @@ def test_music_is_heard_without_being_kept_and_missed_when_it_is_gone(
     settings = build(("test", {**quiet, "output": {"audio": False}}))
     song = tmp_path / "song.mp4"
     song.write_bytes(clip.read_bytes())
-    out = render_video(clip, Target(tmp_path / "own.mp4"), settings)
+    out = render_video(clip, tmp_path / "own.mp4", settings)
     assert out == tmp_path / "own.mp4"
-    render_video(clip, Target(tmp_path / "o.mp4"), settings, audio=song)
+    render_video(clip, tmp_path / "o.mp4", settings, audio=song)
     song.unlink()
     with pytest.raises(UserError, match="song.mp4, which .* was made with, is gone"):
-        reproduce(tmp_path / "o.mp4.json", Target(tmp_path / "again.mp4"))
+        reproduce(tmp_path / "o.mp4.json", tmp_path / "again.mp4")

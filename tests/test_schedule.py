@@ -1,5 +1,6 @@
 """Schedules: a number for each frame, in a line, in a table, and in the settings."""
 
+import itertools
 import json
 import math
 import pickle
@@ -14,11 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from dreamreel.pipeline.config.expressions import noise
+from dreamreel.pipeline.config.fields import FIXED, Settings, fields
+from dreamreel.pipeline.config.grammar import build, parse_assignment, to_toml
+from dreamreel.pipeline.config.presets import load_preset
+from dreamreel.pipeline.config.schedule import EASES, MUSIC, Moment, parse, parse_ease
+from dreamreel.pipeline.config.timeline import settings_at
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.expressions import noise
-from dreamreel.pipeline.presets import load_preset
-from dreamreel.pipeline.schedule import EASES, MUSIC, Moment, parse, parse_ease
-from dreamreel.pipeline.settings import FIXED, Settings, build, fields, parse_assignment, to_toml
 from making import Run
 
 Call = Callable[..., Run]
@@ -224,10 +227,10 @@ def test_straight_lines_have_no_jumps(keys: dict[int, float]) -> None:
     found = [schedule.at(moment(frame)) for frame in range(210)]
     places = sorted(keys)
     steepest = max(
-        (abs(keys[b] - keys[a]) / (b - a) for a, b in zip(places, places[1:], strict=False)),
+        (abs(keys[b] - keys[a]) / (b - a) for a, b in itertools.pairwise(places)),
         default=0,
     )
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in itertools.pairwise(found):
         assert abs(after - before) <= steepest + 1e-6
     assert all(found[place] == keys[place] for place in places)
 
@@ -324,9 +327,9 @@ def test_settings_have_the_values_of_the_moment() -> None:
     )
     assert settings.changes == {"dream.strength", "camera.zoom"}
     assert (settings.dream.strength, settings.camera.zoom) == (0.5, 1.2)
-    now = settings.at(moment(30))
+    now = settings_at(settings, moment(30))
     assert (now.dream.strength, now.camera.zoom, now.seed) == (1.0, pytest.approx(1.6), 7)
-    assert not now.changes and now.at(moment(60)) is now
+    assert not now.changes and settings_at(now, moment(60)) is now
     assert now == build(("test", {"dream": {"strength": 1.0}, "seed": 7, "camera": {
         "zoom": now.camera.zoom}}))  # fmt: skip
     assert settings.dream.strength == 0.5 and settings.changes
@@ -334,21 +337,21 @@ def test_settings_have_the_values_of_the_moment() -> None:
 
 def test_settings_without_schedules_are_those_of_every_moment() -> None:
     settings = Settings()
-    assert settings.at(moment(5)) is settings and not settings.schedules
+    assert settings_at(settings, moment(5)) is settings and not settings.schedules
 
 
 def test_whole_numbers_stay_whole() -> None:
     settings = scheduled(octaves={"0s": 2, "2s": 6}, steps="t * 1.5")
-    octaves = [settings.at(moment(frame)).dream.octaves for frame in (0, 7, 8, 30, 60)]
+    octaves = [settings_at(settings, moment(frame)).dream.octaves for frame in (0, 7, 8, 30, 60)]
     assert octaves == [2, 2, 3, 4, 6]
-    steps = settings.at(moment(5)).dream.steps
+    steps = settings_at(settings, moment(5)).dream.steps
     assert steps == 8 and isinstance(steps, int)
 
 
 def test_weights_of_layers_change() -> None:
     settings = scheduled(layers={"parts": "0:(1), 60:(0)", "x.1": {"0s": 0, "2s": 1}, "y": 3})
     assert settings.dream.layers == {"parts": 1.0, "x.1": 0.0, "y": 3.0}
-    assert settings.at(moment(45)).dream.layers == {"parts": 0.25, "x.1": 0.75, "y": 3.0}
+    assert settings_at(settings, moment(45)).dream.layers == {"parts": 0.25, "x.1": 0.75, "y": 3.0}
     assert set(settings.schedules) == {"dream.layers.parts", "dream.layers.x.1"}
 
 
@@ -367,7 +370,7 @@ def test_presets_have_and_inherit_schedules(tmp_path: Path) -> None:
     )
     settings = load_preset(str(tmp_path / "mine.toml")).settings()
     assert settings.changes == {"camera.zoom", "dream.strength"}
-    assert settings.at(moment(120)).camera.zoom == pytest.approx(1.6)
+    assert settings_at(settings, moment(120)).camera.zoom == pytest.approx(1.6)
 
 
 @pytest.mark.parametrize(
@@ -377,7 +380,10 @@ def test_presets_have_and_inherit_schedules(tmp_path: Path) -> None:
         ('dream.octaves={"0s"=2,"3s"=99}', "dream.octaves at 3s = 99 should be less than .* 32"),
         ('dream.layers={parts="1/t"}', "dream.layers.parts: frame 0: a division by zero"),
         ("camera.zoom=t/10", "camera.zoom at frame 0 = 0 should be greater than .* 1 "),
-        ("camera.zoom=0:(1.2),5:(sin(3 4))", "no number, nor a schedule: column 18: expected"),
+        (
+            "camera.zoom=0:(1.2),5:(sin(3 4))",
+            "neither a number, such as 1.35, nor a schedule: column 18: expected",
+        ),
         ("seed=0:(1), 9:(2)", "seed cannot change over time"),
         ('width={"0s"=64}', "width cannot change over time"),
         ('network={"0s"=1}', "network cannot change over time"),
@@ -393,10 +399,10 @@ def test_a_schedule_that_a_setting_cannot_have_is_explained(text: str, words: st
 def test_a_moment_out_of_range_names_setting_frame_value_and_bounds() -> None:
     settings = scheduled(strength="t")
     with pytest.raises(UserError, match=r"dream.strength at frame 20 = 20 should be .* 10 \(size"):
-        settings.at(moment(20))
+        settings_at(settings, moment(20))
     overshooting = scheduled(mix={"0s": 0, "2s": 1, "ease": "out-back"})
     with pytest.raises(UserError, match="dream.mix at frame 50 = 1.0.* less than or equal to 1"):
-        overshooting.at(moment(50))
+        settings_at(overshooting, moment(50))
 
 
 def test_what_cannot_change_is_there() -> None:

@@ -8,17 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dreamreel.pipeline.config.fields import Settings, fields, value_of
+from dreamreel.pipeline.config.grammar import build, parse_assignment, parse_value, to_toml
+from dreamreel.pipeline.config.presets import load_preset, merge_presets, preset_names
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.presets import load_preset, merge_presets, preset_names
-from dreamreel.pipeline.settings import (
-    Settings,
-    build,
-    fields,
-    parse_assignment,
-    parse_value,
-    to_toml,
-    value_of,
-)
 from making import ROOT
 
 
@@ -66,10 +59,10 @@ def test_layers_may_be_given_as_a_name_a_list_or_a_table() -> None:
         ("octaves=5", ["did you mean 'dream.octaves'"]),
         ("dream=5", ["section"]),
         ("dream.octaves=0", ["dream.octaves", "0", "greater than or equal to 1"]),
-        ("dream.octaves=five", ["dream.octaves", "'five'", "integer"]),
+        ("dream.octaves=five", ["dream.octaves", "'five'", "a whole number, such as 4"]),
         ("dream.octaves=true", ["dream.octaves", "integer"]),
         ("dream.octaves=2.5", ["dream.octaves", "integer"]),
-        ("dream.carry=nan", ["dream.carry", "finite"]),
+        ("video.carry=nan", ["video.carry", "finite"]),
         ("dream.normalise=median", ["'mean' or 'std'"]),
         ('dream.layers={parts = "much"}', ["dream.layers", "parts", "'much'"]),
         ("dream.octaves", ["NAME=VALUE"]),

@@ -7,8 +7,9 @@ import av
 import pytest
 import torch
 
-from dreamreel.pipeline.clips import frame_times, probe, read_frames
-from dreamreel.pipeline.networks import load_network
+from dreamreel.pipeline.media.clips import frame_times, probe
+from dreamreel.pipeline.media.reading import read_frames
+from dreamreel.pipeline.networks.catalog import load_network
 from making import SHARED, Run, read_clip
 
 pytestmark = pytest.mark.shared
@@ -90,7 +91,8 @@ def test_a_real_network_dreams(
 
 
 def test_bvlc_googlenet_knows_a_cat() -> None:
-    from dreamreel.pipeline.images import crop_to, load_picture
+    from dreamreel.pipeline.media.stills import load_picture
+    from dreamreel.pipeline.tensors import crop_to
 
     cpu = torch.device("cpu")
     weights = SHARED / "networks" / "bvlc_googlenet.safetensors"

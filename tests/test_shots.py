@@ -5,8 +5,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from dreamreel.pipeline.motion import follow_motion
-from dreamreel.pipeline.settings import build
+from dreamreel.pipeline.config.grammar import build
+from dreamreel.pipeline.motion.following import follow_motion
 
 RATE = Fraction(25)
 Frames = list[np.ndarray]

@@ -13,12 +13,14 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dreamreel.pipeline.dream import Ascent, dream, layer_gradients
+from dreamreel.pipeline.config.fields import Dream
+from dreamreel.pipeline.dreaming.ascent import Ascent
+from dreamreel.pipeline.dreaming.terms import gradient_of
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.networks import Network, assemble, find_architecture, load_network
-from dreamreel.pipeline.objectives import l2
-from dreamreel.pipeline.settings import Dream
-from dreamreel.pipeline.tiles import (
+from dreamreel.pipeline.networks.assembly import assemble
+from dreamreel.pipeline.networks.catalog import find_architecture, load_network
+from dreamreel.pipeline.networks.network import Network
+from dreamreel.pipeline.networks.tiles import (
     Grid,
     Sight,
     Tile,
@@ -27,12 +29,16 @@ from dreamreel.pipeline.tiles import (
     smallest_tile,
     spans,
 )
+from rendering import dreamed as dream
+from rendering import response, terms
 
 # Of a gradient's mean size, on average over the picture. Rounding alone was seen at 1e-6, and at
 # 2e-4 where it took one ReLU from just below zero to just above; a misplaced field costs 0.1.
 ROUNDING = 1e-3
-NO_MEMORY = RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate "
-                         "memory: you tried to allocate 44236800 bytes.")  # fmt: skip
+NO_MEMORY = RuntimeError(
+    "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate "
+    "memory: you tried to allocate 44236800 bytes."
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +59,7 @@ def textured(height: int, width: int) -> Tensor:
 def gradient(
     image: Tensor, network: Network, weights: dict[str, float], tile: int | None = None
 ) -> Tensor:
-    return layer_gradients(image.clone().requires_grad_(True), network, weights, l2, tile)
+    return gradient_of(image.clone().requires_grad_(True), network, terms(weights), tile)
 
 
 def difference(image: Tensor, network: Network, weights: dict[str, float], tile: int) -> Tensor:
@@ -146,16 +152,16 @@ def test_excitement_in_tiles_is_that_of_the_whole(network: Network) -> None:
     weights = {"textures": 1.0, "parts": 0.5, "stem": -1.0}
     where = torch.rand(1, 1, 301, 467, generator=torch.Generator().manual_seed(1))
     for places in (None, where):
-        whole = network.excitement(pair, weights, places)
-        assert torch.allclose(network.excitement(pair, weights, places, 256), whole, rtol=1e-5)
+        whole = response(pair, network, weights, places)
+        assert torch.allclose(response(pair, network, weights, places, 256), whole, rtol=1e-5)
 
 
 def test_a_layer_without_places_is_excited_too(network: Network) -> None:
     pair = torch.cat([textured(290, 300), textured(290, 300) / 2])
     where = torch.ones(1, 1, 290, 300)
-    whole = network.excitement(pair, {"classes": 1.0}, where)
+    whole = response(pair, network, {"classes": 1.0}, where)
     assert whole.shape == (2,) and whole.min() > 0
-    assert torch.allclose(network.excitement(pair, {"classes": 1.0}, where, 288), whole, rtol=0.1)
+    assert torch.allclose(response(pair, network, {"classes": 1.0}, where, 288), whole, rtol=0.1)
 
 
 @examples(max_examples=200)
@@ -256,9 +262,8 @@ def test_a_tile_too_small_is_answered_with_one_that_works(network: Network) -> N
 OUT_OF_MEMORY = """
 import re, resource, sys, torch
 from pathlib import Path
-from dreamreel.pipeline.dream import layer_gradients
-from dreamreel.pipeline.networks import load_network
-from dreamreel.pipeline.objectives import l2
+from dreamreel.pipeline.dreaming.terms import Term, gradient_of
+from dreamreel.pipeline.networks.catalog import load_network
 
 torch.set_num_threads(1)
 limits = resource.getrlimit(resource.RLIMIT_AS)
@@ -269,7 +274,7 @@ network.sight.on_notice = print
 def gradient(height, width):
     torch.manual_seed(0)
     image = torch.rand(1, 3, height, width).contiguous(memory_format=torch.channels_last)
-    return layer_gradients(image.requires_grad_(True), network, {"textures": 1.0}, l2)
+    return gradient_of(image.requires_grad_(True), network, [Term("textures")])
 
 gradient(256, 256)  # what is loaded at first use, is
 used = int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) << 10
@@ -322,9 +327,8 @@ PEAK = """
 import sys
 from pathlib import Path
 import torch
-from dreamreel.pipeline.dream import layer_gradients
-from dreamreel.pipeline.networks import load_network
-from dreamreel.pipeline.objectives import l2
+from dreamreel.pipeline.dreaming.terms import Term, gradient_of
+from dreamreel.pipeline.networks.catalog import load_network
 
 def told(name):
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -334,6 +338,6 @@ network = load_network("dreamnet", device="cpu", precision=sys.argv[1])
 image = torch.rand(1, 3, 720, 960).contiguous(memory_format=torch.channels_last)
 Path("/proc/self/clear_refs").write_text("5")  # the peak is now
 before = told("VmRSS")
-layer_gradients(image.requires_grad_(True), network, {"parts": 1.0}, l2)
+gradient_of(image.requires_grad_(True), network, [Term("parts")])
 print(network.memory_for((720, 960), ["parts"]), told("VmHWM") - before)
 """

@@ -17,17 +17,18 @@ import filelock
 import numpy as np
 import pytest
 
-from dreamreel.pipeline import unfinished
-from dreamreel.pipeline.clips import frame_times
-from dreamreel.pipeline.encoding import Encoding, count_frames
+from dreamreel.pipeline.config.fields import Settings
+from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.errors import Stopped, UserError
-from dreamreel.pipeline.jobs import Progress, Report
-from dreamreel.pipeline.paths import Target, folder_of
-from dreamreel.pipeline.render import preview_flow, render_video
-from dreamreel.pipeline.settings import Settings, build
-from dreamreel.pipeline.unfinished import Threads, begin
-from dreamreel.pipeline.zooms import Flight, render_zoom
+from dreamreel.pipeline.jobs import segments
+from dreamreel.pipeline.jobs.job import Threads
+from dreamreel.pipeline.jobs.paths import STATE, folder_of
+from dreamreel.pipeline.jobs.report import Progress, Report
+from dreamreel.pipeline.jobs.segments import open_segments
+from dreamreel.pipeline.media.clips import frame_times
+from dreamreel.pipeline.media.encoding import Encoding, count_frames
 from making import start, varying_clip, write_clip
+from rendering import flight, render_video, render_zoom
 
 QUICK = {
     "dream": {"octaves": 2, "steps": 2, "layers": "textures"},
@@ -47,23 +48,19 @@ def clip(tmp_path: Path, scene: np.ndarray) -> Path:
 
 @pytest.fixture
 def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unfinished, "SHORTEST", 5)
-    monkeypatch.setattr(unfinished, "LONGEST", 5)
+    monkeypatch.setattr(segments, "SHORTEST", 5)
+    monkeypatch.setattr(segments, "LONGEST", 5)
 
 
 def renders(clip: Path) -> dict[str, Render]:
     return {
-        "video": lambda out, settings, report: render_video(
-            clip, Target(out), settings, report=report
-        ),
-        "span": lambda out, settings, report: render_video(
-            clip, Target(out), settings, (2, 13), report
-        ),
-        "preview": lambda out, settings, report: preview_flow(
-            clip, Target(out), settings, report=report
+        "video": lambda out, settings, report: render_video(clip, out, settings, report=report),
+        "span": lambda out, settings, report: render_video(clip, out, settings, (2, 13), report),
+        "preview": lambda out, settings, report: render_video(
+            clip, out, settings, report=report, kind="preview"
         ),
         "zoom": lambda out, settings, report: render_zoom(
-            None, Target(out), settings, Flight(0.5, Fraction(25), (96, 160)), report
+            None, out, settings, flight(0.5, Fraction(25), (96, 160)), report
         ),
     }
 
@@ -98,7 +95,7 @@ def test_a_render_that_was_stopped_often_is_that_of_one_go(
 
 @pytest.mark.usefixtures("short_segments")
 def test_segments_begin_at_fixed_frames_and_make_one_clip(clip: Path, tmp_path: Path) -> None:
-    out = render_video(clip, Target(tmp_path / "o.mp4"), build(("test", QUICK)))
+    out = render_video(clip, tmp_path / "o.mp4", build(("test", QUICK)))
     assert count_frames(out) == 16
 
 
@@ -108,7 +105,7 @@ def test_a_variable_rate_is_kept_frame_by_frame(tmp_path: Path) -> None:
     settings = build(("test", QUICK))
     for first, last in ((0, None), (20, 33)):
         out = tmp_path / f"{first}.mp4"
-        render_video(source, Target(out), settings, (first, last))
+        render_video(source, out, settings, (first, last))
         due, found = frame_times(source)[first:last], frame_times(out)
         assert [float(time - found[0]) for time in found] == pytest.approx(
             [float(time - due[0]) for time in due], abs=0.001
@@ -118,16 +115,16 @@ def test_a_variable_rate_is_kept_frame_by_frame(tmp_path: Path) -> None:
 def test_another_job_is_not_mixed_in_and_nothing_is_lost(clip: Path, tmp_path: Path) -> None:
     out, settings = tmp_path / "o.mp4", build(("test", QUICK))
     with pytest.raises(Stopped):
-        render_video(clip, Target(out), settings, report=stopping_after(6))
+        render_video(clip, out, settings, report=stopping_after(6))
     kept = sorted(path.name for path in folder_of(out).iterdir())
     other = build(("test", QUICK), ("more", {"seed": 7}))
-    with pytest.raises(UserError, match=r"settings\.seed 0, now 7.*--restart"):
-        render_video(clip, Target(out), other)
-    with pytest.raises(UserError, match=r"frames \[0, None\], now \[0, 3\]"):
-        render_video(clip, Target(out), settings, (0, 3))
+    with pytest.raises(UserError, match=r"settings\.seed was 0, now 7.*--restart"):
+        render_video(clip, out, other)
+    with pytest.raises(UserError, match=r"span was \[0, None\], now \[0, 3\]"):
+        render_video(clip, out, settings, (0, 3))
     assert sorted(path.name for path in folder_of(out).iterdir()) == kept
     with pytest.raises(Stopped, match="^stopped; 2 of"):
-        render_video(clip, Target(out, restart=True), other, report=stopping_after(2))
+        render_video(clip, out, other, report=stopping_after(2), restart=True)
 
 
 def test_a_source_that_changed_is_another_job(
@@ -135,22 +132,22 @@ def test_a_source_that_changed_is_another_job(
 ) -> None:
     out, settings = tmp_path / "o.mp4", build(("test", QUICK))
     with pytest.raises(Stopped):
-        render_video(clip, Target(out), settings, report=stopping_after(2))
+        render_video(clip, out, settings, report=stopping_after(2))
     write_clip(clip, [scene[:96, :160]] * 16, Fraction(25))
     with pytest.raises(UserError, match="source"):
-        render_video(clip, Target(out), settings)
+        render_video(clip, out, settings)
 
 
 def test_two_renders_into_one_file_are_one_too_many(clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "o.mp4"
     with pytest.raises(Stopped):
-        render_video(clip, Target(out), build(("test", QUICK)), report=stopping_after(2))
+        render_video(clip, out, build(("test", QUICK)), report=stopping_after(2))
     with (
         filelock.FileLock(folder_of(out) / "lock"),
         pytest.raises(UserError, match="being rendered already"),
     ):
-        render_video(clip, Target(out), build(("test", QUICK)))
-    assert render_video(clip, Target(out), build(("test", QUICK))) == out
+        render_video(clip, out, build(("test", QUICK)))
+    assert render_video(clip, out, build(("test", QUICK))) == out
 
 
 @pytest.fixture
@@ -160,7 +157,10 @@ def usual() -> Encoding:
 
 def test_frames_that_are_gone_are_missed(tmp_path: Path, usual: Encoding) -> None:
     out = tmp_path / "o.mp4"
-    with pytest.raises(KeyError), begin(out, {}, usual, Threads(1, 1)) as work:
+    with (
+        pytest.raises(KeyError),
+        open_segments(out, {}, usual, Threads(torch=1, encoder=1)) as work,
+    ):
         work.add(np.zeros((32, 48, 3), np.uint8))
         work.save(None)
         raise KeyError
@@ -168,7 +168,7 @@ def test_frames_that_are_gone_are_missed(tmp_path: Path, usual: Encoding) -> Non
         path.unlink()
     with (
         pytest.raises(UserError, match="has lost frames; --restart"),
-        begin(out, {}, usual, Threads(1, 1)),
+        open_segments(out, {}, usual, Threads(torch=1, encoder=1)),
     ):
         pass
 
@@ -176,15 +176,18 @@ def test_frames_that_are_gone_are_missed(tmp_path: Path, usual: Encoding) -> Non
 def test_what_was_not_saved_is_not_there(tmp_path: Path, usual: Encoding) -> None:
     frames = np.random.default_rng(0).integers(0, 255, (4, 32, 48, 3), np.uint8)
     out = tmp_path / "o.mp4"
-    with pytest.raises(KeyError), begin(out, {}, usual, Threads(1, 1)) as work:
+    with (
+        pytest.raises(KeyError),
+        open_segments(out, {}, usual, Threads(torch=1, encoder=1)) as work,
+    ):
         for frame in frames[:2]:
             work.add(frame)
         work.save({"at": 2})
         work.add(frames[2])
         raise KeyError
-    with begin(out, {}, usual, Threads(2, 2)) as work:
+    with open_segments(out, {}, usual, Threads(torch=2, encoder=2)) as work:
         assert (work.done, work.state) == (2, {"at": 2})
-        assert work.threads == Threads(1, 1)  # as it began
+        assert work.threads == Threads(torch=1, encoder=1)  # as it began
         work.add(frames[3])
         work.save(None)
         ((segment, _),) = work.segments()
@@ -194,7 +197,7 @@ def test_what_was_not_saved_is_not_there(tmp_path: Path, usual: Encoding) -> Non
 def test_a_frame_of_another_size_is_our_own_mistake(tmp_path: Path, usual: Encoding) -> None:
     with (
         pytest.raises(ValueError, match="in a video of"),
-        begin(tmp_path / "o.mp4", {}, usual, Threads(1, 1)) as work,
+        open_segments(tmp_path / "o.mp4", {}, usual, Threads(torch=1, encoder=1)) as work,
     ):
         work.add(np.zeros((48, 32, 3), np.uint8))
     assert not folder_of(tmp_path / "o.mp4").exists()
@@ -206,15 +209,15 @@ def test_an_ffmpeg_that_is_killed_costs_no_frame(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (540, 960, 3), np.uint8)
     with (
         pytest.raises(UserError, match="killed by signal 9; the frames so far are kept"),
-        begin(out, {}, large, Threads(1, 1)) as work,
+        open_segments(out, {}, large, Threads(torch=1, encoder=1)) as work,
     ):
         for _ in range(5):
             work.add(noise)
         work.save(None)
-        assert work._process is not None
-        work._process[1][0].kill()
+        assert work.encoder is not None
+        work.encoder[0].kill()
         work.segments()
-    with begin(out, {}, large, Threads(1, 1)) as work:
+    with open_segments(out, {}, large, Threads(torch=1, encoder=1)) as work:
         assert work.done == 5
         ((segment, _),) = work.segments()
         assert count_frames(segment) == 5
@@ -234,7 +237,10 @@ def test_no_ffmpeg_is_left_running(tmp_path: Path) -> None:
 
     large = Encoding((1080, 1920), Fraction(25), 5, "slower")
     noise = np.random.default_rng(0).integers(0, 255, (1080, 1920, 3), np.uint8)
-    with pytest.raises(KeyError), begin(tmp_path / "o.mp4", {}, large, Threads(1, 1)) as work:
+    with (
+        pytest.raises(KeyError),
+        open_segments(tmp_path / "o.mp4", {}, large, Threads(torch=1, encoder=1)) as work,
+    ):
         for _ in range(5):
             work.add(noise)
         work.save(None)
@@ -262,7 +268,7 @@ def long_clip(tmp_path: Path, scene: np.ndarray) -> Path:
 
 
 def wait_for_work(out: Path, process: "subprocess.Popen[str]") -> None:
-    state = folder_of(out) / unfinished.STATE
+    state = folder_of(out) / STATE
     deadline = time.monotonic() + 120
     while not state.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -356,10 +362,10 @@ def test_a_source_that_changes_under_the_render_stops_it(
     clip: Path, tmp_path: Path, scene: np.ndarray
 ) -> None:
     settings, before = build(("test", QUICK)), clip.read_bytes()
-    whole = render_video(clip, Target(tmp_path / "whole.mp4"), settings).read_bytes()
+    whole = render_video(clip, tmp_path / "whole.mp4", settings).read_bytes()
     stat, out = clip.stat(), tmp_path / "o.mp4"
     with pytest.raises(Stopped):
-        render_video(clip, Target(out), settings, report=stopping_after(2))
+        render_video(clip, out, settings, report=stopping_after(2))
     made = iter(range(100))
 
     def change(progress: Progress) -> None:
@@ -367,11 +373,11 @@ def test_a_source_that_changes_under_the_render_stops_it(
             write_clip(clip, [scene[:96, :160]] * 16, Fraction(25))
 
     with pytest.raises(UserError, match="was changed while it was rendered.*are kept"):
-        render_video(clip, Target(out), settings, report=Report(on_progress=change))
+        render_video(clip, out, settings, report=Report(on_progress=change))
     assert not out.exists()
     clip.write_bytes(before)
     os.utime(clip, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert render_video(clip, Target(out), settings).read_bytes() == whole
+    assert render_video(clip, out, settings).read_bytes() == whole
 
 
 def test_a_folder_that_vanishes_under_the_render_stops_it(clip: Path, tmp_path: Path) -> None:
@@ -383,7 +389,7 @@ def test_a_folder_that_vanishes_under_the_render_stops_it(clip: Path, tmp_path: 
             shutil.rmtree(out.parent)
 
     with pytest.raises(UserError, match="could not be written"):
-        render_video(clip, Target(out), build(("test", QUICK)), report=Report(on_progress=vanish))
+        render_video(clip, out, build(("test", QUICK)), report=Report(on_progress=vanish))
 
 
 def test_no_thread_nor_temporary_file_is_left(
@@ -394,11 +400,11 @@ def test_no_thread_nor_temporary_file_is_left(
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     before, settings = set(threading.enumerate()), build(("test", QUICK))
     with pytest.raises(Stopped):
-        render_video(clip, Target(tmp_path / "o.mp4"), settings, report=stopping_after(3))
+        render_video(clip, tmp_path / "o.mp4", settings, report=stopping_after(3))
     with pytest.raises(UserError):
-        render_video(clip, Target(tmp_path / "o.mp4"), settings, (0, 2))
-    render_video(clip, Target(tmp_path / "o.mp4"), settings)
-    render_video(clip, Target(tmp_path / "o.gif"), settings)
+        render_video(clip, tmp_path / "o.mp4", settings, (0, 2))
+    render_video(clip, tmp_path / "o.mp4", settings)
+    render_video(clip, tmp_path / "o.gif", settings)
     assert set(threading.enumerate()) == before
     assert not list(temporary.iterdir())
 

@@ -11,19 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamreel.pipeline import clips
-from dreamreel.pipeline.clips import (
-    damage,
-    frame_times,
-    frames_between,
-    mean_rate,
-    prefetch,
-    probe,
-    read_frames,
-    resized,
-    still_at,
-)
-from dreamreel.pipeline.encoding import (
+from dreamreel.pipeline.config.values import snap_rate
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.media import reading
+from dreamreel.pipeline.media.clips import frame_times, mean_rate, probe
+from dreamreel.pipeline.media.encoding import (
     Encoding,
     count_frames,
     encode,
@@ -31,10 +23,16 @@ from dreamreel.pipeline.encoding import (
     padded_to,
     start_encoding,
 )
-from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.ffmpeg import failure_of
-from dreamreel.pipeline.mux import Part, mux, retime
-from dreamreel.pipeline.settings import snap_rate
+from dreamreel.pipeline.media.ffmpeg import failure_of
+from dreamreel.pipeline.media.mux import Part, mux, retime
+from dreamreel.pipeline.media.reading import (
+    damage,
+    frames_between,
+    prefetch,
+    read_frames,
+    resized,
+    still_at,
+)
 from making import read_clip, run_ffmpeg, varying_clip, write_clip
 
 BLACK = np.zeros((32, 48, 3), np.uint8)
@@ -146,7 +144,7 @@ def packets(path: Path, kind: str) -> list[bytes]:
 def test_sound_is_copied_bit_by_bit(moving_clip: Path, tmp_path: Path) -> None:
     notices: list[str] = []
     out = tmp_path / "out.mp4"
-    mux([whole(moving_clip)], probe(moving_clip), out, None, notices.append)
+    mux([whole(moving_clip)], probe(moving_clip).tracks, out, None, notices.append)
     assert packets(out, "audio") == packets(moving_clip, "audio")
     assert np.array_equal(read_clip(out), read_clip(moving_clip))
     assert not notices
@@ -169,7 +167,7 @@ def test_sound_that_the_container_refuses_becomes_aac(tmp_path: Path, scene: np.
         str(source),
     )
     notices: list[str] = []
-    mux([whole(silent)], probe(source), tmp_path / "out.mp4", None, notices.append)
+    mux([whole(silent)], probe(source).tracks, tmp_path / "out.mp4", None, notices.append)
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert container.streams.audio[0].codec_context.name == "aac"
     assert len(notices) == 1 and "AAC" in notices[0]
@@ -200,7 +198,7 @@ def rich_clip(tmp_path: Path, scene: np.ndarray) -> Path:
 def test_all_that_a_file_holds_comes_along(rich_clip: Path, tmp_path: Path, suffix: str) -> None:
     notices: list[str] = []
     out, told = tmp_path / f"out{suffix}", tmp_path / "out.txt"
-    mux([whole(tmp_path / "silent.mp4")], probe(rich_clip), out, None, notices.append)
+    mux([whole(tmp_path / "silent.mp4")], probe(rich_clip).tracks, out, None, notices.append)
     with av.open(str(out)) as container:
         languages = [stream.language for stream in container.streams.audio]
         assert languages == ["eng", "fra"]
@@ -218,7 +216,7 @@ def test_chapters_and_words_are_cut_where_the_pictures_are(rich_clip: Path, tmp_
     out, told = tmp_path / "out.mkv", tmp_path / "out.txt"
     part = write_clip(tmp_path / "part.mp4", read_clip(rich_clip)[10:], Fraction(20))
     span = (Fraction(1, 2), Fraction(1))
-    mux([whole(part)], probe(rich_clip), out, span, lambda line: None)
+    mux([whole(part)], probe(rich_clip).tracks, out, span, lambda line: None)
     run_ffmpeg("-i", str(out), "-f", "ffmetadata", str(told))
     assert told.read_text().count("[CHAPTER]") == 1 and "title=Two" in told.read_text()
 
@@ -227,7 +225,7 @@ def test_sound_is_cut_where_the_pictures_are(tmp_path: Path, scene: np.ndarray) 
     source = write_clip(tmp_path / "long.mp4", [scene[:96, :160]] * 60, Fraction(30), sound=True)
     part = write_clip(tmp_path / "part.mp4", [scene[:96, :160]] * 15, Fraction(30))
     out = tmp_path / "out.mp4"
-    mux([whole(part)], probe(source), out, (Fraction(1, 2), Fraction(1)), lambda line: None)
+    mux([whole(part)], probe(source).tracks, out, (Fraction(1, 2), Fraction(1)), lambda line: None)
     with av.open(str(out)) as container:
         audio = container.streams.audio[0]
         assert float(audio.duration * audio.time_base) == pytest.approx(0.5, abs=0.05)
@@ -435,7 +433,7 @@ def test_sound_that_nobody_can_read_does_not_cost_the_pictures(
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(source.read_bytes().replace(b"mp4a", b"zzzz").replace(b"esds", b"free"))
     notices: list[str] = []
-    mux([whole(source)], probe(broken), tmp_path / "out.mp4", None, notices.append)
+    mux([whole(source)], probe(broken).tracks, tmp_path / "out.mp4", None, notices.append)
     assert count_frames(tmp_path / "out.mp4") == 10
     assert len(notices) == 1
 
@@ -459,7 +457,7 @@ def test_a_frame_sought_is_the_frame_arrived_at(
     clip = probe(path)
     arrived = list(read_frames(clip))
     assert len(arrived) == 60
-    monkeypatch.setattr(clips, "SEEK_FROM", 1)
+    monkeypatch.setattr(reading, "SEEK_FROM", 1)
     for start in (1, 7, 8, 9, 30, 33, 58):
         sought = list(read_frames(clip, start))
         assert len(sought) == 60 - start

@@ -1,5 +1,6 @@
 """The endless zoom."""
 
+import itertools
 from dataclasses import replace
 from fractions import Fraction
 
@@ -7,19 +8,26 @@ import pytest
 import torch
 from torch import Tensor
 
-from dreamreel.pipeline.camera import Camera
-from dreamreel.pipeline.dream import Aim, Ascent, dream
-from dreamreel.pipeline.durable import Tree
-from dreamreel.pipeline.grain import filled, generator, noise
-from dreamreel.pipeline.images import luma, sharpness
-from dreamreel.pipeline.journey import Journey, homeward, margin_for, motions
-from dreamreel.pipeline.look import Look
-from dreamreel.pipeline.networks import Network
-from dreamreel.pipeline.objectives import diverse, spread, varied
-from dreamreel.pipeline.schedule import Moment
-from dreamreel.pipeline.settings import Settings, build, constant
-from dreamreel.pipeline.spectrum import DetailLoop, energies, join, split
-from dreamreel.pipeline.zoom import EvolutionLoop, VarietyLoop, ZoomMemory, infinite_zoom
+from dreamreel.pipeline.config.fields import Settings
+from dreamreel.pipeline.config.grammar import build
+from dreamreel.pipeline.config.schedule import Moment
+from dreamreel.pipeline.config.timeline import constant, settings_at
+from dreamreel.pipeline.dreaming.ascent import Ascent
+from dreamreel.pipeline.dreaming.control import GAINS, EvolutionLoop, Reference, VarietyLoop
+from dreamreel.pipeline.dreaming.objectives.activations import DEVIATION, DIVERSITY
+from dreamreel.pipeline.dreaming.terms import Term
+from dreamreel.pipeline.networks.network import Network
+from dreamreel.pipeline.states import decode, encode, on_device
+from dreamreel.pipeline.tensors import luma, sharpness
+from dreamreel.pipeline.zooming.bands import DetailLoop, energies, join, split
+from dreamreel.pipeline.zooming.borders import filled
+from dreamreel.pipeline.zooming.camera import Velocity
+from dreamreel.pipeline.zooming.endless import ZoomState, infinite_zoom, spread_of
+from dreamreel.pipeline.zooming.grain import generator, noise
+from dreamreel.pipeline.zooming.journey import Journey, homeward, margin_for, motions
+from dreamreel.pipeline.zooming.palette import Palette
+from rendering import dreamed as dream
+from rendering import response
 
 CPU = torch.device("cpu")
 RATE = Fraction(30)
@@ -83,14 +91,14 @@ def test_a_zoom_moves_as_far_in_a_second_at_any_rate(dreamnet: Network, picture:
     settings = chosen(zoom=2.0, rotation=10.0)
     ends = []
     for rate in (10, 20):
-        journey = Journey(rate + 1, Fraction(rate), dreams=False)
+        journey = Journey(rate + 1, Fraction(rate), motion_only=True)
         ends.append(list(infinite_zoom(picture, dreamnet, constant(settings), journey))[-1])
     assert (ends[0] - ends[1]).abs().mean() < 0.03
 
 
 def test_a_loop_comes_back_to_where_it_began(dreamnet: Network, picture: Tensor) -> None:
     images = zoomed(picture, dreamnet, Journey(45, RATE, loop=True), zoom=6.0, rotation=30.0)
-    apart = [float((a - b).abs().mean()) for a, b in zip(images, images[1:], strict=False)]
+    apart = [float((a - b).abs().mean()) for a, b in itertools.pairwise(images)]
     closing = float((images[-1] - images[0]).abs().mean())
     assert closing < 1.5 * sorted(apart)[len(apart) // 2]
 
@@ -103,7 +111,7 @@ def test_a_zoom_arrives_at_its_goal(dreamnet: Network, picture: Tensor) -> None:
 
 
 def test_homeward_undoes_what_is_left_of_the_way() -> None:
-    camera = Camera(1.5, 20, 0.1)
+    camera = Velocity(1.5, 20, 0.1)
     moves = [camera.during(0.1, 1.5) for _ in range(5)]
     ahead = homeward(moves)
     first, last = ahead[0], ahead[-1]
@@ -112,25 +120,23 @@ def test_homeward_undoes_what_is_left_of_the_way() -> None:
     assert torch.allclose(first @ camera.during(0.5, 1.5), torch.eye(3).double(), atol=1e-9)
 
 
-def test_a_zoom_goes_on_from_its_memory(dreamnet: Network, picture: Tensor) -> None:
+def test_a_zoom_goes_on_from_its_state(dreamnet: Network, picture: Tensor) -> None:
     settings, journey = chosen(zoom=0.9), Journey(8, RATE)
     whole = list(infinite_zoom(picture, dreamnet, constant(settings), journey))
-    memory = ZoomMemory()
-    begun = infinite_zoom(picture, dreamnet, constant(settings), journey, memory=memory)
+    memory = ZoomState()
+    begun = infinite_zoom(picture, dreamnet, constant(settings), journey, state=memory)
     for _ in range(5):
         next(begun)
-    tree: Tree = memory.as_tree()
-    rest = infinite_zoom(
-        picture, dreamnet, constant(settings), journey, 5, ZoomMemory.from_tree(tree, CPU)
-    )
+    saved = decode(ZoomState, encode(memory))
+    rest = infinite_zoom(picture, dreamnet, constant(settings), journey, 5, on_device(saved, CPU))
     assert all(torch.equal(a, b) for a, b in zip(rest, whole[5:], strict=True))
 
 
 def test_moving_alone_dreams_nothing(dreamnet: Network, picture: Tensor) -> None:
-    journey = Journey(3, RATE, dreams=False)
+    journey = Journey(3, RATE, motion_only=True)
     still = zoomed(picture, dreamnet, journey, zoom=1.0)
     assert (still[2] - still[0]).abs().mean() < 0.01
-    dreamed = zoomed(picture, dreamnet, replace(journey, dreams=True), zoom=1.0)
+    dreamed = zoomed(picture, dreamnet, replace(journey, motion_only=False), zoom=1.0)
     assert (dreamed[0] - still[0]).abs().mean() > 0.02
 
 
@@ -151,10 +157,12 @@ def test_detail_is_given_back_where_it_was_taken(picture: Tensor) -> None:
 
 
 def test_a_look_is_held_by_as_much_as_asked(picture: Tensor) -> None:
-    look, burnt = Look.of(picture), (picture * 0.6 + 0.3).clamp(0, 1)
-    free, half, held = (look.held(burnt, Look.of(burnt), 1, hold) for hold in (0.0, 0.5, 1.0))
+    look, burnt = Palette.of(picture), (picture * 0.6 + 0.3).clamp(0, 1)
+    free, half, held = (look.held(burnt, Palette.of(burnt), 1, hold) for hold in (0.0, 0.5, 1.0))
     assert torch.allclose(free, burnt, atol=1e-6)
-    off = [float((Look.of(image).light - look.light).abs().mean()) for image in (free, half, held)]
+    off = [
+        float((Palette.of(image).light - look.light).abs().mean()) for image in (free, half, held)
+    ]
     assert off[0] > off[1] > off[2] and off[2] < 0.03
 
 
@@ -194,8 +202,8 @@ def test_a_schedule_changes_the_zoom_and_a_resumed_one_goes_on_in_time(
     def over_time(number: int) -> Settings:
         return chosen(zoom=1.0 if number < 4 else 2.0)
 
-    images = list(infinite_zoom(picture, dreamnet, over_time, Journey(8, RATE, dreams=False)))
-    steps = [float((a - b).abs().mean()) for a, b in zip(images, images[1:], strict=False)]
+    images = list(infinite_zoom(picture, dreamnet, over_time, Journey(8, RATE, motion_only=True)))
+    steps = [float((a - b).abs().mean()) for a, b in itertools.pairwise(images)]
     assert max(steps[:3]) < 0.3 * min(steps[4:])
 
 
@@ -203,13 +211,13 @@ def test_what_is_one_pattern_becomes_varied_again(dreamnet: Network, picture: Te
     tile = picture[..., :32, :32]
     image = tile.repeat(1, 1, 5, 7)
     settings = chosen().dream
-    aim = Aim("objects", diverse, 1.0)
+    diverse = Term("objects", DIVERSITY, 1.0)
 
-    def spread_after(beside: Aim | None) -> float:
-        dreamed = dream(image, dreamnet, settings, Ascent(4, 1.5), objective=varied, beside=beside)
-        return spread(dreamnet.activations(dreamed, ["objects"])["objects"])
+    def spread_after(*beside: Term) -> float:
+        dreamed = dream(image, dreamnet, settings, Ascent(4, 1.5), DEVIATION, beside=beside)
+        return spread_of(dreamed, dreamnet, "objects")
 
-    assert spread_after(aim) > 1.2 * spread_after(None)
+    assert spread_after(diverse) > 1.2 * spread_after()
 
 
 def test_variety_is_climbed_only_where_it_is_short() -> None:
@@ -228,10 +236,10 @@ def test_variety_is_climbed_only_where_it_is_short() -> None:
 def test_a_zoom_is_dreamed_less_where_there_is_no_room_for_detail() -> None:
     free, crowded = EvolutionLoop(), EvolutionLoop()
     for loop, room in ((free, 1.0), (crowded, 0.0)):
-        loop.source, loop.target, loop.layers = 1.0, 10.0, {"parts": 1.0}
+        loop.reference, loop.climbed = Reference(1.0, 10.0), {"parts": 1.0}
         for _ in range(30):
-            loop.tell(2.0, 1.0, {"parts": 1.0}, room)
-    assert free.share == pytest.approx(free.MOST)
+            loop.tell(2.0, 1.0, [Term("parts")], room)
+    assert free.share == pytest.approx(GAINS["evolution"].most)
     assert crowded.share == pytest.approx(crowded.CROWDED) and crowded.share < free.share
 
 
@@ -240,7 +248,7 @@ def test_where_no_layer_has_a_weight_nothing_is_dreamed(dreamnet: Network, pictu
     assert torch.equal(dream(picture, dreamnet, settings.dream, Ascent(3, 1.5)), picture)
 
     def over_time(number: int) -> Settings:
-        return settings.at(Moment(number, 8, RATE))
+        return settings_at(settings, Moment(number, 8, RATE))
 
     images = list(infinite_zoom(picture, dreamnet, over_time, Journey(8, RATE)))
     assert len(images) == 8 and all(bool(image.isfinite().all()) for image in images)
@@ -253,14 +261,14 @@ def test_a_goal_of_other_light_draws_the_picture_towards_it(
     images = zoomed(picture, dreamnet, Journey(46, RATE, goal=bright), zoom=10.0)
     light = [float(luma(image).mean()) for image in images]
     assert light[0] < light[25] < light[-1]
-    assert max(b - a for a, b in zip(light, light[1:], strict=False)) < 0.1
+    assert max(b - a for a, b in itertools.pairwise(light)) < 0.1
 
 
 def test_what_lies_around_is_made_up_when_more_of_it_is_needed(
     dreamnet: Network, picture: Tensor
 ) -> None:
-    memory, journey = ZoomMemory(), Journey(3, RATE)
-    list(infinite_zoom(picture, dreamnet, constant(chosen(zoom=1.2)), journey, memory=memory))
+    memory, journey = ZoomState(), Journey(3, RATE)
+    list(infinite_zoom(picture, dreamnet, constant(chosen(zoom=1.2)), journey, state=memory))
     assert memory.canvas is not None and memory.canvas.shape == picture.shape
     before = memory.canvas
     later = replace(journey, frames=6, begins=3)
@@ -278,30 +286,30 @@ def test_a_zoom_that_begins_without_a_dream_becomes_as_strong_as_any(
     fades = build(("test", {"dream": dream_}))
 
     def over_time(number: int) -> Settings:
-        return fades.at(Moment(number, 70, RATE))
+        return settings_at(fades, Moment(number, 70, RATE))
 
     faded = list(infinite_zoom(picture, dreamnet, over_time, Journey(70, RATE)))
     whole = zoomed(picture, dreamnet, Journey(70, RATE))
     layers = {"textures": 1.0}
     first, last, usual = (
-        float(dreamnet.excitement(image, layers)) for image in (faded[0], faded[-1], whole[-1])
+        float(response(image, dreamnet, layers)) for image in (faded[0], faded[-1], whole[-1])
     )
     assert last > 1.5 * first and last > 0.6 * usual
 
 
 def test_layers_that_change_while_nothing_is_dreamed_tell_nothing() -> None:
     loop = EvolutionLoop()
-    loop.source, loop.target, loop.layers = 1.0, 10.0, {"parts": 1.0}
-    loop.tell(5.0, 0.01, {"textures": 1.0}, 1.0)
-    assert loop.began_at == 0 and loop.share == EvolutionLoop().share
+    loop.reference, loop.climbed = Reference(1.0, 10.0), {"parts": 1.0}
+    loop.tell(5.0, 0.01, [Term("textures")], 1.0)
+    assert loop.reference.strength == 0 and loop.share == EvolutionLoop().share
 
 
 def test_what_forgot_its_network_goes_on_undreamed(dreamnet: Network, picture: Tensor) -> None:
-    memory, settings = ZoomMemory(), chosen()
-    list(infinite_zoom(picture, dreamnet, constant(settings), Journey(2, RATE), memory=memory))
+    memory, settings = ZoomState(), chosen()
+    list(infinite_zoom(picture, dreamnet, constant(settings), Journey(2, RATE), state=memory))
     memory.forget_network()
     rests = {"dream": settings.dream.model_copy(update={"strength": 0.0})}
     quiet = settings.model_copy(update=rests)
     later = Journey(8, RATE, begins=2)
     images = list(infinite_zoom(picture, dreamnet, constant(quiet), later, 2, memory))
-    assert len(images) == 6 and memory.evolution.began_at == 0
+    assert len(images) == 6 and memory.evolution.reference.strength == 0

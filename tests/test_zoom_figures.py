@@ -10,25 +10,30 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from dreamreel.pipeline.encoding import Encoding, encode
+from dreamreel.pipeline.config.grammar import build
+from dreamreel.pipeline.config.timeline import constant
+from dreamreel.pipeline.dreaming.objectives.activations import DIVERSITY
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.images import to_frame, to_image
-from dreamreel.pipeline.journey import Journey
-from dreamreel.pipeline.networks import Network
-from dreamreel.pipeline.objectives import spread
-from dreamreel.pipeline.paths import record_path
-from dreamreel.pipeline.record import write_record
-from dreamreel.pipeline.settings import build, constant
-from dreamreel.pipeline.zoom import infinite_zoom
-from dreamreel.pipeline.zoom_figures import (
+from dreamreel.pipeline.jobs.job import Flight, NamedFile
+from dreamreel.pipeline.jobs.paths import record_path
+from dreamreel.pipeline.jobs.record import Made, write_record
+from dreamreel.pipeline.judging.zoom_figures import (
     ZoomFigures,
     early_frames,
     find_zoom,
     measure_zoom,
     seconds_of,
 )
+from dreamreel.pipeline.media.encoding import Encoding, encode
+from dreamreel.pipeline.networks.network import Network
+from dreamreel.pipeline.tensors import to_frame, to_image
+from dreamreel.pipeline.zooming.endless import infinite_zoom
+from dreamreel.pipeline.zooming.journey import Journey
 from making import Run, write_clip
+from rendering import flight as flight_of
+from rendering import render_zoom, response, zoom_job
 
 Frames = list[np.ndarray]
 Film = Callable[..., Path]
@@ -47,21 +52,17 @@ def film(tmp_path: Path) -> Film:
         camera: dict[str, Any] = STILL,
         rate: Fraction = RATE,
         name: str = "z.mkv",
-        **job: Any,
+        audio: NamedFile | None = None,
+        **flight: Any,
     ) -> Path:
-        size = frames[0].shape[:2]
+        size = (frames[0].shape[0], frames[0].shape[1])
         path = tmp_path / name
         encode(frames, path, Encoding(size, rate, codec="ffv1", pixel_format="bgr0"))
         settings = build(("test", {"dream": {"layers": "textures"}, "camera": camera}))
-        told = {
-            "kind": "zoom",
-            "source": None,
-            "threads": {},
-            "job": {"count": len(frames), "rate": str(rate), "size": list(size), **job},
-            "settings": settings.model_dump(mode="json", exclude_none=True),
-            "versions": {},
-        }
-        write_record(record_path(path), told)
+        there = Flight(frames=len(frames), rate=rate, size=size).model_copy(update=flight)
+        made = Made(versions={}, network="dreamnet", device="cpu", frames=len(frames), seconds=0.0)
+        job = zoom_job(path, settings, there).model_copy(update={"audio": audio})
+        write_record(record_path(path), job, made)
         return path
 
     return write
@@ -82,7 +83,7 @@ def moving(
 ) -> Frames:
     """What a camera that moves over `photo` sees; nothing is dreamed."""
     over_time = constant(build(("test", {"camera": camera})))
-    journey = Journey(count, RATE, loop, dreams=False)
+    journey = Journey(count, RATE, loop, motion_only=True)
     images = infinite_zoom(to_image(photo, CPU), network, over_time, journey)
     return [to_frame(image) for image in images]
 
@@ -100,7 +101,7 @@ def test_a_still_film_of_a_still_camera_stays_as_it_began(
     assert [n for n, one in enumerate(found.series["spread"]) if one is not None] == [
         *range(0, 70, 10)
     ]
-    excited = float(dreamnet.excitement(to_image(photo, CPU), {"textures": 1.0}))
+    excited = float(response(to_image(photo, CPU), dreamnet, {"textures": 1.0}))
     assert found.excitement == pytest.approx((excited,) * 2, rel=1e-3)
 
 
@@ -110,7 +111,7 @@ def test_each_second_has_the_excitement_of_its_own_frames(
     pictures = [photo, np.full_like(photo, 128), np.ascontiguousarray(photo[::-1])]
     found = measured(film([one for one in pictures for _ in range(5)], rate=Fraction(5)))
     layers = {"textures": 1.0}
-    excited = [float(dreamnet.excitement(to_image(one, CPU), layers)) for one in pictures]
+    excited = [float(response(to_image(one, CPU), dreamnet, layers)) for one in pictures]
     assert found.excitement == pytest.approx(excited, rel=1e-3)
     assert excited[1] < 0.7 * excited[0]
 
@@ -174,6 +175,10 @@ def test_one_pattern_all_over_has_less_spread_than_a_picture(
 
 
 def test_spread_is_of_directions_alone() -> None:
+    def spread(places: Tensor) -> float:
+        mean = DIVERSITY.response.averaged(places).mean((2, 3), keepdim=True)
+        return float(DIVERSITY.response.places(places, mean).mean())
+
     places = torch.eye(4).reshape(1, 4, 2, 2)
     assert spread(places) == pytest.approx(3 / 4)  # four at right angles, about their mean
     lengths = torch.tensor([1.0, 5.0, 0.1, 30.0]).reshape(1, 1, 2, 2)
@@ -239,7 +244,7 @@ def test_what_pads_an_odd_side_is_not_measured(
 ) -> None:
     odd = [np.roll(photo, n, 1)[:-1, :-1] for n in range(12)]
     padded = [cv2.copyMakeBorder(one, 0, 1, 0, 1, cv2.BORDER_CONSTANT, value=255) for one in odd]
-    assert measured(film(padded, size=[63, 95])) == measured(film(odd))
+    assert measured(film(padded, size=(63, 95))) == measured(film(odd))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 60, 61, 62, 1000])
@@ -267,10 +272,10 @@ def test_seconds_leave_no_frame_out(frames: range, rate: Fraction) -> None:
 
 
 def test_music_is_missed_only_where_a_schedule_hears_it(film: Film, photo: np.ndarray) -> None:
-    gone = {"path": "/nowhere/song.mp3", "sha256": "0"}
+    gone = NamedFile(path=Path("/nowhere/song.mp3"), sha256="0" * 64)
     assert find_zoom(film([photo] * 2, audio=gone)).frames == 2
     path = film([photo] * 2, {"zoom": "1+loud"}, audio=gone)
-    with pytest.raises(UserError, match=r"song\.mp3, which .* was made with, is gone"):
+    with pytest.raises(UserError, match=r"song\.mp3.* is gone"):
         find_zoom(path)
 
 
@@ -286,12 +291,10 @@ def test_settings_of_the_record_are_overruled_by_name(film: Film, photo: np.ndar
 @pytest.fixture(scope="module")
 def dreamed(tmp_path_factory: pytest.TempPathFactory, scene: np.ndarray) -> Path:
     """A zoom of 40 frames of 95x63, made as a user makes one."""
-    from dreamreel.pipeline.paths import Target
-    from dreamreel.pipeline.zooms import Flight, render_zoom
 
     out = tmp_path_factory.mktemp("zoom") / "z.mp4"
     settings = build(("test", {"dream": {"octaves": 1, "steps": 2, "layers": "textures"}}))
-    return render_zoom(None, Target(out), settings, Flight(4, Fraction(10), (63, 95)))
+    return render_zoom(None, out, settings, flight_of(4, Fraction(10), (63, 95)))
 
 
 def test_the_command_tells_people_and_programs(
@@ -301,8 +304,14 @@ def test_the_command_tells_people_and_programs(
     run = dreamreel("measure", dreamed, "--plot", plot, "--sheet", sheet, "--quiet")
     assert run.code == 0, run.err
     assert [line.split("  ")[0] for line in run.out.splitlines()] == [
-        "frames", "sharpness", "colour drift", "jump", "spread", "warp error", "excitement"
-    ]  # fmt: skip
+        "frames",
+        "sharpness",
+        "colour drift",
+        "jump",
+        "spread",
+        "warp error",
+        "excitement",
+    ]
     assert run.err == "" and cv2.imread(str(plot)) is not None
     cells = cv2.imread(str(sheet))
     assert cells is not None and cells.shape == (4 * 63, 6 * 95, 3)
@@ -375,7 +384,7 @@ def test_what_is_no_zoom_of_ours_is_refused_in_one_line(
     write_clip(clip, [photo] * 4)
     assert "4 frames of 96x64" in refusal(clip) and "3 of 96x64" in refusal(clip)
     told = json.loads(record_path(clip).read_text())
-    record_path(clip).write_text(json.dumps({**told, "kind": "video"}))
+    record_path(clip).write_text(json.dumps(told | {"job": {**told["job"], "kind": "video"}}))
     assert "is a video by its record" in refusal(clip)
     record_path(clip).write_text("{")
     assert "clip.mp4.json is no record" in refusal(clip)

@@ -1,0 +1,79 @@
+"""Dreams without files: what a program of one's own calls."""
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+
+from torch import Tensor
+
+from dreamreel.pipeline.config.fields import Settings
+from dreamreel.pipeline.config.timeline import constant
+from dreamreel.pipeline.dreaming.carrying import dream_video as dream_moving_frames
+from dreamreel.pipeline.dreaming.detail import mixed
+from dreamreel.pipeline.dreaming.subject import Subject
+from dreamreel.pipeline.frames import Frame
+from dreamreel.pipeline.motion.following import follow_motion
+from dreamreel.pipeline.networks.network import Network
+from dreamreel.pipeline.zooming.endless import infinite_zoom
+from dreamreel.pipeline.zooming.journey import Journey
+
+
+def dream_image(image: Tensor, network: Network, settings: Settings | None = None) -> Tensor:
+    """`image` (1, 3, H, W), float32 RGB in [0, 1], dreamed; the same shape and range.
+
+    Raises UserError where the image is too small for the network.
+
+    >>> import torch
+    >>> from dreamreel.pipeline import Settings, dream_image, load_network
+    >>> network = load_network("dreamnet")
+    >>> settings = Settings(dream={"octaves": 2, "steps": 3, "layers": "textures"})
+    >>> dream_image(torch.rand(1, 3, 96, 160), network, settings).shape
+    torch.Size([1, 3, 96, 160])
+    """
+    subject = Subject.of(image, 0, network, settings or Settings())
+    dreamed = subject.dreamed(image, subject.still)
+    return mixed(image, dreamed, subject.settings.dream.mix)
+
+
+def dream_video(
+    frames: Iterable[Frame], rate: Fraction, network: Network, settings: Settings | None = None
+) -> Iterator[Tensor]:
+    """The dream of each of `frames` (H, W, 3), uint8 BGR, `rate` of which make a second: images
+    (1, 3, H, W), float32 RGB in [0, 1], that flow with what moves.
+
+    >>> import numpy as np
+    >>> from fractions import Fraction
+    >>> from dreamreel.pipeline import Settings, dream_video, load_network
+    >>> scene = np.random.default_rng(0).integers(0, 255, (96, 200, 3), np.uint8)
+    >>> frames = [scene[:, 4 * number : 160 + 4 * number] for number in range(3)]
+    >>> settings = Settings(dream={"octaves": 2, "steps": 3, "layers": "textures"})
+    >>> images = dream_video(frames, Fraction(25), load_network("dreamnet"), settings)
+    >>> [tuple(image.shape) for image in images]
+    [(1, 3, 96, 160), (1, 3, 96, 160), (1, 3, 96, 160)]
+    """
+    settings = settings or Settings()
+    moving = follow_motion(frames, rate, settings)
+    return dream_moving_frames(moving, network, constant(settings))
+
+
+def zoom(
+    image: Tensor,
+    network: Network,
+    frames: int,
+    rate: Fraction,
+    settings: Settings | None = None,
+    loop: bool = False,
+) -> Iterator[Tensor]:
+    """So many `frames`, `rate` a second, of the endless zoom into `image`: images (1, 3, H, W),
+    float32 RGB in [0, 1]; a `loop` comes back to its first.
+
+    >>> import torch
+    >>> from fractions import Fraction
+    >>> from dreamreel.pipeline import Settings, load_network, zoom
+    >>> settings = Settings(dream={"octaves": 2, "steps": 3}, camera={"zoom": 1.5})
+    >>> image, network = torch.rand(1, 3, 96, 160), load_network("dreamnet")
+    >>> images = zoom(image, network, 3, Fraction(25), settings)
+    >>> [tuple(image.shape) for image in images]
+    [(1, 3, 96, 160), (1, 3, 96, 160), (1, 3, 96, 160)]
+    """
+    journey = Journey(frames, rate, loop)
+    return infinite_zoom(image, network, constant(settings or Settings()), journey)

@@ -1,0 +1,142 @@
+"""Figures and curves, measured and shown as a command line asks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from json import dumps
+from pathlib import Path
+
+from dreamreel.pipeline.app.options import Flag, Given, layer_table
+from dreamreel.pipeline.app.terminal import print_table, terminal
+from dreamreel.pipeline.config.values import check_seconds, parse_fps, parse_span
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.jobs.checks import check_settings
+from dreamreel.pipeline.jobs.paths import PICTURE, Target, check_target, record_path
+from dreamreel.pipeline.jobs.report import Progress
+from dreamreel.pipeline.media.stills import check_picture_name
+from dreamreel.pipeline.opening import check_readable
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Another network by which strength is measured: its name, weights and layers, as given."""
+
+    network: str | None
+    weights: Path | None
+    layers: str | None
+
+
+def show_schedule(
+    given: Given, seconds: float, fps: str, audio: Path | None, plot: Path | None
+) -> None:
+    """Print what schedules make of settings over time, or draw it into the picture `plot`."""
+    settings, rate = given.settings(), parse_fps("--fps", fps)
+    check_seconds("--seconds", seconds)
+    _check_pictures(given, [audio], plot)
+    from dreamreel.pipeline.config import timeline
+    from dreamreel.pipeline.media.sound import hear
+
+    frames = max(1, round(seconds * rate))
+    sound = None if audio is None else hear(audio, rate, frames)
+    found = timeline.curves(settings, frames, rate, sound)
+    if plot is None:
+        print_table(timeline.table(found, settings, rate, sound))
+        return
+    from dreamreel.pipeline.judging.charts import plot_curves
+
+    plot_curves(found, rate, plot, sound.beats if sound else (), given.overwrite)
+    print(plot)
+
+
+def measure_dream(
+    source: Path,
+    dream: Path,
+    given: Given,
+    frames: str | None,
+    layers: str | None,
+    judge: Judge,
+    json: bool,
+    plot: Path | None,
+) -> None:
+    """Print the figures of `dream` against its `source`, and draw them into the picture `plot`."""
+    sets = [*given.set, *([f"dream.layers={layer_table(layers)}"] if layers else [])]
+    settings = replace(given, set=sets).settings()
+    span = (0, None) if frames is None else parse_span("--frames", frames)
+    if judge.network is None and (judge.weights or judge.layers):
+        raise UserError("--judge-weights and --judge-layers belong to a --judge NETWORK")
+    read = [source, dream, settings.weights, settings.flow.weights, judge.weights]
+    _check_pictures(given, read, plot)
+    check_settings(settings)
+    judging = _judging(given, judge).settings()
+    check_settings(judging)
+    from dreamreel.pipeline.dreaming.terms import terms_of
+    from dreamreel.pipeline.jobs.preparation import loaded_network
+    from dreamreel.pipeline.judging import video_figures as figures
+
+    network = loaded_network(settings)
+    seer, other = (network, terms_of(settings.dream, network)), None
+    if judge.network is not None:
+        judges = loaded_network(judging)
+        other = (judges, terms_of(judging.dream, judges))
+    with terminal("frames", given.quiet) as report:
+        found = figures.measure(
+            source,
+            dream,
+            seer,
+            settings,
+            span,
+            other,
+            lambda done, total: report.on_progress(Progress(done, total)),
+        )
+    if plot is not None:
+        figures.plot(found, plot, given.overwrite)
+    print(dumps(figures.as_table(found), indent=2) if json else figures.describe(found))
+
+
+def measure_zoom(
+    path: Path, given: Given, json: bool, plot: Path | None, sheet: Path | None
+) -> None:
+    """Print the figures of the zoom at `path`, draw them into the picture `plot`, and 24 of its
+    frames into `sheet`."""
+    record = record_path(path)
+    _check_pictures(given, [path, record if record.exists() else None], plot, sheet)
+    from dreamreel.pipeline.jobs.preparation import loaded_network
+    from dreamreel.pipeline.judging import zoom_figures as figures
+
+    flags = {flag.setting: (name, value) for name, (flag, value) in given.flags.items()}
+    more = [(name, {setting: value}) for setting, (name, value) in flags.items()]
+    zoom = figures.find_zoom(path, *more)
+    network = loaded_network(zoom.settings)
+    with terminal("frames", given.quiet) as report:
+        found = figures.measure_zoom(
+            zoom, network, lambda done, total: report.on_progress(Progress(done, total))
+        )
+    if plot is not None:
+        figures.plot(found, plot, given.overwrite)
+    if sheet is not None:
+        figures.sheet(zoom, sheet, given.overwrite)
+    print(dumps(figures.as_table(found), indent=2) if json else figures.describe(found))
+
+
+def _judging(given: Given, judge: Judge) -> Given:
+    """What was given of the machine, with the judge's network."""
+    own = {name: pair for name, pair in given.flags.items() if name in ("--device", "--precision")}
+    if judge.network is not None:
+        own["--judge"] = (Flag("--judge", "network", ""), judge.network)
+    if judge.weights is not None:
+        own["--judge-weights"] = (Flag("--judge-weights", "weights", ""), str(judge.weights))
+    layers = [f"dream.layers={layer_table(judge.layers)}"] if judge.layers else []
+    return Given(own, set=layers)
+
+
+def _check_pictures(given: Given, reads: Sequence[Path | None], *paths: Path | None) -> None:
+    """Raise UserError where one of `paths`, if given, cannot be written as a picture, or is one of
+    the files that the command `reads`."""
+    for read in reads:
+        if read is not None and not read.is_dir() and "%" not in read.name:
+            check_readable(read)
+    wanted = [path for path in paths if path is not None]
+    if len({*wanted}) < len(wanted):
+        raise UserError(f"{wanted[0]} is to be two pictures: give each a name of its own")
+    for path in wanted:
+        check_picture_name(path)
+        check_target(Target(path, given.overwrite), (), [*reads, *given.reads()], PICTURE)

@@ -1,0 +1,54 @@
+"""How help looks: options in groups, commands with their whole first sentence."""
+
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup
+
+from dreamreel.pipeline.app.options import OF_SETTING, PANELS, describe
+
+OTHERS = "Else"
+
+
+class GroupedCommand(TyperCommand):
+    """A command whose help has a section for each of the `PANELS`."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments, and the options group by group."""
+        arguments: list[tuple[str, str]] = []
+        groups: dict[str, list[tuple[str, str]]] = {name: [] for name in (*PANELS, OTHERS)}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is None:
+                continue
+            names, text = record
+            if text.startswith(OF_SETTING):
+                setting, _, more = text[1:].partition(" ")
+                text = f"{describe(setting)} {more}".strip()
+            if parameter.param_type_name == "argument":
+                arguments.append((names, text))
+            else:
+                panel = getattr(parameter, "rich_help_panel", None)
+                groups[panel if panel in groups else OTHERS].append((names, text))
+        for title, records in (("Arguments", arguments), *groups.items()):
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+class WholeGroup(TyperGroup):
+    """A group of commands whose listing cuts no sentence short."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write each command with the first sentence of its help."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        records = [
+            (
+                name,
+                " ".join((command.help or "").split("\n\n")[0].split()).split(". ")[0].rstrip("."),
+            )
+            for name, command in found
+            if command is not None and not command.hidden
+        ]
+        if records:
+            with formatter.section("Commands"):
+                formatter.write_dl(records)

@@ -1,0 +1,255 @@
+"""Options that commands share: one table from flags to settings, and the groups of them.
+
+A flag that stands for a setting takes its help from the setting's description, and its value in
+the grammar of settings. A command names its groups by the decorator `takes`, and gets what was
+given as one `Given`.
+"""
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dreamreel.pipeline.app.completion import (
+    complete_network,
+    complete_preset,
+    complete_setting,
+)
+from dreamreel.pipeline.errors import UserError
+
+if TYPE_CHECKING:  # these take a while to import, and `dreamreel --help` does without
+    from dreamreel.pipeline.config.fields import Settings
+
+IN, LOOK, OUT, MACHINE = "What goes in", "The look", "What comes out", "The machine"
+PANELS = (IN, LOOK, OUT, MACHINE)  # of help, in order
+OF_SETTING = "@"  # begins a help text that is the description of the setting named after it
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag that stands for a `setting`. A switch has the `value` that it sets."""
+
+    name: str
+    setting: str
+    panel: str
+    metavar: str = ""
+    value: bool | None = None
+    help: str | None = None  # of a switch; of others, the setting's description
+    complete: Callable[[str], list[str]] | None = None
+
+
+READING = (
+    Flag("--fps", "source.fps", IN, "R"),
+    Flag("--stream", "source.stream", IN, "N"),
+    Flag("--strict", "source.strict", IN, value=True, help="Refuse a damaged source."),
+)
+DREAM = (
+    Flag("--layers", "dream.layers", LOOK, "L"),
+    Flag("--strength", "dream.strength", LOOK, "X"),
+    Flag("--octaves", "dream.octaves", LOOK, "N"),
+    Flag("--steps", "dream.steps", LOOK, "N"),
+    Flag("--seed", "seed", LOOK, "S"),
+)
+NETWORK = (
+    Flag("--network", "network", LOOK, "NAME", complete=complete_network),
+    Flag("--weights", "weights", LOOK, "FILE"),
+)
+WIDTH = (Flag("--width", "width", OUT, "W"),)
+ENCODING = (
+    Flag("--codec", "output.codec", OUT, "C"),
+    Flag("--crf", "output.crf", OUT, "Q"),
+    Flag("--pixel-format", "output.pixel_format", OUT, "F"),
+)
+FILM = (
+    Flag("--no-audio", "output.audio", OUT, value=False, help="Leave the sound out."),
+    Flag(
+        "--side-by-side",
+        "output.side_by_side",
+        OUT,
+        value=True,
+        help="Show the source beside its dream.",
+    ),
+)
+HARDWARE = (
+    Flag("--device", "device", MACHINE, "D"),
+    Flag("--precision", "precision", MACHINE, "P"),
+)
+
+_PRESET = typer.Option(
+    "--preset",
+    metavar="P",
+    help="A look by name, or a TOML file. Repeatable.",
+    rich_help_panel=LOOK,
+    autocompletion=complete_preset,
+)
+_SET = typer.Option(
+    "--set",
+    metavar="NAME=VALUE",
+    rich_help_panel=LOOK,
+    autocompletion=complete_setting,
+    help="Any setting, its value in TOML's syntax, or a schedule. Repeatable.",
+)
+_OUTPUT = typer.Option(
+    "-o", "--output", metavar="OUT", help="The file to write.", rich_help_panel=OUT
+)
+_OVERWRITE = typer.Option(
+    "--overwrite", help="Replace the output if it is there already.", rich_help_panel=OUT
+)
+_RESTART = typer.Option(
+    "--restart", help="Discard the frames of a render that was stopped.", rich_help_panel=OUT
+)
+_QUIET = typer.Option(
+    "--quiet", help="Print nothing but the output's path.", rich_help_panel=MACHINE
+)
+# Other options that commands share, by their names, with their types and defaults.
+COMMON: dict[str, tuple[Any, Any]] = {
+    "preset": (Annotated[list[str] | None, _PRESET], None),
+    "set": (Annotated[list[str] | None, _SET], None),
+    "output": (Annotated[Path | None, _OUTPUT], None),
+    "overwrite": (Annotated[bool, _OVERWRITE], False),
+    "restart": (Annotated[bool, _RESTART], False),
+    "quiet": (Annotated[bool, _QUIET], False),
+}
+
+
+@dataclass(frozen=True)
+class Given:
+    """The options that commands share, as they were given: `flags` by their names."""
+
+    flags: Mapping[str, tuple[Flag, Any]]
+    preset: Sequence[str] = ()
+    set: Sequence[str] = ()
+    output: Path | None = None
+    overwrite: bool = False
+    restart: bool = False
+    quiet: bool = False
+
+    def settings(self, *base: tuple[str, Mapping[str, Any]]) -> "Settings":
+        """The settings: those of `base`, then presets of ours, preset files, --set and the flags;
+        the later wins."""
+        from dreamreel.pipeline.config.grammar import build, parse_assignment
+        from dreamreel.pipeline.config.presets import merge_presets
+
+        sets = [("--set", parse_assignment(text)) for text in self.set]
+        flags = [(name, _table(flag, value)) for name, (flag, value) in self.flags.items()]
+        return build(*base, *merge_presets(list(self.preset)), *sets, *flags)
+
+    def has_set(self, setting: str) -> bool:
+        """Whether the user gave `setting` a value: by a flag, --set or a preset of their own."""
+        from dreamreel.pipeline.config.fields import entry_at
+        from dreamreel.pipeline.config.grammar import parse_assignment
+        from dreamreel.pipeline.config.presets import is_file_name, merge_presets
+
+        own = [name for name in self.preset if is_file_name(name)]
+        tables = [table for _, table in merge_presets(own)]
+        tables += [parse_assignment(text) for text in self.set]
+        by_flag = any(flag.setting == setting for flag, _ in self.flags.values())
+        return by_flag or any(entry_at(table, setting) is not None for table in tables)
+
+    def reads(self) -> tuple[Path, ...]:
+        """The files that presets were read from."""
+        from dreamreel.pipeline.config.presets import preset_files
+
+        return preset_files(list(self.preset))
+
+
+def takes(*flags: Iterable[Flag], common: Sequence[str]) -> Callable[..., Any]:
+    """A decorator of a command that takes these `flags` and these of the `COMMON` options: it calls
+    the command with a `Given` of them as the argument `given`."""
+    table = {flag.name: flag for group in flags for flag in group}
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        hints = typing.get_type_hints(command, include_extras=True)
+        own = [
+            parameter.replace(annotation=hints[parameter.name])
+            for parameter in inspect.signature(command).parameters.values()
+            if parameter.name != "given"
+        ]
+        ours = [_parameter(_key(name), *COMMON[name]) for name in common]
+        ours += [_parameter(_key(flag.name), *_annotated(flag)) for flag in table.values()]
+
+        @functools.wraps(command)
+        def called(*args: Any, **values: Any) -> None:
+            found = {name: values.pop(_key(name)) for name in common}
+            given = {name: (flag, values.pop(_key(name))) for name, flag in table.items()}
+            told = {name: pair for name, pair in given.items() if pair[1] not in (None, False)}
+            for name in {"preset", "set"} & found.keys():
+                found[name] = found[name] or ()
+            command(*args, **values, given=Given(told, **found))
+
+        empty = inspect.Parameter.empty
+        parameters = sorted([*own, *ours], key=lambda one: one.default is not empty)
+        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {one.name: one.annotation for one in parameters}
+        return called
+
+    return decorate
+
+
+def layer_table(text: str) -> str:
+    """`a,b` as the TOML list that settings know; what is TOML already stays."""
+    if text.lstrip().startswith(("{", "[", '"', "'")):
+        return text
+    return "[" + ", ".join(f'"{name.strip()}"' for name in text.split(",")) + "]"
+
+
+def describe(setting: str) -> str:
+    """The help of a flag that stands for `setting`."""
+    from dreamreel.pipeline.config.fields import all_fields
+
+    text = all_fields()[setting].description or ""
+    return f"{text[:1].upper()}{text[1:]} [{setting}]"
+
+
+def refuse(given: Mapping[str, object], why: str) -> None:
+    """Raise UserError where any of the options that are `given`, by their names, has a value."""
+    names = [name for name, value in given.items() if value not in (None, False, ())]
+    if names:
+        raise UserError(f"{', '.join(names)}: {why}")
+
+
+def _table(flag: Flag, value: Any) -> dict[str, Any]:
+    """The nested table that a flag means."""
+    from dreamreel.pipeline.config.fields import all_fields, put, types_in
+    from dreamreel.pipeline.config.grammar import parse_value
+
+    if flag.value is not None:
+        value = flag.value
+    elif flag.setting == "dream.layers":
+        value = parse_value(layer_table(value))
+    elif not {str, Path} & types_in(all_fields()[flag.setting].annotation):
+        value = parse_value(value)
+    table: dict[str, Any] = {}
+    put(table, flag.setting, value)
+    return table
+
+
+def _annotated(flag: Flag) -> tuple[Any, Any]:
+    """The type of a flag's option, and its default."""
+    help_ = f"{OF_SETTING}{flag.setting}" if flag.help is None else f"{flag.help} [{flag.setting}]"
+    if flag.value is not None:
+        option = typer.Option(flag.name, help=help_, rich_help_panel=flag.panel)
+        return Annotated[bool, option], False
+    option = typer.Option(
+        flag.name,
+        metavar=flag.metavar,
+        help=help_,
+        rich_help_panel=flag.panel,
+        autocompletion=flag.complete,
+    )
+    return Annotated[str | None, option], None
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+
+def _key(name: str) -> str:
+    """The name of the argument of an option."""
+    return "option_" + name.strip("-").replace("-", "_")

@@ -1,0 +1,117 @@
+"""Progress and notices on the terminal; Ctrl-C; tables."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from dreamreel.pipeline.errors import Stopped
+from dreamreel.pipeline.jobs.report import Progress, Report
+
+
+@contextmanager
+def terminal(unit: str, quiet: bool, stoppable: bool = False) -> Iterator[Report]:
+    """Progress on the terminal: a bar, or now and then a line where that is no terminal.
+
+    A `stoppable` job answers the first Ctrl-C itself.
+    """
+    from rich.console import Console
+
+    console = Console(stderr=True, quiet=quiet)
+
+    def tell(line: str) -> None:
+        console.print(
+            f"note: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True
+        )
+
+    show = _bar(console, unit) if console.is_terminal and not quiet else _lines(console, unit)
+    stop = _stop_signals() if stoppable else nullcontext(lambda: False)
+    with show as on_progress, stop as is_stopping:
+        yield Report(on_progress, tell, is_stopping)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or a termination has come, of which the first is only noted; after it, the
+    job's own end is the signal's."""
+    came: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        came.append(number)
+        if len(came) > 1:
+            raise SystemExit(128 + number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, note) for number in numbers]
+    try:
+        yield lambda: bool(came)
+    except Stopped as error:
+        print(f"dreamreel: {error}", file=sys.stderr)
+        raise SystemExit(128 + came[0]) from None
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _bar(console: Any, unit: str) -> Iterator[Any]:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit + "  {task.fields[rate]}"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Bars(*columns, console=console) as bars:
+        task = bars.add_task("", total=None, rate="")
+        began = time.monotonic()
+
+        def on_progress(progress: Progress) -> None:
+            made = progress.done - progress.before
+            if made == 1:  # what was done before tells nothing of the time left
+                bars.reset(task, total=progress.total, completed=progress.before, rate="")
+            rate = made / max(1e-9, time.monotonic() - began)
+            bars.update(task, completed=progress.done, total=progress.total, rate=f"{rate:.1f}/s")
+
+        yield on_progress
+
+
+@contextmanager
+def _lines(console: Any, unit: str, every: float = 5.0) -> Iterator[Any]:
+    began = last = time.monotonic()
+    told: Progress | None = None
+    newest: Progress | None = None
+
+    def on_progress(progress: Progress) -> None:
+        nonlocal last, newest
+        newest = progress
+        now = time.monotonic()
+        if now - last >= every or progress.done == progress.total:
+            last = now
+            tell(progress)
+
+    def tell(progress: Progress) -> None:
+        nonlocal told
+        told, now = progress, time.monotonic()
+        rate = (progress.done - progress.before) / max(1e-9, now - began)
+        left = ""
+        if progress.total is not None and progress.done < progress.total:
+            minutes, seconds = divmod(round((progress.total - progress.done) / rate), 60)
+            left = f", {minutes}:{seconds:02} left"
+        total = "" if progress.total is None else f"/{progress.total}"
+        console.print(f"{progress.done}{total} {unit}, {rate:.1f}/s{left}", highlight=False)
+
+    yield on_progress
+    if newest is not None and newest != told:
+        tell(newest)
+
+
+def print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())

@@ -1,0 +1,221 @@
+"""The one grammar of settings: nested tables, TOML and --set become `Settings`, and back.
+
+Presets, `--set NAME=VALUE` and the command's own flags all become nested tables with the names of
+`fields`; `build` merges them, later ones winning, and checks the whole.
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from contextlib import suppress
+from difflib import SequenceMatcher
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from dreamreel.pipeline.config.checks import checked, reason_of, scheduled_value
+from dreamreel.pipeline.config.fields import (
+    FIXED,
+    RENAMED,
+    Settings,
+    Table,
+    all_fields,
+    entry_at,
+    fields,
+    holds_numbers,
+    is_number,
+    is_whole,
+    path_to,
+    put,
+    put_at,
+    setting_of,
+)
+from dreamreel.pipeline.config.schedule import NOMINAL, Schedule, parse
+from dreamreel.pipeline.errors import UserError
+
+WHOLE, NUMBER = 20, 1.5  # examples of values, where a setting has no number of its own
+LIKE = 0.75  # how like two names must be, of 1, to be taken for each other
+
+
+def build(*tables: tuple[str, Table]) -> Settings:
+    """The settings that `tables` make: pairs of (where it comes from, nested table), later wins.
+
+    A number may be a schedule, as `schedule.parse` takes it. Raises UserError, which names where
+    the fault comes from, for an unknown name, a schedule that is none, or a value out of bounds.
+    """
+    merged: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for source, table in tables:
+        for name, value in flatten(table, source):
+            origin[name] = source
+            put(merged, name, value)
+    schedules = _take_schedules(merged, origin)
+    try:
+        settings = Settings.model_validate(merged)
+    except ValidationError as error:
+        raise UserError(_explain(error, origin)) from error
+    return settings.following(schedules)
+
+
+def parse_assignment(text: str) -> dict[str, Any]:
+    """The nested table that `dream.octaves=5` means. The value is TOML, or else a string."""
+    name, equals, value = text.partition("=")
+    name = name.strip()
+    if not equals or not name:
+        raise UserError(f"--set {text!r} is not NAME=VALUE; try --set dream.octaves=5")
+    table: dict[str, Any] = {}
+    put(table, name, parse_value(value.strip()))
+    return table
+
+
+def parse_value(text: str) -> Any:
+    """The TOML value that `text` is, or else the string itself."""
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except ValueError:  # no TOML, or a number too long to be one
+        return text
+    return table["value"] if table.keys() == {"value"} else text
+
+
+def flatten(table: Table, source: str) -> list[tuple[str, Any]]:
+    """`table` as (dotted name, value) pairs. Raises UserError for a name that is no setting."""
+    known = all_fields()
+    sections = {name.rpartition(".")[0] for name in known} - {""}
+    pairs: list[tuple[str, Any]] = []
+
+    def walk(inner: Table, prefix: str) -> None:
+        for key, value in inner.items():
+            name = prefix + key
+            if name in known:
+                pairs.append((name, value))
+            elif name in sections and isinstance(value, Mapping):
+                walk(value, name + ".")
+            elif name in sections:
+                raise UserError(f"{source}: '{name}' is a section of settings, not one setting")
+            elif name in RENAMED:
+                raise UserError(f"{source}: '{name}' is called '{RENAMED[name]}' now")
+            else:
+                raise UserError(f"{source}: unknown setting '{name}'{_suggest(name, known)}")
+
+    walk(table, "")
+    return pairs
+
+
+def to_toml(settings: Settings, *, comments: bool = True) -> str:
+    """`settings`, whole, as TOML; with `comments`, each setting has its meaning beside it."""
+    lines: list[str] = []
+    section, table = "", settings.model_dump()
+    for name, field in fields():
+        head, _, key = name.rpartition(".")
+        if head != section:
+            section = head
+            lines += ["", f"[{section}]"]
+        value = entry_at(table, name)
+        comment = f"  # {field.description}" if comments else ""
+        if value is None:
+            lines += [f"# {key} ={comment}"] if comments else []
+        else:
+            lines.append(f"{key} = {_toml_value(value)}{comment}")
+    return "\n".join(lines) + "\n"
+
+
+def _take_schedules(table: dict[str, Any], origin: Mapping[str, str]) -> dict[str, Schedule]:
+    """The schedules in the nested `table`, where their values at frame 0 take their place."""
+    found: dict[str, Any] = {}
+    for name, field in fields():
+        value = entry_at(table, name)
+        if holds_numbers(field) and isinstance(value, Mapping):
+            changing = {k: v for k, v in value.items() if isinstance(v, str | Mapping)}
+            found |= {f"{name}.{key}": one for key, one in changing.items()}
+            put(table, name, dict(value))
+        elif _is_schedule(name, field, value, origin):
+            found[name] = value
+    schedules = {}
+    for name, value in found.items():
+        try:
+            schedules[name] = _parsed(name, value)
+            put_at(table, path_to(name), scheduled_value(name, schedules[name], NOMINAL))
+        except UserError as error:
+            raise UserError(f"{origin[setting_of(name)]}: {error}") from error
+    return schedules
+
+
+def _is_schedule(name: str, field: FieldInfo, value: Any, origin: Mapping[str, str]) -> bool:
+    """Whether `value` is meant as a schedule. Raises UserError where the setting cannot change."""
+    number = is_number(field)
+    meant = isinstance(value, Mapping) or (number and isinstance(value, str))
+    fixed = any(name == one or name.startswith(f"{one}.") for one in FIXED)
+    if not (meant and fixed):
+        return meant and number
+    with suppress(ValueError):  # what is no schedule either is explained as any wrong value is
+        parse(value)
+        raise UserError(f"{origin[name]}: {name} cannot change over time; give it one value")
+    return False
+
+
+def _parsed(name: str, value: Any) -> Schedule:
+    """The schedule that `value` is, its constants checked against the setting `name`."""
+    try:
+        schedule = parse(value)
+    except ValueError as error:
+        field, whole = all_fields()[setting_of(name)], is_whole(name)
+        usual = field.default if isinstance(field.default, int | float) else None
+        example = usual or (WHOLE if whole else NUMBER)
+        needed = f"a {'whole ' if whole else ''}number, such as {example:g}"
+        if isinstance(value, str) and value.isidentifier():  # nothing like a schedule
+            told = f"{name} needs {needed}, not {value!r:.60} ({field.description})"
+            raise UserError(told) from error
+        raise UserError(
+            f"{name} = {value!r:.60} is neither {needed}, nor a schedule: {error}"
+        ) from error
+    for key in schedule.keys:
+        if key.number is not None:
+            checked(name, key.number, key.name)
+    return schedule
+
+
+def _suggest(name: str, known: Mapping[str, FieldInfo]) -> str:
+    """The settings that `name` may mean: of the same last word, each with its meaning, or spelled
+    alike; or where all are listed."""
+    last = name.rpartition(".")[2]
+    same = [full for full in known if full.rpartition(".")[2] == last]
+    if same:
+        told = (f"'{full}' ({known[full].description})" for full in same)
+        return f"; did you mean {' or '.join(told)}?"
+    words = {full: full.rpartition(".")[2] for full in known}
+    alike = [
+        full
+        for full, word in words.items()
+        if min(_likeness(word, last), _likeness(full, name)) >= LIKE or _likeness(word, last) > 0.9
+    ]
+    if alike:
+        return f"; did you mean {' or '.join(map(repr, alike[:3]))}?"
+    return "; dreamreel presets default lists all"
+
+
+def _likeness(one: str, other: str) -> float:
+    return SequenceMatcher(None, one, other).ratio()
+
+
+def _explain(error: ValidationError, origin: Mapping[str, str]) -> str:
+    """The first of pydantic's findings, in one line."""
+    found = error.errors()[0]
+    place = ".".join(str(part) for part in found["loc"])
+    name = setting_of(place)
+    inside = place[len(name) :].strip(".")
+    about = f"{name} ({inside})" if inside else name
+    source = origin.get(name)
+    return f"{source + ': ' if source else ''}{about} = {found['input']!r} {reason_of(error, name)}"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{_toml_value(str(k))} = {_toml_value(v)}" for k, v in value.items())
+        return "{ " + inner + " }" if inner else "{}"
+    if isinstance(value, str | Path | Fraction):
+        # A JSON string is a TOML basic string, but for DEL, which TOML wants escaped.
+        return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007F")
+    return json.dumps(value)

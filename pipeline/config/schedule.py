@@ -1,0 +1,396 @@
+"""Schedules: keyframes and expressions, and the number that they make of each frame.
+
+A schedule is a table of keys, `{ "0s" = 1.2, "8s" = 2.0, ease = "in-out-cubic" }`; or a line of
+them, as Deforum has it, `0:(1.02), 60:(1.05+0.02*sin(2*pi*t/30))`; or one expression.
+
+Deforum's rule: from a number, the value runs to what the next key has at its own frame; an
+expression is in force, frame by frame, up to the next key. An ease that is named leads from either.
+Two departures: `s` is the seconds, not a seed; and a key past the end, which Deforum forgets, is
+led to, so that the beginning of a render is the same however long it is.
+"""
+
+import math
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+from dreamreel.pipeline.config.expressions import PLAIN, Formula, Names, constant, read
+
+Ease = Callable[[float], float]  # the share of the way for the share of the time, both 0 to 1
+
+MUSIC = ("loud", "bass", "mid", "treble", "onset", "beat")  # of a frame, each 0 to 1
+TIMES = ("t", "max_f", "n", "fps", "s")  # a frame's number, the last one's, their count; seconds
+LONGEST = 1_000_000  # characters: one key a frame is what music is often turned into
+AMOUNT = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(s|%|b|)", re.ASCII)
+CLOCK = re.compile(r"(?:(\d{1,4}):)?(\d{1,4}):(\d{1,2}(?:\.\d{1,9})?)", re.ASCII)
+OWN_KEYS = ("ease", "bpm", "beat0")  # of a table
+Tempo = tuple[Fraction, Fraction]  # seconds: of the first beat, and from one to the next
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A frame's number, counted from 0 in the whole render, of so many `frames`, `fps` a second;
+    the music's values in it, and when the music's beats are, in seconds."""
+
+    frame: int
+    frames: int
+    fps: Fraction
+    sound: Names = field(default_factory=dict)
+    beats: tuple[float, ...] = ()
+
+    def names(self, frame: float) -> dict[str, float]:
+        """What an expression may name, its time being that of `frame`."""
+        times = (frame, self.frames - 1.0, float(self.frames), float(self.fps))
+        return {**dict(zip(TIMES, (*times, frame / float(self.fps)), strict=True)), **self.sound}
+
+
+# What stands for a moment as long as nobody knows of any: silent, with a beat twice a second.
+NOMINAL = Moment(0, 300, Fraction(30), dict.fromkeys(MUSIC, 0.0), (0.0, 0.5))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a key stands: the frame, which depends on a moment's rate and length, and on its beats
+    if it counts those of the music."""
+
+    frame: Callable[[Moment], float]
+    counts_beats: bool = False
+
+
+@dataclass(frozen=True)
+class Key:
+    """A value and where it begins to count: `name` is the place as written, `number` the value if
+    it is a plain one, and `names` what it names otherwise."""
+
+    name: str
+    place: Place
+    value: Formula
+    number: float | None
+    ease: Ease
+    names: frozenset[str]
+
+
+START = Place(lambda moment: 0.0)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A number for each frame, of its moment alone. Two are equal that were written alike."""
+
+    source: str | tuple[Any, ...]
+    keys: tuple[Key, ...] = field(compare=False, repr=False)
+    music: frozenset[str] = field(compare=False, repr=False)  # what it names of that
+    counts_beats: bool = field(compare=False, repr=False)
+
+    def at(self, moment: Moment) -> float:
+        """The value at `moment`. Raises ValueError, naming the frame, where there is none."""
+        with self._answering(moment):
+            return _finite(self._value(moment))
+
+    def places(self, moment: Moment) -> tuple[float, ...]:
+        """The frames at which its keys stand, in order, at the rate and length of `moment`. Raises
+        ValueError where they have none."""
+        with self._answering(moment):
+            return self._placed(moment)[0]
+
+    @property
+    def needs_music(self) -> bool:
+        """Whether there is no value without music."""
+        return bool(self.music) or self.counts_beats
+
+    def plain(self) -> Any:
+        """The text or the table that it came from."""
+        return self.source if isinstance(self.source, str) else _thawed(self.source)
+
+    def _value(self, moment: Moment) -> float:
+        places, keys = self._placed(moment)
+        here = bisect_right(places, moment.frame) - 1
+        if here < 0:
+            return keys[0].value(moment.names(places[0]))
+        value = keys[here].value(moment.names(moment.frame))
+        if here + 1 == len(keys) or keys[here].ease is hold:
+            return value
+        # The music to come is not known: an expression that is to be reached hears that of now.
+        aim = keys[here + 1].value(moment.names(places[here + 1]))
+        share = (moment.frame - places[here]) / (places[here + 1] - places[here])
+        return value + (aim - value) * keys[here].ease(share)
+
+    def _placed(self, moment: Moment) -> tuple[tuple[float, ...], tuple[Key, ...]]:
+        return _placed(self, moment.frames, moment.fps, moment.beats if self.counts_beats else ())
+
+    @contextmanager
+    def _answering(self, moment: Moment) -> Iterator[None]:
+        """Raise ValueError where there is no music to hear, or no number."""
+        if missing := sorted(self.music - moment.sound.keys()):
+            raise ValueError(f"{missing[0]!r} is heard in music, and there is none")
+        if self.counts_beats and not moment.beats:
+            raise ValueError("its keys count beats, and no music has any; bpm = 120 would do")
+        try:
+            yield
+        except ZeroDivisionError:
+            reason = "a division by zero"
+        except OverflowError:
+            reason = "a number too large"
+        except ValueError:
+            reason = "a function has no real result there"
+        else:
+            return
+        raise ValueError(f"frame {moment.frame}: {reason}")
+
+    def __reduce__(self) -> Any:  # formulas cannot be pickled
+        return parse, (self.plain(),)
+
+
+def parse(value: Any) -> Schedule:
+    """The schedule that `value` tells of: a number, an expression, a line of keys or a table.
+
+    Raises ValueError, in one line, for what is none: where, and what was expected there.
+    """
+    if isinstance(value, Mapping):
+        return _of_table(value)
+    if not isinstance(value, str):
+        return _schedule(repr(_number(value)), [_key("0", START, value)])
+    if len(value) > LONGEST:
+        raise ValueError(f"longer than {LONGEST} characters")
+    text = re.sub(r"[\s'\"]", " ", value)  # some write "0": (1)
+    items = _items(text)
+    if all(colon < 0 for _, colon, _ in items):
+        return _schedule(value, [_key("0", START, text)])
+    return _schedule(value, [_in_line(text, *item) for item in items])
+
+
+def parse_ease(name: Any) -> Ease:
+    """The ease of that `name`: "linear", "hold", "smooth", "in-out-cubic", "bezier(…)", as CSS has
+    it. Raises ValueError for others."""
+    if isinstance(name, str) and name in EASES:
+        return EASES[name]
+    numbers = re.fullmatch(r"bezier\(([^()]*)\)", str(name))
+    points = [PLAIN.fullmatch(one.strip()) for one in numbers[1].split(",")] if numbers else []
+    floats = [float(point[0]) for point in points if point is not None]
+    if len(floats) == len(points) == 4 and 0 <= floats[0] <= 1 and 0 <= floats[2] <= 1:
+        return _bezier(*floats)
+    near = get_close_matches(str(name), EASES, 1)
+    known = f"did you mean {near[0]!r}?" if near else "there are " + ", ".join(EASES)
+    raise ValueError(f"unknown ease {name!r:.40}; {known}, and bezier(x1, y1, x2, y2)")
+
+
+def linear(share: float) -> float:
+    """A straight line."""
+    return share
+
+
+def hold(share: float) -> float:
+    """Nothing, until the next key."""
+    return 0.0
+
+
+def _bezier(x1: float, y1: float, x2: float, y2: float) -> Ease:
+    """CSS's cubic-bezier: the curve from (0, 0) to (1, 1) that is drawn to two points."""
+
+    def along(one: float, two: float, way: float) -> float:
+        return 3 * one * way * (1 - way) ** 2 + 3 * two * way**2 * (1 - way) + way**3
+
+    def ease(share: float) -> float:
+        low, high = 0.0, 1.0
+        for _ in range(50):  # x grows along the curve: halved down to a float's last bit
+            middle = (low + high) / 2
+            low, high = (middle, high) if along(x1, x2, middle) < share else (low, middle)
+        return along(y1, y2, (low + high) / 2)
+
+    return ease
+
+
+STARTS: dict[str, Ease] = {
+    "sine": lambda share: 1 - math.cos(share * math.pi / 2),
+    "quad": lambda share: share**2,
+    "cubic": lambda share: share**3,
+    "quart": lambda share: share**4,
+    "expo": lambda share: (2 ** (10 * share) - 1) / 1023,
+    "back": lambda share: share**2 * (2.70158 * share - 1.70158),  # goes beyond by a tenth
+}
+
+
+def _ended(start: Ease) -> Ease:
+    return lambda share: 1 - start(1 - share)
+
+
+def _both(start: Ease) -> Ease:
+    return lambda s: start(2 * s) / 2 if s < 0.5 else 1 - start(2 - 2 * s) / 2
+
+
+EASES: dict[str, Ease] = {
+    "linear": linear,
+    "hold": hold,
+    "smooth": lambda share: share**2 * (3 - 2 * share),
+    **{f"in-{name}": start for name, start in STARTS.items()},
+    **{f"out-{name}": _ended(start) for name, start in STARTS.items()},
+    **{f"in-out-{name}": _both(start) for name, start in STARTS.items()},
+}
+
+
+@lru_cache(maxsize=256)
+def _placed(
+    schedule: Schedule, frames: int, fps: Fraction, beats: tuple[float, ...]
+) -> tuple[tuple[float, ...], tuple[Key, ...]]:
+    """The keys in order, and the frames where they stand; of two at one place the later counts."""
+    moment = Moment(0, frames, fps, {}, beats)
+    found = {key.place.frame(moment): key for key in schedule.keys}
+    return tuple(sorted(found)), tuple(found[place] for place in sorted(found))
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise OverflowError
+    return number
+
+
+def _of_table(table: Mapping[str, Any]) -> Schedule:
+    ease = parse_ease(table["ease"]) if "ease" in table else None
+    tempo = _tempo(table)
+    named = {str(name): value for name, value in table.items() if name not in OWN_KEYS}
+    if not named:
+        raise ValueError('expected at least one key, such as "0s" = 1.5')
+    keys = [_in_table(name, value, ease, tempo) for name, value in named.items()]
+    return _schedule(_frozen(table), keys)
+
+
+def _tempo(table: Mapping[str, Any]) -> Tempo | None:
+    if "bpm" not in table:
+        if "beat0" in table:
+            raise ValueError("beat0, the seconds of the first beat, belongs to a bpm")
+        return None
+    bpm, first = _number(table["bpm"]), _number(table.get("beat0", 0))
+    if not 1 <= bpm <= 1000 or not 0 <= first <= 1e6:
+        raise ValueError("bpm is from 1 to 1000, and beat0 the seconds of the first beat")
+    return Fraction(first), 60 / Fraction(bpm)
+
+
+def _in_table(name: str, value: Any, ease: Ease | None, tempo: Tempo | None) -> Key:
+    try:
+        if isinstance(value, Mapping):
+            if "value" not in value or not value.keys() <= {"value", "ease"}:
+                raise ValueError(
+                    'expected a number, an expression or { value = 1.5, ease = "hold" }; a key '
+                    'with a point is written in quotes, "0.5s"'
+                )
+            ease = parse_ease(value["ease"]) if "ease" in value else ease
+            value = value["value"]
+        return _key(name, _place(name, tempo), value, ease)
+    except ValueError as error:
+        raise ValueError(f"{name[:40]!r}: {error}") from error
+
+
+def _items(text: str) -> list[tuple[int, int, int]]:
+    """Of each key with its value: where it begins, where its last colon stands (-1: nowhere), for
+    a key may have its own, `1:02.5:(2)`, and where it ends."""
+    items, depth, begins, colon = [], 0, 0, -1
+    for place, sign in enumerate(text):
+        depth = max(0, depth + (sign == "(") - (sign == ")"))
+        if depth == 0 and sign == ":":
+            colon = place
+        elif depth == 0 and sign == ",":
+            items.append((begins, colon, place))
+            begins, colon = place + 1, -1
+    if not items or text[begins:].strip():
+        items.append((begins, colon, len(text)))
+    return items
+
+
+def _in_line(text: str, begins: int, colon: int, ends: int) -> Key:
+    if colon < 0:
+        found = repr(text[ends]) if ends < len(text) else "the end"
+        raise ValueError(f"column {ends + 1}: expected ':' and a value, found {found}")
+    name = text[begins:colon]
+    try:
+        place = _place(name.strip(), None)
+    except ValueError as error:
+        column = begins + len(name) - len(name.lstrip()) + 1
+        raise ValueError(f"column {column}: {error}") from error
+    return _key(name.strip(), place, text[colon + 1 : ends], begins=colon + 1)
+
+
+def _key(name: str, place: Place, value: Any, ease: Ease | None = None, begins: int = 0) -> Key:
+    """That of a `value` which, where it is text, stands after the column `begins`."""
+    if isinstance(value, str):
+        formula, names = read(value, (*TIMES, *MUSIC), begins)
+        # Deforum takes no notice of brackets in what is a number, nor of any spaces.
+        plain = PLAIN.fullmatch(re.sub(r"[\s()]", "", value))
+        number = float(plain[0]) if plain else None
+    else:
+        number, names = _number(value), frozenset()
+        formula = constant(number)
+    usual = hold if number is None else linear
+    return Key(name, place, formula, number, ease or usual, names)
+
+
+def _place(name: str, tempo: Tempo | None) -> Place:
+    """Where the key of that `name` stands. Raises ValueError where it is none."""
+    if clock := CLOCK.fullmatch(name):
+        minutes = int(clock[1] or 0) * 60 + int(clock[2])
+        return Place(lambda moment: float((minutes * 60 + Fraction(clock[3])) * moment.fps))
+    if not (found := AMOUNT.fullmatch(name)):
+        return _named_place(name)
+    amount = Fraction(found[1])
+    match found[2]:
+        case "s":
+            return Place(lambda moment: float(amount * moment.fps))
+        case "%":
+            return Place(lambda moment: float(amount * (moment.frames - 1) / 100))
+        case "b" if tempo is not None:
+            begins, gap = tempo
+            return Place(lambda moment: float((begins + amount * gap) * moment.fps))
+        case "b":
+            return Place(lambda moment: _beat(amount, moment), counts_beats=True)
+    return Place(lambda moment: float(amount))
+
+
+def _named_place(name: str) -> Place:
+    """That of a key such as max_f-1."""
+    try:
+        formula, _ = read(name, ("max_f", "n", "fps"))
+    except ValueError as error:
+        raise ValueError(
+            f"expected a key such as 48, 2s, 1:02.5, 50%, 4b or max_f-1, found {name[:40]!r}"
+        ) from error
+    return Place(lambda moment: _finite(formula(moment.names(0))))
+
+
+def _beat(number: Fraction, moment: Moment) -> float:
+    """The frame of the music's beat of that `number`, the first being 0; between two, and after
+    the last, they come evenly."""
+    beats = moment.beats if len(moment.beats) > 1 else (*moment.beats, moment.beats[0] + 0.5)
+    before = min(math.floor(number), len(beats) - 2)
+    seconds = beats[before] + float(number - before) * (beats[before + 1] - beats[before])
+    return seconds * float(moment.fps)
+
+
+def _schedule(source: Any, keys: list[Key]) -> Schedule:
+    names = frozenset[str]().union(*(key.names for key in keys))
+    counts_beats = any(key.place.counts_beats for key in keys)
+    return Schedule(source, tuple(keys), names & set(MUSIC), counts_beats)
+
+
+def _frozen(table: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(
+        (str(name), _frozen(value) if isinstance(value, Mapping) else value)
+        for name, value in table.items()
+    )
+
+
+def _thawed(pairs: tuple[Any, ...]) -> dict[str, Any]:
+    return {name: _thawed(value) if isinstance(value, tuple) else value for name, value in pairs}
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"expected a number or an expression, found {str(value)[:40]!r}")
+    try:
+        return _finite(float(value))
+    except OverflowError as error:
+        raise ValueError("expected a number that is finite") from error

@@ -1,0 +1,99 @@
+"""Rates, times, spans, sizes and colours, as people write them."""
+
+import re
+from contextlib import suppress
+from fractions import Fraction
+from typing import Any
+
+from dreamreel.pipeline.errors import UserError
+
+SMALLEST_SIDE, LARGEST_SIDE = 16, 16384  # pixels; x264 takes no larger side
+LAST_FRAME = 2**40  # the largest number of a frame that is taken seriously
+LONGEST_SECONDS = 86_400  # of a zoom
+
+Span = tuple[int, int | None]  # the first frame, and one past the last; None: to the end
+Size = tuple[int, int]  # height, width
+Colour = tuple[int, int, int]  # red, green and blue, 0 to 255
+
+
+def parse_rate(value: Any) -> Fraction:
+    """Frames a second from `30`, `"23.976"` or `"30000/1001"`; 23.976 means 24000/1001.
+
+    Raises ValueError for anything else.
+    """
+    if isinstance(value, Fraction):
+        return value
+    plain = re.fullmatch(r"\d{1,7}(\.\d{1,9})?|\d{1,7}/[1-9]\d{0,6}", str(value))
+    rate = Fraction(str(value)) if plain else Fraction(0)
+    if not 1 <= rate <= 1000:
+        raise ValueError("is no rate from 1 to 1000; 30, 23.976 and 30000/1001 are")
+    return snap_rate(rate)
+
+
+def snap_rate(rate: Fraction) -> Fraction:
+    """The whole number, or n/1001, within 0.02 % of `rate`; else `rate` itself."""
+    for exact in (Fraction(round(rate)), Fraction(round(rate * Fraction(1001, 1000)) * 1000, 1001)):
+        if exact > 0 and abs(rate - exact) < exact / 5000:
+            return exact
+    return rate.limit_denominator(100_000) or rate
+
+
+def parse_fps(option: str, text: str) -> Fraction:
+    """The rate that `option` was given. Raises UserError where `text` is none."""
+    try:
+        return parse_rate(text)
+    except ValueError as error:
+        raise UserError(f"{option} {text!r} {error}") from error
+
+
+def parse_span(option: str, text: str) -> Span:
+    """The frames that `A:B`, `A:` or `:B` names. Raises UserError where `text` is no span."""
+    first, colon, last = text.partition(":")
+    with suppress(ValueError):
+        start, stop = int(first or 0), int(last) if last else None
+        in_order = stop is None or start < stop < LAST_FRAME
+        if colon and 0 <= start < LAST_FRAME and in_order:
+            return start, stop
+    raise UserError(f"{option} {text!r} is no span; 0:48 is the first 48 frames")
+
+
+def parse_time(option: str, text: str) -> float:
+    """Seconds from `2.5`, `2.5s`, `1:02.5` or `1:00:02.5`. Raises UserError for anything else."""
+    try:
+        parts = [float(part) for part in text.removesuffix("s").split(":")]
+    except ValueError:
+        parts = []
+    if not 1 <= len(parts) <= 3 or not all(0 <= part < 1e9 for part in parts):
+        raise UserError(f"{option} {text!r} is no time; 2.5 and 1:02.5 are")
+    return sum(part * 60**power for power, part in enumerate(reversed(parts)))
+
+
+def check_seconds(option: str, seconds: float) -> None:
+    """Raise UserError where `seconds` is no length of a zoom."""
+    if not 0 < seconds <= LONGEST_SECONDS:
+        raise UserError(
+            f"{option} {seconds:g} is no length; more than 0, at most {LONGEST_SECONDS}"
+        )
+
+
+def parse_size(option: str, text: str) -> Size:
+    """(height, width) from `640x360`. Raises UserError for anything else."""
+    width, x, height = text.lower().partition("x")
+    if not (x and width.isdecimal() and height.isdecimal()):
+        raise UserError(f"{option} {text!r} is no size; 640x360 is")
+    if not all(SMALLEST_SIDE <= int(side[:9]) <= LARGEST_SIDE for side in (width, height)):
+        raise UserError(f"{option} {text!r}: each side is {SMALLEST_SIDE} to {LARGEST_SIDE} pixels")
+    return int(height), int(width)
+
+
+def parse_colour(option: str, text: str) -> Colour:
+    """(red, green, blue) from `#204060` or a name of CSS. Raises UserError for anything else."""
+    from PIL import ImageColor
+
+    channels: tuple[int, ...] = ()
+    with suppress(ValueError):
+        channels = ImageColor.getrgb(text)
+    if len(channels) != 3 or not all(0 <= channel <= 255 for channel in channels):
+        raise UserError(f"{option} {text!r:.40} is no opaque colour; '#204060' and teal are")
+    red, green, blue = channels
+    return red, green, blue

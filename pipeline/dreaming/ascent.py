@@ -1,0 +1,178 @@
+"""DeepDream on one image: octaves of gradient ascent (Mordvintsev et al., Inceptionism, 2015)."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dreamreel.pipeline.config.fields import Dream
+from dreamreel.pipeline.dreaming.terms import (
+    Term,
+    Terms,
+    are_active,
+    gradient_of,
+    gradient_scale,
+    placed,
+)
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.networks.network import Network
+from dreamreel.pipeline.tensors import blur, resize
+
+
+@dataclass(frozen=True)
+class Ascent:
+    """How far to climb: the steps in an octave, their size, and where they count for more.
+
+    `size` is a step's mean change in levels of 255, everywhere or, as (1, 1, H, W), place by
+    place. Where `fresh` (1, 1, H, W) is 1 rather than 0, gradients are brought to scale on their
+    own: those of a place not dreamed yet are far weaker. The octaves but the finest climb the share
+    `coarse` of the way, in a single step each; None: as the finest does. The finest climbs if
+    `finest`.
+    """
+
+    steps: int
+    size: Tensor | float
+    fresh: Tensor | None = None
+    coarse: float | None = None
+    finest: bool = True
+
+    def within(self, octave: int, octaves: int) -> tuple[int, float]:
+        """The steps in `octave` of `octaves`, and how many times larger than `size` they are."""
+        if octave == octaves - 1:
+            return (self.steps if self.finest else 0), 1.0
+        return (self.steps, 1.0) if self.coarse is None else (1, self.coarse * self.steps)
+
+
+def still_ascent(settings: Dream) -> Ascent:
+    """The ascent of a picture that is dreamed from nothing."""
+    return Ascent(settings.steps, settings.step_size * settings.strength)
+
+
+def dream(
+    image: Tensor,
+    network: Network,
+    terms: Terms,
+    settings: Dream,
+    ascent: Ascent,
+    *,
+    key: tuple[int, int] = (0, 0),
+    beside: Terms = (),
+    on_step: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """`image` (1, 3, H, W) in [0, 1], dreamed; the same shape and range, float32.
+
+    From the coarsest octave to the image itself, the sum of `terms` is climbed, brought to unit
+    scale, and the terms `beside` it, whose weights are told against that. Only the detail, which
+    the dream added, passes from scale to scale. Where no term has a weight, nothing is dreamed.
+    Randomness comes from the `key` (seed, frame): equal arguments on one machine give equal bytes.
+    `on_step` is called after each step. Raises UserError where the image is too small for the
+    network, and where a gradient is not finite.
+    """
+    if ascent.steps == 0 or not are_active(terms):
+        return image
+    dreamed, detail = image, torch.zeros_like(image[:, :, :1, :1])
+    sizes = octave_sizes(image.shape[2:], network, terms, settings)
+    climbed: list[Tensor] = []  # the mean size of each step, looked at in the end: one wait
+    for octave, size in enumerate(sizes):
+        base = resize(image, size)
+        dreamed = (base + resize(detail, size)).clamp(0, 1)
+        steps, times = ascent.within(octave, len(sizes))
+        length = times / 255 * _at(ascent.size, size)
+        fresh = None if ascent.fresh is None else resize(ascent.fresh, size)
+        seen = [term for term in beside if network.runs_at(size, (term.layer,))]
+        for step in range(steps):
+            shift = jitter(settings.jitter, size, (*key, octave, step))
+            gradient = ascent_direction(dreamed, network, terms, settings, shift, fresh, seen)
+            dreamed = (dreamed + length * gradient).clamp(0, 1)
+            climbed.append(gradient.abs().mean())
+            on_step()
+        detail = dreamed - base
+    if climbed and not bool(torch.stack(climbed).isfinite().all()):
+        raise _not_finite(network)
+    return dreamed
+
+
+def check_finite(image: Tensor, network: Network) -> None:
+    """Raise UserError unless all of `image` (1, 3, H, W), a dream of the `network`, is finite."""
+    if not bool(image.isfinite().all()):
+        raise _not_finite(network)
+
+
+def octave_sizes(
+    size: Sequence[int], network: Network, terms: Iterable[Term], settings: Dream
+) -> list[tuple[int, int]]:
+    """(height, width) of each octave of an image of `size`, coarsest first, its own last.
+
+    Octaves below the network's smallest sensible side are left out. Raises UserError where the
+    image itself is too small for the network.
+    """
+    layers = list(dict.fromkeys(term.layer for term in terms))
+    height, width = size
+    if not network.runs_at((height, width), layers):
+        side = network.smallest_side(layers)
+        raise UserError(
+            f"a picture of {width}x{height} is too small for {network.name} at "
+            f"{', '.join(layers)}: {side}x{side} works, or a layer further down"
+        )
+    scales = [settings.octave_scale**octave for octave in reversed(range(settings.octaves))]
+    sizes = [(round(height / scale), round(width / scale)) for scale in scales]
+    smallest = network.smallest_side(layers)
+    return [size for size in sizes[:-1] if min(size) >= smallest] + [(height, width)]
+
+
+def ascent_direction(
+    image: Tensor,
+    network: Network,
+    terms: Terms,
+    settings: Dream,
+    shift: tuple[int, int],
+    fresh: Tensor | None = None,
+    beside: Terms = (),
+) -> Tensor:
+    """The direction in which to change `image` (1, 3, H, W): of mean size 1 (or std 1), where
+    `fresh` is 1 and where it is 0.
+
+    The image is rolled by `shift` (down, right) while the network looks.
+    """
+    size = (image.shape[2], image.shape[3])
+    rolled = image.roll(shift, (2, 3)).requires_grad_(True)
+    gradient = gradient_of(rolled, network, placed(terms, size, shift), settings.tile)
+    if beside:
+        gradient = gradient / gradient_scale(gradient, "mean")
+        for term in placed(beside, size, shift):
+            tile = network.sight.at_least(settings.tile, [term.layer])
+            other = gradient_of(rolled, network, [_of_weight_1(term)], tile)
+            gradient = gradient + other * (term.weight / gradient_scale(other, "mean"))
+    gradient = gradient.roll((-shift[0], -shift[1]), (2, 3))
+    gradient = blur(gradient, settings.smoothing)
+    if fresh is None:
+        return gradient / gradient_scale(gradient, settings.normalise)
+    old, new = (gradient_scale(gradient, settings.normalise, at) for at in (1 - fresh, fresh))
+    return gradient / old.lerp(new, fresh)
+
+
+def jitter(largest: int, size: tuple[int, int], key: tuple[int, int, int, int]) -> tuple[int, int]:
+    """A random shift (down, right) of up to `largest` pixels either way, from `key` alone:
+    (seed, frame, octave, step)."""
+    random = np.random.default_rng(key)
+    reach = [min(largest, side // 2) for side in size]
+    down, right = (int(random.integers(-most, most + 1)) for most in reach)
+    return down, right
+
+
+def _of_weight_1(term: Term) -> Term:
+    return Term(term.layer, term.objective, 1.0, term.where)
+
+
+def _at(values: Tensor | float, size: tuple[int, int]) -> Tensor | float:
+    """`values` at `size`, where they are given place by place."""
+    return resize(values, size) if isinstance(values, Tensor) else values
+
+
+def _not_finite(network: Network) -> UserError:
+    return UserError(
+        f"the dream of {network.name} has turned into no number (NaN or infinite): its weights are "
+        "too large or broken, or another layer or --precision float32 would do"
+    )

@@ -1,0 +1,296 @@
+"""One PI controller, and the loops made of it: they keep a dream as it began.
+
+A loop measures frames, and sets how the next ones are made. Its error is a shortage: above 0 there
+is too little. Every gain stands in `GAINS`.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+from dreamreel.pipeline.config.fields import Settings
+from dreamreel.pipeline.dreaming.terms import Terms, are_active, proportions
+from dreamreel.pipeline.tensors import blur, luma, sharpness
+
+TINY = 1e-30  # keeps logarithms finite
+TELLING = 0.1  # `dream.strength` below which a frame is no reference for others
+CRISP_SIGMA = 0.7  # pixels; finer detail than a Gaussian of this leaves counts as the finest
+
+
+@dataclass(frozen=True)
+class Gains:
+    """The gains of a PI controller and the limits of its output.
+
+    How an error e `acts` on the output: "adds" p e, "scales" it by 1 + p e, or "grows" it by
+    exp(p e); on what the controller has learned it adds i e, or grows it by exp(i e).
+    """
+
+    proportional: float
+    integral: float
+    least: float
+    most: float
+    acts: Literal["adds", "scales", "grows"]
+
+
+GAINS = {
+    # The climb of a video's frame, in steps of a still's size. The error is the strength that is
+    # missing, as a share of what the dream adds.
+    "strength": Gains(3.0, 0.3, 0.05, 3.0, "scales"),
+    # The share of a video frame's finest light that is added, below 0 taken. The error is the
+    # logarithm of wanted over found sharpness.
+    "crispness": Gains(0.2, 0.03, -0.2, 0.3, "adds"),
+    # The share of `zoom.evolve` that a zoom's frame climbs. The error is the logarithm of wanted
+    # over found response.
+    "evolution": Gains(1.5, 0.1, 0.2, 1.8, "grows"),
+    # The share given back, in a zoom's frame, of the finest light that resampling takes. The error
+    # is the logarithm of wanted over found sharpness.
+    "detail": Gains(2.5, 0.05, -0.8, 0.8, "adds"),
+}
+
+
+@dataclass
+class Controller:
+    """A PI controller with the gains of that `name`: `steady` is the output that holds the level,
+    as far as it has learned."""
+
+    name: str
+    steady: float
+
+    @property
+    def gains(self) -> Gains:
+        """The gains and limits."""
+        return GAINS[self.name]
+
+    def learn(self, error: float, most: float | None = None) -> None:
+        """Take in an `error`; the output is at most `most`, where that is less than usual."""
+        change = self.gains.integral * error
+        if self.gains.acts == "adds":
+            self.steady = self._limited(self.steady + change, most)
+        else:
+            self.steady = self._limited(self.steady * math.exp(change), most)
+
+    def output(self, error: float, most: float | None = None) -> float:
+        """The output at this `error`."""
+        change = self.gains.proportional * error
+        match self.gains.acts:
+            case "adds":
+                output = self.steady + change
+            case "scales":
+                output = self.steady * (1 + change)
+            case _:
+                output = self.steady * math.exp(change)
+        return self._limited(output, most)
+
+    def _limited(self, output: float, most: float | None) -> float:
+        return min(max(output, self.gains.least), self.gains.most if most is None else most)
+
+
+@dataclass
+class Reference:
+    """The frame that says what a loop is to hold: the response to its source and to its dream, and
+    the `dream.strength` that was set for it; 0 while there is no such frame."""
+
+    source: float = 1.0
+    dreamed: float = 1.0
+    strength: float = 1.0
+
+    @property
+    def gain(self) -> float:
+        """How many times more there is of what is dreamed than in the source."""
+        return self.dreamed / self.source
+
+    def share(self, strength: float) -> float:
+        """The share of the reference's dream that is wanted where `strength` is set."""
+        return strength / self.strength if self.strength else 0.0
+
+    def is_missing(self, settings: Settings, terms: Terms) -> bool:
+        """Whether a still at strength 1 has to be dreamed as a reference: a dream is wanted, and
+        the film began with next to none."""
+        return self.strength == 0 and settings.dream.strength > 0 and are_active(terms)
+
+
+def reference_strength(settings: Settings, terms: Terms) -> float:
+    """The `dream.strength` of a frame that can be a reference; 0 where it is dreamed too weakly."""
+    tells = settings.dream.strength >= TELLING and are_active(terms)
+    return settings.dream.strength if tells else 0.0
+
+
+def at_full_strength(settings: Settings) -> Settings:
+    """`settings` with a `dream.strength` of 1."""
+    return settings.model_copy(
+        update={"dream": settings.dream.model_copy(update={"strength": 1.0})}
+    )
+
+
+MEASURED_EVERY = 3  # frames between measurements, when all is well: one takes two thirds of a step
+STEADY_CLIMB = 0.9  # steps of a still's size that a frame climbs, until the loop has learned it
+
+
+@dataclass
+class StrengthLoop:
+    """Keeps a shot at one strength: how far each frame climbs.
+
+    Strength is the response to a dream over the response to its source. A shot's first frame,
+    dreamed as a still, is the reference.
+    """
+
+    OFF = 0.1  # shortage, or surplus, beyond which every frame is measured
+    FREE = 1.3  # times that a source may become more, or less, exciting, and be followed wholly
+
+    control: Controller = field(default_factory=lambda: Controller("strength", STEADY_CLIMB))
+    reference: Reference = field(default_factory=Reference)
+    share: float = 1.0  # of the reference's dream that is wanted now
+    shortage: float = 0.0  # of strength, as a share of what the dream is to add
+
+    @property
+    def climb(self) -> float:
+        """How far the next frame is to climb, in steps of a still's size."""
+        return self.control.output(self.shortage)
+
+    @property
+    def steady_climb(self) -> float:
+        """The climb that holds the level; learned, and kept across cuts."""
+        return self.control.steady
+
+    def is_due(self, since: int, cadence: int) -> bool:
+        """Whether to measure the frame `since` frames after a shot's first: of those that are
+        dreamed in full, the early ones, those that are off, and every third."""
+        in_full, left = divmod(since, cadence)
+        off = in_full < 4 or abs(self.shortage) > self.OFF
+        return left == 0 and (off or in_full % MEASURED_EVERY == 0)
+
+    def begin(self, source: float, dreamed: float) -> None:
+        """A shot begins; the response rose from `source` to `dreamed`."""
+        self.reference.source, self.reference.dreamed = source, dreamed
+        self.shortage = 0.0
+
+    def tell(self, source: float, dreamed: float) -> None:
+        """In a frame of the shot, the response rose from `source` to `dreamed`."""
+        target = self.target(source)
+        # A dream that calms its layers adds less than nothing.
+        added = math.copysign(max(abs(target - 1), 0.05), target - 1)
+        self.shortage = min(max((target - dreamed / source) / added, -1.0), 1.0)
+        self.control.learn(self.shortage)
+
+    def target(self, source: float) -> float:
+        """The strength that a frame is to reach whose source has the response `source`.
+
+        It is the reference's. But stills reach about one response, whatever they are made of:
+        where the source changes much within a shot, the strength gives way by the square root.
+        """
+        strength = 1 + (self.reference.gain - 1) * self.share
+        change = source / self.reference.source
+        beyond = change / min(max(change, 1 / self.FREE), self.FREE)
+        return 1 + (strength - 1) / beyond**0.5
+
+
+@dataclass
+class CrispnessLoop:
+    """Keeps a shot as crisp as it began: a little sharpening or softening makes good what carrying
+    softens or hardens, frame after frame.
+
+    Crispness is the sharpness that a dream adds to its source: a source may come into focus.
+    """
+
+    control: Controller = field(default_factory=lambda: Controller("crispness", 0.0))
+    added: float = 0.0  # sharpness that the first frame's dream added
+
+    def begin(self, source: Tensor, detail: Tensor) -> None:
+        """A shot begins, with `detail` on `source`, (1, 3, H, W) both."""
+        self.added = sharpness(source + detail) - sharpness(source)
+
+    def held(self, source: Tensor, detail: Tensor, share: float = 1.0) -> Tensor:
+        """`detail` on `source`, sharpened or softened. `share`: of the first frame's dream, how
+        much is wanted now."""
+        dreamed = source + detail
+        target, now = sharpness(source) + share * self.added, sharpness(dreamed)
+        short = math.log(target / now) if min(target, now) > 0 else 0.0
+        self.control.learn(short)
+        # The picture's finest light, not the detail's: where a dream smooths its source, a sharper
+        # detail would make the picture softer. And light alone: sharp colours are confetti.
+        light = luma(dreamed)
+        return detail + self.control.output(short) * (light - blur(light, CRISP_SIGMA))
+
+
+@dataclass
+class FullnessLoop:
+    """Keeps a shot's dream as full as it began: where it thins, less of it fades, unless it is
+    too strong. Else a still's chance detail would fade, and the shot pale, at one strength."""
+
+    GAIN = 10.0  # share of the fading that is spared, per part of the fullness that is missing
+    TOO_STRONG = 0.2  # surplus of strength at which nothing is spared
+
+    first: float = 0.0  # the fullness of the first frame
+
+    def begin(self, fullness: float) -> None:
+        """A shot begins with a dream of that `fullness`, see `Carried`."""
+        self.first = fullness
+
+    def carry(self, fullness: float, usual: float, shortage: float, share: float = 1.0) -> float:
+        """The share to keep of a dream that arrived with that `fullness`, at least the `usual` one.
+        `shortage`: of strength. `share`: of the first frame's dream, how much is wanted now."""
+        missing = math.log(max(share * self.first, TINY) / max(fullness, TINY))
+        spared = _clamp(self.GAIN * missing) * _clamp(1 + shortage / self.TOO_STRONG)
+        return usual + (1 - usual) * spared
+
+
+@dataclass
+class EvolutionLoop:
+    """Keeps a zoom as strongly dreamed as its first frame: the share of `zoom.evolve` that each
+    frame climbs."""
+
+    CROWDED = 0.4  # most that is climbed where there is no room for more detail
+
+    control: Controller = field(default_factory=lambda: Controller("evolution", 0.4))
+    reference: Reference = field(default_factory=lambda: Reference(0.0, 0.0))
+    climbed: dict[str, float] = field(default_factory=dict)  # the terms' proportions
+    share: float = 0.4  # the output: about what it takes, until more is known
+
+    def tell(self, response: float, strength: float, terms: Terms, room: float) -> None:
+        """A frame has this `response` to `terms`, where `strength` is set. There is `room` for more
+        detail, from 1, enough, to 0. Where the terms are others than before, nothing is known of
+        them but this: their response is to stay."""
+        climbed = proportions(terms)
+        if climbed != self.climbed:
+            change = response / self.reference.dreamed
+            self.reference.source *= change
+            self.reference.dreamed = response
+            self.reference.strength = strength if strength >= TELLING else 0.0
+            self.climbed = climbed
+        if self.reference.strength == 0:
+            return
+        wanted = self.reference.share(strength)
+        source, dreamed = self.reference.source, self.reference.dreamed
+        short = math.log(max(source + (dreamed - source) * wanted, TINY) / response)
+        most = self.CROWDED + (self.control.gains.most - self.CROWDED) * room
+        self.control.learn(short, most)
+        self.share = self.control.output(short, most)
+
+
+@dataclass
+class VarietyLoop:
+    """Keeps a zoom from becoming one pattern: where the deepest features vary less over the
+    picture than they did early on, their diversity is climbed, beside what is dreamed."""
+
+    GAIN = 8.0  # weight, where that of the terms is 1, per part of the spread that is missing
+    SLACK = 0.03  # part of the spread that may be missing
+    MOST = 1.5  # weight
+    EARLY = 50  # measurements, after which the usual spread is known
+
+    usual: float = 0.0  # the mean spread early on
+    told: int = 0  # measurements of it
+    weight: float = 0.0  # the output
+
+    def tell(self, spread: float) -> None:
+        """A frame has that `spread`: its mean response to `DIVERSITY`."""
+        if self.told < self.EARLY:
+            self.told += 1
+            self.usual += (spread - self.usual) / self.told
+        short = 1 - self.SLACK - spread / max(self.usual, TINY)
+        self.weight = min(max(self.GAIN * short, 0.0), self.MOST)
+
+
+def _clamp(share: float) -> float:
+    return min(max(share, 0.0), 1.0)

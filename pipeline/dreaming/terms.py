@@ -1,0 +1,326 @@
+"""Terms, and their sum: what a dream climbs, and how much of it a picture has."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dreamreel.pipeline.config.fields import Dream
+from dreamreel.pipeline.dreaming.objectives.activations import L2
+from dreamreel.pipeline.dreaming.objectives.objective import Measure, Objective
+from dreamreel.pipeline.networks.layers import Field
+from dreamreel.pipeline.networks.network import Network
+from dreamreel.pipeline.networks.tiles import Grid, Tile
+from dreamreel.pipeline.tensors import resize
+
+TINY = 1e-30  # the size of a gradient below which it counts as nothing
+SMALLEST_RESPONSE = 1e-12  # keeps the logarithm of no response finite
+
+
+@dataclass(frozen=True)
+class Term:
+    """The unit of what is climbed: an `objective` on the activation of a `layer`.
+
+    Its gradient is brought to unit scale, then multiplied by `weight`; a negative one climbs down.
+    `where` (1, 1, H, W), 0 to 1, weighs the places of the picture, at any size; None: all alike.
+    """
+
+    layer: str
+    objective: Objective = L2
+    weight: float = 1.0
+    where: Tensor | None = None
+
+    @property
+    def name(self) -> str:
+        """The layer; of other objectives than L2, with the objective's name."""
+        return self.layer if self.objective is L2 else f"{self.objective.name}:{self.layer}"
+
+
+Terms = Sequence[Term]
+Means = Sequence[Tensor | None]  # the mean over a picture that each of some terms needs
+
+
+def terms_of(dream: Dream, network: Network, objective: Objective = L2) -> tuple[Term, ...]:
+    """The terms that the settings of `dream` name: `objective` on each of its layers, or on the
+    network's own choice."""
+    layers = dream.layers or network.default_layers()
+    return tuple(Term(layer, objective, weight) for layer, weight in layers.items())
+
+
+def are_active(terms: Terms) -> bool:
+    """Whether any of `terms` has a weight."""
+    return any(term.weight for term in terms)
+
+
+def proportions(terms: Terms) -> dict[str, float]:
+    """The weights of `terms` by name, as shares of their sum: equal for sums that mean the same."""
+    total = sum(abs(term.weight) for term in terms) or 1.0
+    return {term.name: term.weight / total for term in terms if term.weight}
+
+
+def placed(terms: Terms, size: tuple[int, int], shift: tuple[int, int] = (0, 0)) -> list[Term]:
+    """`terms` with their `where` at `size` (height, width), rolled by `shift` (down, right)."""
+    return [
+        term
+        if term.where is None
+        else replace(term, where=resize(term.where, size).roll(shift, (2, 3)))
+        for term in terms
+    ]
+
+
+def gradient_of(image: Tensor, network: Network, terms: Terms, tile: int | None = None) -> Tensor:
+    """The gradient of the sum of `terms` with respect to `image` (1, 3, H, W): each term's own,
+    brought to a mean size of 1 and weighed. Of one term of weight 1, its gradient as it comes.
+
+    The network sees no more than `tile` pixels a side at once, if given, and no more than there is
+    memory for.
+    """
+    active = [term for term in terms if term.weight != 0]
+    gradients = network.sight.within_memory(
+        lambda grid: _gradients(image, network, active, grid),
+        (image.shape[2], image.shape[3]),
+        _layers(active),
+        tile,
+    )
+    if len(active) == 1 and active[0].weight == 1:
+        return gradients[0]
+    total = torch.zeros_like(image)
+    for term, gradient in zip(active, gradients, strict=True):
+        total += gradient * (term.weight / gradient_scale(gradient, "mean"))
+    return total
+
+
+@torch.no_grad()
+def response_of(
+    images: Tensor,
+    network: Network,
+    terms: Terms,
+    where: Tensor | None = None,
+    tile: int | None = None,
+) -> Tensor:
+    """How much of what `terms` climb there is in each of `images` (N, 3, H, W): (N,).
+
+    The mean response of a term over the places, which `where` (1, 1, H, W) weighs if given; of
+    several terms their geometric mean, each counting by its weight. Terms of negative weight do
+    not count beside others; where all weigh 0, they count alike. `tile` is as for `gradient_of`.
+    """
+    counting = [term for term in terms if term.weight > 0]
+    counting = counting or [replace(term, weight=-term.weight) for term in terms if term.weight < 0]
+    counting = counting or [replace(term, weight=1.0) for term in terms]
+    means = mean_responses(images, network, counting, where, tile)
+    logs = [
+        term.weight * mean.clamp_min(SMALLEST_RESPONSE).log()
+        for term, mean in zip(counting, means, strict=True)
+    ]
+    return (torch.stack(logs).sum(0) / sum(term.weight for term in counting)).exp()
+
+
+@torch.no_grad()
+def mean_responses(
+    images: Tensor,
+    network: Network,
+    terms: Terms,
+    where: Tensor | None = None,
+    tile: int | None = None,
+) -> list[Tensor]:
+    """The mean response of each of `terms` in each of `images` (N, 3, H, W), their weights left
+    out: (N,) each. `where` and `tile` are as for `response_of`."""
+    maps = network.sight.within_memory(
+        lambda grid: _responses(images, network, terms, grid),
+        (images.shape[2], images.shape[3]),
+        _layers(terms),
+        tile,
+    )
+    return [_mean_of(found, where) for found in maps]
+
+
+def gradient_scale(gradient: Tensor, by: str, where: Tensor | float = 1.0) -> Tensor:
+    """The size of `gradient` (1, 3, H, W): its mean absolute value, or `by` "std" its standard
+    deviation; over the places that `where` (1, 1, H, W) weighs, if given."""
+    weights = torch.as_tensor(where, device=gradient.device).expand_as(gradient)
+    share = weights.mean().clamp_min(TINY)
+    if by == "std":
+        mean = (weights * gradient).mean() / share
+        return ((weights * (gradient - mean) ** 2).mean() / share).sqrt().clamp_min(TINY)
+    return ((weights * gradient.abs()).mean() / share).clamp_min(TINY)
+
+
+def _layers(terms: Terms) -> list[str]:
+    """The layers of `terms`, each once, in their order."""
+    return list(dict.fromkeys(term.layer for term in terms))
+
+
+def _climbed(term: Term) -> Measure:
+    return term.objective.climbed
+
+
+def _response(term: Term) -> Measure:
+    return term.objective.response
+
+
+def _gradients(image: Tensor, network: Network, terms: Terms, grid: Grid | None) -> list[Tensor]:
+    """The gradient of each of `terms` with respect to `image`, seen as a whole or in the tiles of
+    `grid`."""
+    if grid is None:
+        return list(_each_gradient(image, network, terms))
+    means = _means(image, network, terms, _climbed, grid)
+    total = [torch.zeros_like(image) for _ in terms]
+    for tile in chain(*grid):
+        part = tile.part(image).requires_grad_(True)
+        found = _each_gradient(part, network, _within(terms, tile), tile, means)
+        for sum_, term, gradient in zip(total, terms, found, strict=True):
+            sum_[tile.index] += tile.weighed(term.layer, gradient)
+    return total
+
+
+def _each_gradient(
+    image: Tensor,
+    network: Network,
+    terms: Terms,
+    tile: Tile | None = None,
+    means: Means | None = None,
+) -> Iterator[Tensor]:
+    """The gradient of each of `terms` with respect to `image`: the whole picture, or the part of it
+    that is `tile`, for which the `means` over the picture are given."""
+    activations = network.activations(image, _layers(terms))
+    for number, term in enumerate(terms):
+        activation = _as_map(activations[term.layer])
+        mean = None if means is None else means[number]
+        places = _measured(_climbed(term), term, network, activation, mean)
+        value = (places if tile is None else tile.counted(term.layer, places)).sum()
+        later = {other.layer for other in terms[number + 1 :]}
+        if term.layer not in later:
+            del activations[term.layer]
+        del activation, places
+        yield torch.autograd.grad(value, image, retain_graph=bool(later))[0]
+
+
+def _responses(images: Tensor, network: Network, terms: Terms, grid: Grid | None) -> list[Tensor]:
+    """The response of each of `terms` at each place, (N, 1, h, w); seen as a whole, or picture by
+    picture in the tiles of `grid`."""
+    if grid is None:
+        return _response_maps(images, network, terms)
+    pictures = [_tiled_responses(image, network, terms, grid) for image in images.split(1)]
+    return [torch.cat(maps) for maps in zip(*pictures, strict=True)]
+
+
+def _tiled_responses(image: Tensor, network: Network, terms: Terms, grid: Grid) -> list[Tensor]:
+    means = _means(image, network, terms, _response, grid)
+    rows = [
+        [
+            _response_maps(tile.part(image), network, _within(terms, tile), tile, means)
+            for tile in row
+        ]
+        for row in grid
+    ]
+    return [
+        torch.cat([torch.cat([maps[number] for maps in row], 3) for row in rows], 2)
+        for number in range(len(terms))
+    ]
+
+
+def _response_maps(
+    images: Tensor,
+    network: Network,
+    terms: Terms,
+    tile: Tile | None = None,
+    means: Means | None = None,
+) -> list[Tensor]:
+    found = network.activations(images, _layers(terms))
+    maps = []
+    for number, term in enumerate(terms):
+        mean = None if means is None else means[number]
+        places = _measured(_response(term), term, network, _as_map(found[term.layer]), mean)
+        maps.append(places if tile is None else tile.counted(term.layer, places))
+    return maps
+
+
+def _measured(
+    measure: Measure, term: Term, network: Network, activation: Tensor, mean: Tensor | None
+) -> Tensor:
+    """The `measure` of `activation` at each place, (N, 1, h, w), weighed by the term's `where`. The
+    `mean` that the measure needs is the activation's own, where it is not given."""
+    weights = _at_places(term.where, network.layers[term.layer].field, activation)
+    if measure.averaged is not None and mean is None:
+        mean = _mean_over(measure.averaged(activation), weights).detach()
+    places = measure.places(activation, mean)
+    return places if weights is None else places * weights
+
+
+@torch.no_grad()
+def _means(
+    image: Tensor, network: Network, terms: Terms, kind: Callable[[Term], Measure], grid: Grid
+) -> Means:
+    """The mean over the picture that the measure of that `kind` of each of `terms` needs,
+    (1, C, 1, 1), found tile by tile; None for those that need none."""
+    needing = [number for number, term in enumerate(terms) if kind(term).averaged is not None]
+    totals: dict[int, tuple[Tensor | float, Tensor | float]] = {n: (0.0, 0.0) for n in needing}
+    for tile in chain(*grid) if needing else ():
+        within = _within(terms, tile)
+        found = network.activations(tile.part(image), _layers([terms[n] for n in needing]))
+        for number in needing:
+            term, averaged = within[number], kind(terms[number]).averaged
+            assert averaged is not None
+            activation = _as_map(found[term.layer])
+            weights = _at_places(term.where, network.layers[term.layer].field, activation)
+            weights = torch.ones_like(activation[:, :1]) if weights is None else weights
+            values, counts = (
+                tile.counted(term.layer, one).double().sum((2, 3), keepdim=True)
+                for one in (averaged(activation) * weights, weights)
+            )
+            totals[number] = (totals[number][0] + values, totals[number][1] + counts)
+    means: list[Tensor | None] = [None] * len(terms)
+    for number, (sum_, count) in totals.items():
+        means[number] = (torch.as_tensor(sum_) / torch.as_tensor(count).clamp_min(TINY)).float()
+    return means
+
+
+def _mean_over(values: Tensor, weights: Tensor | None) -> Tensor:
+    """The mean of `values` (N, C, h, w) over the places, weighed by `weights` (1, 1, h, w), if
+    given: (N, C, 1, 1)."""
+    if weights is None:
+        return values.mean((2, 3), keepdim=True)
+    total = weights.sum((2, 3), keepdim=True).clamp_min(TINY)
+    return (values * weights).sum((2, 3), keepdim=True) / total
+
+
+def _within(terms: Terms, tile: Tile) -> list[Term]:
+    """`terms` with the part of their `where` that lies in `tile`."""
+    return [
+        term if term.where is None else replace(term, where=tile.part(term.where)) for term in terms
+    ]
+
+
+def _as_map(activation: Tensor) -> Tensor:
+    """`activation`, (N, C, h, w) or (N, C), as (N, C, h, w): what has no places has one."""
+    return activation if activation.ndim == 4 else activation[..., None, None]
+
+
+def _at_places(where: Tensor | None, field: Field, activation: Tensor) -> Tensor | None:
+    """The mean of `where` (1, 1, H, W) about each place of `activation`, (1, 1, h, w): over a
+    square as wide as the layer's stride, in the middle of what the place sees. The same for a
+    place in whichever tile it is seen. None where there is no `where`."""
+    if where is None:
+        return None
+    height, width = activation.shape[2:]
+    if field.receptive is None:
+        return where.mean((2, 3), keepdim=True)
+    begins = field.first + (field.receptive - field.stride) // 2  # of the first place's square
+    needed = [begins + side * field.stride for side in (height, width)]
+    missing = [max(0, end - side) for end, side in zip(needed, where.shape[2:], strict=True)]
+    before = max(0, -begins)
+    padded = F.pad(where, (before, missing[1], before, missing[0]), mode="replicate")
+    start = begins + before
+    cut = padded[:, :, start : start + height * field.stride, start : start + width * field.stride]
+    return F.avg_pool2d(cut, field.stride)
+
+
+def _mean_of(maps: Tensor, where: Tensor | None) -> Tensor:
+    """The mean of each of `maps` (N, 1, h, w), weighed by `where` (1, 1, H, W): (N,)."""
+    if where is None or not bool(where.any()):
+        return maps.mean((1, 2, 3))
+    weights = F.interpolate(where, maps.shape[2:], mode="bilinear", antialias=True)
+    return (maps * weights).sum((1, 2, 3)) / weights.sum()

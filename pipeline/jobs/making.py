@@ -1,0 +1,79 @@
+"""A render under way: its frames kept one by one, its state saved now and then."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dreamreel.pipeline.errors import Stopped, UserError
+from dreamreel.pipeline.frames import Frame
+from dreamreel.pipeline.jobs.identity import identity_of, stamp
+from dreamreel.pipeline.jobs.job import Job, Threads
+from dreamreel.pipeline.jobs.paths import Target
+from dreamreel.pipeline.jobs.report import Progress, Report
+from dreamreel.pipeline.jobs.segments import Segments, open_segments
+from dreamreel.pipeline.media.encoding import Encoding
+from dreamreel.pipeline.networks.network import Network
+
+
+@contextmanager
+def under_way(
+    out: Target, job: Job, encoding: Encoding, frames: int | None, network: Network | None
+) -> Iterator[Segments]:
+    """The render of `job`, of so many `frames`, into `out`, begun or gone on with; torch has its
+    threads, and the `network` the tiles that memory had forced on it."""
+    threads = job.threads or Threads(
+        torch=torch.get_num_threads(), encoder=max(1, os.cpu_count() or 1)
+    )
+    before = torch.get_num_threads()
+    identity = identity_of(job)
+    with open_segments(out.place, identity, encoding, threads, out.restart, frames) as work:
+        torch.set_num_threads(work.threads.torch)
+        if network is not None:
+            network.sight.tile = work.tile
+        try:
+            yield work
+        finally:
+            torch.set_num_threads(before)
+
+
+def make(
+    frames: Iterator[Frame],
+    work: Segments,
+    state: Callable[[], Any],
+    total: int | None,
+    sources: Sequence[Path],
+    report: Report,
+    save_seconds: float,
+    network: Network | None = None,
+) -> None:
+    """Have `work` keep all `frames`, and every `save_seconds` the `state` after the last of them.
+
+    Raises UserError where one of the `sources` has changed since they began: no frame made since
+    then is kept. Raises Stopped, with all saved, where `report` asks for it.
+    """
+    stamps = [stamp(source) for source in sources]
+
+    def save() -> None:
+        for source, one in zip(sources, stamps, strict=True):
+            if stamp(source) != one:
+                raise UserError(f"{source} was changed while it was rendered: put it back")
+        work.save(state(), None if network is None else network.sight.tile)
+
+    before = work.done
+    if before:
+        report.on_notice(f"going on after {before} frames that were done before")
+    for frame in frames:
+        work.add(frame)
+        report.on_progress(Progress(work.frames, total, before))
+        stopping = report.is_stopping()
+        if stopping or work.is_due(save_seconds):
+            save()
+        if stopping:
+            of = "" if total is None else f" of {total}"
+            raise Stopped(f"stopped; {work.done}{of} frames are done: the same command goes on")
+    if work.frames > work.done:
+        save()

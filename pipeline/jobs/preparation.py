@@ -1,0 +1,97 @@
+"""All that a render needs before its first frame, so that mistakes come out before it."""
+
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+
+from dreamreel.pipeline.config.fields import Settings
+from dreamreel.pipeline.config.timeline import OverTime, constant, moment_of, settings_at
+from dreamreel.pipeline.dreaming.ascent import octave_sizes
+from dreamreel.pipeline.dreaming.terms import terms_of
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.frames import fitted_size
+from dreamreel.pipeline.jobs.paths import Target
+from dreamreel.pipeline.jobs.report import Report
+from dreamreel.pipeline.media.clips import Raster
+from dreamreel.pipeline.media.encoding import CONTAINERS, Encoding, encoding_for
+from dreamreel.pipeline.media.exports import FASTEST_GIF, lossless_encoding
+from dreamreel.pipeline.media.sound import hear
+from dreamreel.pipeline.networks.catalog import load_network
+from dreamreel.pipeline.networks.network import Network
+
+
+def heard_by(settings: Settings, audio: Path | None) -> Path | None:
+    """The music that schedules hear, if they hear any. Raises UserError where there is none."""
+    if not settings.needs_music:
+        return None
+    if audio is None:
+        names = ", ".join(settings.schedules)
+        raise UserError(f"a schedule of {names} hears music, and there is none: --audio FILE")
+    return audio
+
+
+def settings_over_time(
+    settings: Settings, frames: int, rate: Fraction, heard: Path | None, first: int = 0
+) -> OverTime:
+    """The settings of each of so many `frames`, the first of them numbered `first`. Raises
+    UserError where a schedule has no value that its setting can have."""
+    if not settings.schedules:
+        return constant(settings)
+    sound = None if heard is None else hear(heard, rate, frames, first / rate)
+
+    @lru_cache(maxsize=4)
+    def at(number: int) -> Settings:
+        return settings_at(settings, moment_of(number - first, frames, rate, sound))
+
+    for number in range(first, first + frames):
+        at(number)
+    return at
+
+
+def ready_network(settings: Settings, size: tuple[int, int], report: Report) -> Network:
+    """The network of `settings`, which has its layers and can see a picture of `size` (height,
+    width). `report` is told where memory runs out for it."""
+    network = loaded_network(settings)
+    terms = terms_of(settings.dream, network)
+    network.sight.on_notice = report.on_notice
+    changing = {name.removeprefix("dream.layers.") for name in settings.schedules}
+    seen = [term.layer for term in terms if term.weight or term.layer in changing]
+    network.sight.check(settings.dream.tile, seen)
+    octave_sizes(size, network, terms, settings.dream)
+    return network
+
+
+def loaded_network(settings: Settings) -> Network:
+    """The network of `settings`. Raises UserError where it lacks a layer that is to be dreamed."""
+    layers = settings.dream.layers
+    if layers and not any(layers.values()) and "dream.layers" not in settings.changes:
+        raise UserError("dream.layers gives every layer weight 0; one must have another")
+    network = load_network(settings.network, settings.weights, settings.device, settings.precision)
+    network.check(layers or network.default_layers())
+    return network
+
+
+def encoding_of(
+    raster: Raster, out: Target, settings: Settings, report: Report, abreast: int = 1
+) -> Encoding:
+    """How the dream of `raster` is encoded into `out`, so many pictures `abreast`. `report` is told
+    what is lost on the way."""
+    height, width = fitted_size(raster.height, raster.width, settings.width)
+    abreast *= 2 if settings.output.side_by_side else 1
+    size = (height, abreast * width)
+    told = size, raster.rate, raster.pixel_shape, raster.depth, raster.has_alpha
+    suffix = out.path.suffix.lower()
+    if suffix in CONTAINERS:
+        encoding = encoding_for(settings.output, suffix, *told)
+    else:
+        encoding = lossless_encoding(settings.output, out.path, *told)
+    if raster.has_alpha and not encoding.has_alpha:
+        report.on_notice(f"{encoding.told(suffix)} keeps no transparency: written without")
+    if raster.depth > encoding.depth == 8:
+        more = "; --codec hevc or prores keeps 10" if suffix in CONTAINERS else ""
+        report.on_notice(
+            f"{encoding.told(suffix)} keeps 8 bits of the source's {raster.depth}{more}"
+        )
+    if suffix == ".gif" and raster.rate > FASTEST_GIF:
+        report.on_notice(f"players slow down a GIF of more than {FASTEST_GIF} frames a second")
+    return encoding

@@ -1,0 +1,89 @@
+"""A file made again from its record."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.jobs.identity import digest, found_again, versions
+from dreamreel.pipeline.jobs.job import Earlier, Flight, Job, NamedFile
+from dreamreel.pipeline.jobs.paths import record_path
+from dreamreel.pipeline.jobs.record import read_record
+from dreamreel.pipeline.jobs.report import QUIET, Report
+from dreamreel.pipeline.jobs.run import run
+from dreamreel.pipeline.media.sequences import find_series, place_of
+from dreamreel.pipeline.opening import check_readable
+
+
+def reproduce(
+    record: Path,
+    output: Path | None = None,
+    source: Path | None = None,
+    report: Report = QUIET,
+    *,
+    overwrite: bool = False,
+    restart: bool = False,
+) -> Path:
+    """Make the file that `record` is of again: into `output`, or where it was, beside the record;
+    from `source`, where the file that it names has moved.
+
+    A record is replaced only by that of the very file it is of. Raises UserError where a file that
+    it names is gone, or its content is another by now.
+    """
+    told = read_record(record, output)
+    now = versions()
+    for name, before in told.made.versions.items():
+        if now.get(name) != before:
+            report.on_notice(f"made with {name} {before}, now {now.get(name)}: may differ")
+    job = _found(told.job, record, source)
+    reads = () if _is_own(record, job) else (record,)
+    return run(job, report, overwrite=overwrite, restart=restart, reads=reads)
+
+
+def _found(job: Job, record: Path, source: Path | None) -> Job:
+    """`job` with all of its files where they are now."""
+    changes = {
+        "source": _found_source(job.source, record, source),
+        "audio": _found_file(job.audio, record),
+        "flight": _found_flight(job.flight, record),
+        "weights_sha256": None,
+    }
+    return job.model_copy(update=changes)
+
+
+def _found_source(file: NamedFile | None, record: Path, given: Path | None) -> NamedFile | None:
+    if file is None:
+        return None
+    path = given or file.path
+    if not path.exists():
+        path = record.parent / path.name
+    if find_series(path) is None:
+        check_readable(path)
+    if digest(path) != file.sha256:
+        raise UserError(f"{path} is not what {record} was made of: its content differs")
+    return NamedFile(path=path)
+
+
+def _found_file(file: NamedFile | None, record: Path) -> NamedFile | None:
+    path = found_again(file, record)
+    return None if path is None else NamedFile(path=path)
+
+
+def _found_flight(flight: Flight | None, record: Path) -> Flight | None:
+    if flight is None:
+        return None
+    earlier = flight.earlier
+    if earlier is not None:
+        film = found_again(earlier.film, record)
+        assert film is not None
+        earlier = Earlier(film=NamedFile(path=film, sha256=earlier.film.sha256), job=earlier.job)
+    changes = {"to": _found_file(flight.to, record), "earlier": earlier}
+    return flight.model_copy(update=changes)
+
+
+def _is_own(record: Path, job: Job) -> bool:
+    """Whether `record` is the one that the output of `job` is to have, by its place and by what it
+    says."""
+    with suppress(UserError):
+        there = record.absolute() == record_path(place_of(job.output)).absolute()
+        return there and read_record(record).job.output.absolute() == job.output.absolute()
+    return False

@@ -1,0 +1,77 @@
+"""Stills: a picture, or one frame of a video, dreamed into a picture."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dreamreel.pipeline.dreaming.ascent import check_finite, octave_sizes
+from dreamreel.pipeline.dreaming.carrying import begin_shot
+from dreamreel.pipeline.dreaming.detail import mixed
+from dreamreel.pipeline.dreaming.subject import Subject
+from dreamreel.pipeline.frames import fitted_size
+from dreamreel.pipeline.jobs.checks import Checked
+from dreamreel.pipeline.jobs.job import source_of
+from dreamreel.pipeline.jobs.paths import Target
+from dreamreel.pipeline.jobs.preparation import ready_network
+from dreamreel.pipeline.jobs.report import Progress, Report
+from dreamreel.pipeline.media.reading import resized, still_at
+from dreamreel.pipeline.media.stills import (
+    KEEPS_ALPHA,
+    Picture,
+    load_picture,
+    save_picture,
+)
+from dreamreel.pipeline.tensors import resize, to_image
+
+
+def render_still(checked: Checked, report: Report) -> Path:
+    """Dream the picture that is the job's source, or the frame of it that is shown `at` a time."""
+    return (_from_picture if checked.clip is None else _from_clip)(checked, report)
+
+
+def _from_picture(checked: Checked, report: Report) -> Path:
+    """The picture is dreamed upright, its alpha kept."""
+    settings, out = checked.job.settings, checked.out
+    picture = load_picture(source_of(checked.job), torch.device("cpu"))
+    size = fitted_size(picture.image.shape[2], picture.image.shape[3], settings.width)
+    network = ready_network(settings, size, report)
+    image = resize(picture.image, size).to(network.device)
+    alpha = picture.alpha
+    if alpha is not None:
+        alpha = resize(alpha[None, None], size)[0, 0]
+        if out.path.suffix.lower() not in KEEPS_ALPHA:
+            report.on_notice(f"{out.path.suffix} keeps no transparency: written without")
+    subject = Subject.of(image, 0, network, settings)
+    dreamed = subject.dreamed(image, subject.still, _steps(subject, report))
+    return _saved(subject, dreamed, out, alpha)
+
+
+def _from_clip(checked: Checked, report: Report) -> Path:
+    """The frame is dreamed as a shot that begins with it would be."""
+    settings, clip = checked.job.settings, checked.clip
+    assert clip is not None
+    network = ready_network(settings, fitted_size(clip.height, clip.width, settings.width), report)
+    number, frame = still_at(clip, checked.job.at or 0.0)
+    image = to_image(next(resized([frame], settings.width)), network.device)
+    subject = Subject.of(image, number, network, settings)
+    shot = begin_shot(subject, on_step=_steps(subject, report))
+    return _saved(subject, image + shot.detail, checked.out, None)
+
+
+def _steps(subject: Subject, report: Report) -> Callable[[], None]:
+    """What tells `report` of each step of a still."""
+    sizes = octave_sizes(
+        subject.source.shape[2:], subject.network, subject.terms, subject.settings.dream
+    )
+    done, total = itertools.count(1), subject.still.steps * len(sizes)
+    return lambda: report.on_progress(Progress(next(done), total))
+
+
+def _saved(subject: Subject, dreamed: Tensor, out: Target, alpha: Tensor | None) -> Path:
+    shown = mixed(subject.source, dreamed, subject.settings.dream.mix)
+    check_finite(shown, subject.network)
+    save_picture(out.path, Picture(shown, alpha), out.overwrite)
+    return out.path

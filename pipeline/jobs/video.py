@@ -1,0 +1,235 @@
+"""Videos, dreamed from their source to one whole, verified file; and previews of their motion."""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from dreamreel.pipeline.config.fields import Settings
+from dreamreel.pipeline.config.values import Span
+from dreamreel.pipeline.dreaming.ascent import check_finite
+from dreamreel.pipeline.dreaming.carrying import VideoState, dream_video
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.frames import Frame, fitted_size, with_alpha
+from dreamreel.pipeline.jobs.assembly import Plan, assemble, publish_film, verify
+from dreamreel.pipeline.jobs.checks import Checked
+from dreamreel.pipeline.jobs.identity import named, named_again, versions
+from dreamreel.pipeline.jobs.job import Job, source_of
+from dreamreel.pipeline.jobs.making import make, under_way
+from dreamreel.pipeline.jobs.paths import (
+    Target,
+)
+from dreamreel.pipeline.jobs.preparation import (
+    encoding_of,
+    heard_by,
+    ready_network,
+    settings_over_time,
+)
+from dreamreel.pipeline.jobs.record import Made
+from dreamreel.pipeline.jobs.report import Report
+from dreamreel.pipeline.jobs.segments import Segments, unreadable_state
+from dreamreel.pipeline.media.clips import Clip
+from dreamreel.pipeline.media.encoding import Encoding, alike
+from dreamreel.pipeline.media.reading import prefetch, read_frames, resized
+from dreamreel.pipeline.motion.following import Followed, MovingFrame, follow_motion
+from dreamreel.pipeline.motion.overlay import draw_motion
+from dreamreel.pipeline.networks.network import Network
+from dreamreel.pipeline.states import State, decode, encode, on_device
+from dreamreel.pipeline.tensors import to_frame
+
+
+def render_video(checked: Checked, report: Report) -> Path:
+    """Dream the span of the job's source into its output, whose path comes back.
+
+    Rate, size and sound are the source's. Schedules hear the job's music, or else the clip's own.
+    A render that was stopped goes on; its file is, byte for byte, that of one never stopped.
+    """
+    job, out, clip = checked.job, checked.out, clip_of(checked)
+    source, settings, span = source_of(job), job.settings, job.span
+    encoding, total = encoding_of(clip.raster, out, settings, report), _expected(clip, span)
+    audio = None if job.audio is None else job.audio.path
+    heard = heard_by(settings, audio or (source if clip.is_file else None))
+    watched = [source] if heard in (None, source) else [source, heard]
+    over_time = settings_over_time(settings, total or 1, clip.rate, heard, span[0])
+    network = ready_network(settings, fitted_size(clip.height, clip.width, settings.width), report)
+    job = _with_digests(job, network)
+    with under_way(out, job, encoding, total, network) as work:
+        state = _state_of(work, network)
+        with _moving_frames(clip, settings, span, report, work.done, state.followed) as moving:
+            last, remembered = _remembering(moving)
+            images = dream_video(remembered, network, over_time, state)
+            frames = (_shown(last[0].frame, image, encoding, settings, network) for image in images)
+            seconds = settings.output.save_seconds
+            make(frames, work, lambda: encode(state), total, watched, report, seconds, network)
+        made = Made(
+            versions=versions(),
+            network=network.name,
+            device=str(network.device),
+            frames=work.frames,
+            seconds=round(work.seconds, 1),
+            cuts=tuple(state.cuts),
+        )
+        job = job.model_copy(update={"output": out.path, "threads": work.threads})
+        return _finished(work, clip, encoding, out, span, report, (job, made))
+
+
+def render_preview(checked: Checked, report: Report) -> Path:
+    """Draw the motion, the doubts and the cuts that a render of the job would follow; nothing is
+    dreamed."""
+    job, out, clip = checked.job, checked.out, clip_of(checked)
+    source, settings, span = source_of(job), job.settings, job.span
+    drawn = replace(clip.raster, depth=8, has_alpha=False)
+    encoding, total = encoding_of(drawn, out, settings, report, abreast=2), _expected(clip, span)
+    job = _with_digests(job, None)
+    with under_way(out, job, encoding, total, None) as work:
+        state = _decoded(PreviewState, work) if work.done else PreviewState()
+        with _moving_frames(clip, settings, span, report, work.done, state.followed) as moving:
+            last, remembered = _remembering(moving)
+
+            def saved() -> object:
+                state.followed = last[0].followed
+                return encode(state)
+
+            frames = draw_motion(remembered, state.cuts.append)
+            make(frames, work, saved, total, [source], report, settings.output.save_seconds)
+        path = _finished(work, clip, encoding, out, span, report, None)
+    where = f"cuts at frames {', '.join(map(str, state.cuts))}" if state.cuts else "no cuts"
+    report.on_notice(f"{where}; red: not carried, yellow: newly seen")
+    return path
+
+
+@dataclass
+class PreviewState:
+    """All that the frames of a preview need of those before them."""
+
+    cuts: list[int] = field(default_factory=list)
+    followed: Followed | None = None
+
+
+def _with_digests(job: Job, network: Network | None) -> Job:
+    changes = {
+        "source": named(source_of(job)),
+        "audio": named_again(job.audio),
+        "weights_sha256": None if network is None else network.digest,
+    }
+    return job.model_copy(update=changes)
+
+
+def _state_of(work: Segments, network: Network) -> VideoState:
+    return on_device(_decoded(VideoState, work), network.device) if work.done else VideoState()
+
+
+def _decoded(kind: type[State], work: Segments) -> State:
+    try:
+        return decode(kind, work.state)
+    except ValueError as error:
+        raise UserError(unreadable_state(work.folder)) from error
+
+
+def _finished(
+    work: Segments,
+    clip: Clip,
+    encoding: Encoding,
+    out: Target,
+    span: Span,
+    report: Report,
+    record: tuple[Job, Made] | None,
+) -> Path:
+    _tell_missing(clip, span, work.frames, report)
+    first, times = span[0], _times(clip, span[0], work.frames)
+    cut = _seconds(clip, span, work.frames)
+    plan = Plan(encoding, first, times, clip.tracks, cut)
+    made = assemble(work, plan, out, report)
+    verify(made, work, plan, out)
+    return publish_film(made, out, record)
+
+
+def clip_of(checked: Checked) -> Clip:
+    """The clip that is the source of a `checked` job, which has one."""
+    assert checked.clip is not None
+    return checked.clip
+
+
+def _remembering(
+    moving: Iterator[MovingFrame],
+) -> tuple[list[MovingFrame], Iterator[MovingFrame]]:
+    """`moving`, and a list that holds the one of them that was given out last."""
+    last: list[MovingFrame] = []
+
+    def remembered() -> Iterator[MovingFrame]:
+        for one in moving:
+            last[:] = [one]
+            yield one
+
+    return last, remembered()
+
+
+def _shown(
+    source: Frame, image: Tensor, encoding: Encoding, settings: Settings, network: Network
+) -> Frame:
+    """`image`, the dream of the frame `source`, as it is encoded."""
+    check_finite(image, network)
+    frame = to_frame(image, encoding.depth)
+    if encoding.has_alpha:
+        frame = with_alpha(frame, source)
+    if settings.output.side_by_side:
+        frame = np.hstack([alike(source, encoding), alike(frame, encoding)])
+    return frame
+
+
+@contextmanager
+def _moving_frames(
+    clip: Clip, settings: Settings, span: Span, report: Report, done: int, since: Followed | None
+) -> Iterator[Iterator[MovingFrame]]:
+    """The frames `span` of `clip` with their motion, but the first `done`, which were followed up
+    to `since`; read and followed ahead by threads."""
+    start, stop = span[0] + done, span[1]
+    frames = resized(read_frames(clip, start, stop, report.on_notice), settings.width)
+    first = list(itertools.islice(frames, 1))
+    if not first and not done:
+        raise UserError(f"{clip.path} ends before frame {start}")
+    sources = prefetch(itertools.chain(first, frames))
+    moving = prefetch(follow_motion(sources, clip.rate, settings, start, since))
+    with closing(sources), closing(moving):
+        yield moving
+
+
+def _expected(clip: Clip, span: Span) -> int | None:
+    """How many frames `span` of `clip` should have, if anyone knows."""
+    start, stop = span
+    ends = [end for end in (stop, clip.frames) if end is not None]
+    return max(1, min(ends) - start) if ends else None
+
+
+def _times(clip: Clip, start: int, frames: int) -> tuple[Fraction, ...]:
+    """When so many frames of `clip` are shown, from `start` on, and when the last ends, in seconds
+    since the first; nothing where the rate is constant."""
+    if not clip.times:
+        return ()
+    begins = clip.shown_at(start)
+    return tuple(clip.shown_at(start + number) - begins for number in range(frames + 1))
+
+
+def _seconds(clip: Clip, span: Span, frames: int) -> tuple[Fraction, Fraction] | None:
+    """Where in the source, in seconds, the dreamed frames lie; None for all of it."""
+    start, stop = span
+    if start == 0 and (stop is None or frames < stop or frames == clip.frames):
+        return None
+    return clip.shown_at(start), clip.shown_at(start + frames)
+
+
+def _tell_missing(clip: Clip, span: Span, frames: int, report: Report) -> None:
+    start, stop = span
+    if stop is not None and frames < stop - start:
+        report.on_notice(
+            f"{clip.path} has {start + frames} frames: dreamed {start}:{start + frames}"
+        )
+    elif stop is None and clip.frames is not None and start + frames < clip.frames:
+        report.on_notice(
+            f"{clip.path} promises {clip.frames} frames; {start + frames} could be read"
+        )

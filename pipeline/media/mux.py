@@ -1,0 +1,240 @@
+"""The finished video: its segments joined, each frame at its time, and all else that the source
+has: sound, subtitles, chapters, titles."""
+
+import itertools
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.media.clips import Tracks, usual_gap
+from dreamreel.pipeline.media.ffmpeg import BIT_EXACT, run_ffmpeg
+from dreamreel.pipeline.opening import ffmpeg_input, open_container
+
+LAYOUTS = "aformat=channel_layouts=mono|stereo|5.1|7.1"
+SOUND = {
+    "copy": ["-c:a", "copy"],
+    # Six channels of no named layout, as some files have, are taken for 5.1.
+    "aac": ["-c:a", "aac", "-af", LAYOUTS],
+    "opus": ["-c:a", "libopus", "-b:a", "160k", "-af", LAYOUTS],
+}
+TRACKS = {"all": ["-map", "1:a"], "first": ["-map", "1:a:0"], "none": []}
+NAMES = {"aac": "AAC", "opus": "Opus"}
+TEXT = {"mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text"}  # subtitles that are words
+COVERS = {"png": ("png", "image/png"), "mjpeg": ("jpg", "image/jpeg")}  # by their codecs
+COVERLESS = (".mov", ".webm")  # of .mov, ffmpeg would leave them out without a word
+SUBTITLES = {".mkv": "copy", ".webm": "webvtt"}  # what an ending makes of them, where not mov_text
+ROUNDING = (".mkv", ".webm")  # these round times to milliseconds
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file that holds a part of the video's pictures, and how long they last, in seconds."""
+
+    path: Path
+    seconds: Fraction
+
+
+@dataclass(frozen=True)
+class Way:
+    """Which of a source's audio `tracks` go along ("all", "first" or "none"), how ("copy", "aac"
+    or "opus"), and whether its subtitles and its covers do."""
+
+    tracks: str
+    sound: str
+    subtitles: bool
+    covers: bool = False
+
+
+def suffix_that_holds(subtitles: Sequence[str], suffix: str) -> str:
+    """The ending of a container that holds `subtitles` of these codecs: `suffix`, if it does."""
+    pictures = [kind for kind in subtitles if kind not in TEXT]
+    return ".mkv" if pictures else suffix
+
+
+def mux(
+    parts: Sequence[Part],
+    source: Tracks | None,
+    out: Path,
+    span: tuple[Fraction, Fraction] | None,
+    on_notice: Callable[[str], None],
+) -> Way:
+    """Write `out`, in a folder for pieces: the pictures of `parts`, one after the other, and the
+    sound of `source`, if any, ready for streaming.
+
+    The sound is copied, every track of it; so are subtitles, chapters, attachments and what the
+    file says of itself. Where only a span (begin, end) of the source, in seconds, was dreamed, the
+    sound is cut there and encoded anew, and so it is where the container does not take it as it
+    is; what it does not take at all is left out, with a notice. What went along is returned.
+    Raises UserError where ffmpeg fails.
+    """
+    # ffmpeg works beside `out`, where all names are ours: others may look like addresses to it.
+    listed = out.with_name("parts.partial")
+    listed.write_text(_list(parts, out.parent))
+    inputs = ["-f", "concat", "-safe", "0", "-protocol_whitelist", "file", "-i", listed.name]
+    ways = [Way("none", "copy", False)]
+    if source is not None:
+        inputs += [*_cut(source, span), *ffmpeg_input(source.path)]
+        inputs += ["-map_metadata", "1", "-map_chapters", "1", "-metadata", "encoder="]
+        ways = _ways(source, out.suffix.lower(), cut=span is not None)
+    failure: str | None = None
+    for way in ways:
+        if way.covers and out.suffix.lower() in COVERLESS:
+            continue
+        others = [*_subtitles(way, source, out), *_covers(way, source, out)]
+        failure = run_ffmpeg(
+            [*inputs, "-map", "0:v", *TRACKS[way.tracks], *others, "-c:v", "copy",
+             *SOUND[way.sound], *BIT_EXACT, "-movflags", "+faststart", str(out.absolute())],
+            out.parent,
+        )  # fmt: skip
+        failure = failure or _lacking(out, way)
+        if failure is None:
+            for lost in _lost(way, ways[0]):
+                on_notice(f"{out.suffix} does not take the source's {lost}")
+            return way
+        if "No space" in failure:
+            break
+    raise UserError(f"ffmpeg could not write {out.parent}: {failure}")
+
+
+def copy_pictures(film: Path, out: Path, rate: Fraction, frames: int) -> None:
+    """Write `out`, the `frames` of `film` at exactly that `rate`, which its own container may have
+    rounded, as a part like any other. Raises UserError where ffmpeg fails."""
+    exact = film
+    if film.suffix.lower() in ROUNDING:
+        exact = out.with_name(f"exact.{out.name}")
+        retime(film, exact, [number / rate for number in range(frames + 1)])
+    scale = ("-video_track_timescale", str(rate.numerator))
+    given = (*ffmpeg_input(exact), "-map", "0:v:0", "-c", "copy")
+    failure = run_ffmpeg([*given, *BIT_EXACT, *scale, str(out.absolute())])
+    if failure is not None:
+        raise UserError(f"ffmpeg could not write {out.parent}: {failure}")
+
+
+def _lacking(video: Path, way: Way) -> str | None:
+    """What `video`, which ffmpeg wrote without complaint, lacks of that `way`: damaged sound may
+    be there and be no sound that anyone can read."""
+    with open_container(video) as container:
+        has_sound, has_words = bool(container.streams.audio), bool(container.streams.subtitles)
+    if has_sound != (way.tracks != "none"):
+        return "its sound cannot be read"
+    return None if has_words == way.subtitles else "its subtitles cannot be read"
+
+
+def retime(video: Path, out: Path, times: Sequence[Fraction]) -> None:
+    """Write `out`, the pictures of `video` without sound: its frames, in the order in which they
+    are shown, at `times` in seconds, and one time more, at which the last of them ends."""
+    import av
+
+    with open_container(video) as container:
+        shown = [packet.pts or 0 for packet in container.demux(video=0) if packet.size]
+    number = {pts: rank for rank, pts in enumerate(sorted(shown))}
+    # A frame is decoded no later than it is shown: so many frames before that.
+    delay = max(place - number[pts] for place, pts in enumerate(shown))
+    base = _time_base(times)
+    ticks: list[int] = []
+    for time in times:  # no two frames may be shown at once, as some sources have it
+        ticks.append(max(round(time / base), ticks[-1] + 1 if ticks else 0))
+    before = max(1, round(usual_gap(times) / base))  # between the decoding of the very first
+    with open_container(video) as container, av.open(str(out.absolute()), "w") as written:
+        stream = written.add_stream_from_template(container.streams.video[0])
+        stream.metadata.update(container.streams.video[0].metadata)  # that VP9 has alpha, say
+        stream.time_base = base
+        place = 0
+        for packet in container.demux(video=0):
+            if not packet.size:
+                continue
+            rank, early = number[packet.pts or 0], place - delay
+            packet.stream, packet.time_base = stream, base
+            packet.pts, packet.duration = ticks[rank], ticks[rank + 1] - ticks[rank]
+            packet.dts = early * before if early < 0 else ticks[early]
+            written.mux(packet)
+            place += 1
+
+
+def _list(parts: Sequence[Part], folder: Path) -> str:
+    """`parts` as an ffmpeg that works in `folder` reads them. Matroska's own lengths are rounded to
+    milliseconds, which would add up."""
+    lines = ["ffconcat version 1.0"]
+    for part in parts:
+        name = os.path.relpath(part.path, folder).replace("'", "'\\''")
+        lines.append(f"file '{name}'")
+        if part.path.suffix == ".mkv":
+            lines.append(f"duration {float(part.seconds):.6f}")
+    return "\n".join(lines) + "\n"
+
+
+def _time_base(times: Sequence[Fraction]) -> Fraction:
+    """One in which all `times` are whole, or, where there is none so fine, a fine one."""
+    whole = math.lcm(*(time.denominator for time in times))
+    return Fraction(1, whole if 1000 <= whole <= 1_000_000 else 90_000)
+
+
+def _ways(source: Tracks, suffix: str, cut: bool) -> list[Way]:
+    """How the rest of `source` may go along, the best first."""
+    anew = "opus" if suffix == ".webm" else "aac"
+    sounds = [("all", "copy"), ("all", anew), ("first", "copy"), ("first", anew)]
+    if cut:
+        sounds = [sound for sound in sounds if sound[1] != "copy"]
+    sounds = [*(sounds if source.has_audio else []), ("none", "copy")]
+    subtitles = [True, False] if source.subtitles else [False]
+    covers = [True, False] if source.covers else [False]
+    return [Way(*sound, *more) for sound, *more in itertools.product(sounds, subtitles, covers)]
+
+
+def _cut(source: Tracks, span: tuple[Fraction, Fraction] | None) -> list[str]:
+    """What has ffmpeg begin with `source` where its pictures do, or where the `span` does."""
+    offset = Fraction(source.offset).limit_denominator(1_000_000)
+    if span is not None:
+        begin, end = span
+        return ["-ss", f"{float(begin + offset):.6f}", "-t", f"{float(end - begin):.6f}"]
+    return ["-itsoffset", f"{-float(offset):.6f}"] if offset else []
+
+
+def _subtitles(way: Way, source: Tracks | None, out: Path) -> list[str]:
+    if source is None or not way.subtitles:
+        return []
+    suffix = out.suffix.lower()
+    options = ["-map", "1:s", "-c:s", SUBTITLES.get(suffix, "mov_text")]
+    if suffix == ".mkv":
+        options += ["-map", "1:t?"]  # their fonts
+        for number, codec in enumerate(source.subtitles):  # MP4's alone it does not hold
+            options += [f"-c:s:{number}", "srt"] if codec == "mov_text" else []
+    return options
+
+
+def _covers(way: Way, source: Tracks | None, out: Path) -> list[str]:
+    """What has ffmpeg take the covers along, in Matroska as files of their own."""
+    if source is None or not way.covers:
+        return []
+    if out.suffix.lower() != ".mkv":
+        return [option for number in source.covers for option in ("-map", f"1:{number}")]
+    options: list[str] = []
+    for number in source.covers:
+        with open_container(source.path) as container:
+            stream = container.streams[number]
+            suffix, kind = COVERS.get(stream.codec_context.name, ("png", "image/png"))
+            cover = out.with_name(f"cover{number}.partial.{suffix}")
+            cover.write_bytes(bytes(next(container.demux(stream))))
+            fonts = [one for one in container.streams if one.type == "attachment"]
+        this = f"s:t:{(len(fonts) if way.subtitles else 0) + len(options) // 6}"
+        options += ["-attach", cover.name, f"-metadata:{this}", f"mimetype={kind}"]
+        options += [f"-metadata:{this}", f"filename=cover.{suffix}"]
+    return options
+
+
+def _lost(way: Way, best: Way) -> Iterator[str]:
+    if (way.tracks, way.sound) != (best.tracks, best.sound):
+        told = {
+            "all": f"made {NAMES.get(way.sound, '')}",
+            "first": "only its first track is kept",
+            "none": "left out",
+        }
+        yield f"sound as it is: {told[way.tracks]}"
+    if way.subtitles != best.subtitles:
+        yield "subtitles: left out (.mkv keeps any)"
+    if way.covers != best.covers:
+        yield "cover: left out"

@@ -1,0 +1,215 @@
+"""The frames of a clip, each under its own number."""
+
+import itertools
+import math
+import queue
+import threading
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.frames import Frame, fitted_size
+from dreamreel.pipeline.media.animations import read_animation
+from dreamreel.pipeline.media.clips import Clip, probe
+from dreamreel.pipeline.media.decoding import Decoded, decode
+from dreamreel.pipeline.media.ffmpeg import run_ffmpeg
+from dreamreel.pipeline.media.sequences import read_series
+from dreamreel.pipeline.opening import ffmpeg_input
+
+SEEK_FROM = 250  # the number of a frame from which seeking is worth it
+Item = TypeVar("Item")
+
+
+def damage(clip: Clip) -> str | None:
+    """The first fault that decoding `clip` to its end meets, or None."""
+    if not clip.is_file:
+        lost = [clip.animation.fault] if clip.animation and clip.animation.fault else []
+        for _ in read_frames(clip, on_lost=lost.append):
+            pass
+        return lost[0] if lost else None
+    if clip.format is not None and clip.frames is not None and clip.frames > len(clip.shown) > 0:
+        return f"it promises {clip.frames} frames and has {len(clip.shown)}"
+    return run_ffmpeg(
+        ["-xerror", "-err_detect", "explode", *ffmpeg_input(clip.path),
+         "-map", f"0:{clip.stream}", "-f", "null", "-"]
+    )  # fmt: skip
+
+
+def read_frames(
+    source: Clip | Path,
+    start: int = 0,
+    stop: int | None = None,
+    on_lost: Callable[[str], None] = lambda line: None,
+) -> Generator[Frame, None, None]:
+    """Frames `start` to `stop` (excluded) of `source`, upright, as long as they last.
+
+    Each comes under its own number: where one is lost, the one before stands in for it, or, of the
+    first, the one after, and `on_lost` is told.
+    """
+    clip = source if isinstance(source, Clip) else probe(source)
+    if stop is not None and stop <= start:
+        return
+    if clip.picks:
+        yield from _picked(clip, start, stop, on_lost)
+    elif clip.series is not None:
+        yield from read_series(clip.series, start, stop, on_lost)
+    elif clip.animation is not None:
+        yield from read_animation(clip.animation, start, stop, on_lost)
+    else:
+        yield from itertools.islice(_read_video(clip, start, on_lost), stop and stop - start)
+
+
+def _picked(
+    clip: Clip, start: int, stop: int | None, on_lost: Callable[[str], None]
+) -> Iterator[Frame]:
+    wanted = clip.picks[start:stop]
+    if not wanted:
+        return
+    number = wanted[0]
+    with closing(read_frames(replace(clip, picks=()), number, wanted[-1] + 1, on_lost)) as frames:
+        frame = next(frames, None)
+        for pick in wanted:
+            while number < pick and frame is not None:
+                frame, number = next(frames, None), number + 1
+            if frame is None:
+                return
+            yield frame
+
+
+def _read_video(clip: Clip, start: int, on_lost: Callable[[str], None]) -> Iterator[Frame]:
+    due, damaged, last = start, 0, None
+    lost = 0
+    since = clip.shown[start] if SEEK_FROM <= start < len(clip.shown) else None
+    for number, picture in _numbered(clip, since):
+        if number < due:
+            continue
+        damaged += picture.damaged
+        frame = picture.frame()
+        lost += number - due
+        for _ in range(number - due):
+            yield frame if last is None else last
+        yield frame
+        due, last = number + 1, frame
+    if lost:
+        on_lost(f"{clip.path}: {lost} frames could not be decoded; those beside them stand in")
+    if damaged:
+        on_lost(f"{clip.path}: {damaged} frames are damaged, and shown as far as they can be")
+
+
+def _numbered(clip: Clip, since: Fraction | None) -> Iterator[tuple[int, Decoded]]:
+    """The pictures of `clip`, or those from the time `since` on, each with its number."""
+    number = -1
+    for picture in decode(clip.path, clip.stream, clip.format, since):
+        number += 1
+        if clip.shown and picture.time is not None:
+            number = _nearest(clip.shown, picture.time, number)
+        yield number, picture
+
+
+def _nearest(shown: Sequence[Fraction], time: Fraction, guess: int) -> int:
+    """The number of the picture shown at `time`; of several at once, `guess` if it is one."""
+    if guess < len(shown) and shown[guess] == time:
+        return guess
+    after = bisect_left(shown, time)
+    if after == len(shown) or (after > 0 and time - shown[after - 1] < shown[after] - time):
+        return after - 1
+    return after
+
+
+def resized(frames: Iterable[Frame], width: int | None) -> Iterator[Frame]:
+    """`frames` at `width`, their shape kept; as they come where it is None."""
+    for frame in frames:
+        height, now = frame.shape[:2]
+        size = fitted_size(height, now, width)
+        if size != (height, now):
+            way = cv2.INTER_AREA if size[1] < now else cv2.INTER_CUBIC
+            frame = np.asarray(cv2.resize(frame, size[::-1], interpolation=way), frame.dtype)
+        yield frame
+
+
+def prefetch(items: Iterable[Item], depth: int = 4) -> Generator[Item, None, None]:
+    """`items`, made by a thread that runs at most `depth` ahead.
+
+    An error of the thread's comes out here; closing this ends the thread.
+    """
+    ahead: queue.Queue[tuple[str, Item | BaseException | None]] = queue.Queue(depth)
+    stopping = threading.Event()
+
+    def put(kind: str, value: Item | BaseException | None) -> bool:
+        while not stopping.is_set():
+            try:
+                ahead.put((kind, value), timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        iterator = iter(items)
+        try:
+            for item in iterator:
+                if not put("item", item):
+                    break
+            put("end", None)
+        except BaseException as error:  # it belongs to whoever reads
+            put("error", error)
+        finally:
+            if hasattr(iterator, "close"):
+                iterator.close()
+
+    worker = threading.Thread(target=work, name="prefetch", daemon=True)
+    worker.start()
+    try:
+        while True:
+            kind, value = ahead.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                assert isinstance(value, BaseException)
+                raise value
+            yield value  # type: ignore[misc]
+    finally:
+        stopping.set()
+        worker.join()
+
+
+def frames_between(clip: Clip, start: float | None, end: float | None) -> tuple[int, int | None]:
+    """The frames (first, one past the last) shown from `start` up to, but without, `end`, in
+    seconds; from the first, or to the last, where None. Raises UserError where there are none."""
+    first = 0 if start is None else _first_from(clip, start)
+    stop = None if end is None else _first_from(clip, end)
+    if (stop is not None and stop <= first) or (clip.frames is not None and first >= clip.frames):
+        begins, ends = start or 0.0, "its end" if end is None else f"{end:g} s"
+        raise UserError(f"{clip.path} has no frame from {begins:g} s to {ends}")
+    return first, stop
+
+
+def _first_from(clip: Clip, seconds: float) -> int:
+    """The number of the first frame shown at `seconds` or later."""
+    since = Fraction(seconds).limit_denominator(1_000_000)
+    if clip.times and since <= clip.times[-1]:
+        return bisect_left(clip.times, since)
+    return math.ceil(since * clip.rate - Fraction(1, 1000))  # 0.033333 s is the second at 30
+
+
+def still_at(clip: Clip, seconds: float) -> tuple[int, Frame]:
+    """The frame shown at `seconds`, and its number. Raises UserError past the end."""
+    since = Fraction(seconds).limit_denominator(1_000_000)
+    if clip.times:
+        number = bisect_right(clip.times, since) - 1
+        past = since >= clip.shown_at(len(clip.times))
+    else:
+        number, past = math.floor(since * clip.rate), False
+    with closing(read_frames(clip, number)) as frames:
+        frame = None if past else next(frames, None)
+    if frame is None:
+        raise UserError(f"{clip.path} has no frame at {seconds:g} s")
+    return number, frame

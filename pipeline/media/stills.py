@@ -1,0 +1,252 @@
+"""Stills: pictures in files, read and written."""
+
+import io
+import os
+import re
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dreamreel.pipeline.durable import write_whole
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.frames import Frame
+from dreamreel.pipeline.media.exr import as_levels, displayed, exr_header, exr_pixels, unmultiplied
+from dreamreel.pipeline.opening import check_readable, open_picture, regular_file, why_no_picture
+
+JPEG = {".jpg", ".jpeg", ".jpe", ".jfif"}
+KEEPS_ALPHA = {".png", ".apng", ".webp", ".tif", ".tiff", ".avif", ".tga", ".jp2", ".gif"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A still: its image, and its alpha (H, W) in [0, 1] where it has one."""
+
+    image: "torch.Tensor"
+    alpha: "torch.Tensor | None" = None
+
+
+def load_picture(path: Path, device: "torch.device") -> Picture:
+    """The still at `path`, upright as its EXIF orientation says, with its alpha.
+
+    Of an animation, the first picture. Raises UserError where the file is no picture.
+    """
+    import torch
+
+    try:
+        pixels = read_pixels(path)
+    except (OSError, ValueError, SyntaxError) as error:
+        why = why_no_picture(path) if str(error).startswith("cannot identify") else error
+        raise UserError(f"{path} is no picture that can be read ({why})") from error
+    levels = 65535 if pixels.dtype == np.uint16 else 255
+    tensor = torch.from_numpy(pixels.astype(np.float32) / levels).to(device)
+    image = tensor[:, :, :3].permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
+    alpha = tensor[:, :, 3] if bool((tensor[:, :, 3] < 1).any()) else None
+    return Picture(image, alpha)
+
+
+def read_pixels(path: Path) -> NDArray[Any]:
+    """The pixels at `path` as RGBA (H, W, 4), uint8, or uint16 where a grey file has 16 bits.
+
+    Raises UserError where it is no regular file; OSError, ValueError or SyntaxError where it is no
+    picture in one of the formats of `opening`.
+    """
+    import imageio.v3 as imageio
+
+    open_picture(path).close()  # imageio would try every format that Pillow knows
+    data = io.BytesIO(regular_file(path).read_bytes())  # and take a name for an address
+    file: Any
+    with imageio.imopen(data, "r", plugin="pillow") as file:
+        about = file.metadata(index=0, exclude_applied=False)
+        mode = about.get("mode", "RGB")
+        if mode.startswith(("I", "F")):
+            return _grey_to_rgba(np.asarray(file.read(index=0, rotate=True)))
+        if "transparency" not in about and mode in ("RGB", "CMYK", "YCbCr", "LAB", "HSV"):
+            rgb = file.read(index=0, rotate=True, mode="RGB")
+            return np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)])
+        return np.asarray(file.read(index=0, rotate=True, mode="RGBA"))
+
+
+def _grey_to_rgba(grey: NDArray[Any]) -> NDArray[Any]:
+    """Grey of many levels (H, W) as RGBA of 65535: floats from 0 to 1, integers of 8 or 16 bits."""
+    top = 1.0 if grey.dtype.kind == "f" else (255.0 if grey.max() <= 255 else 65535.0)
+    if grey.dtype == np.uint16:
+        top = 65535.0
+    if not (np.isfinite(grey).all() and grey.min() >= 0 and grey.max() <= top):
+        raise ValueError(f"its values run from {grey.min():g} to {grey.max():g}, not to {top:g}")
+    levels = np.round(grey / top * 65535).astype(np.uint16)
+    return np.dstack([levels, levels, levels, np.full_like(levels, 65535)])
+
+
+def save_picture(path: Path, picture: Picture, replace: bool) -> None:
+    """Write `picture` to `path` in the format of its ending; whole, or not at all. Raises UserError
+    where that cannot be, or there is a file by now that it is not to `replace`."""
+    import imageio.v3 as imageio
+
+    pixels = picture.image[0].mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
+    if picture.alpha is not None and path.suffix.lower() in KEEPS_ALPHA:
+        alpha = picture.alpha.mul(255).round().byte().cpu().numpy()
+        pixels = np.dstack([pixels, alpha])
+    options: dict[str, Any] = (
+        {"quality": 95, "subsampling": 0} if path.suffix.lower() in JPEG else {}
+    )
+    data = io.BytesIO()
+    try:
+        imageio.imwrite(
+            data,
+            np.ascontiguousarray(pixels),
+            plugin="pillow",
+            extension=path.suffix.lower(),
+            **options,
+        )
+        write_new(path, data.getvalue(), replace)
+    except (OSError, ValueError, RuntimeError, OverflowError) as error:  # too large, say
+        raise UserError(f"{path} could not be written ({error})") from error
+
+
+def write_new(path: Path, data: bytes, replace: bool) -> None:
+    """Write `data` to the file `path`, whole or not at all. Raises UserError where there is one by
+    now that it is not to `replace`, OSError where it cannot be written."""
+    try:
+        write_whole(path, lambda file: file.write(data), replace)
+    except FileExistsError as error:
+        raise UserError(f"{path} exists by now; --overwrite replaces it") from error
+
+
+def check_picture_name(path: Path) -> None:
+    """Raise UserError unless `path` ends as a format that can be written does."""
+    from PIL import Image
+
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if path.suffix.lower() not in JPEG | KEEPS_ALPHA | {".bmp", ".ppm"} or kind not in Image.SAVE:
+        given = f"ends in {path.suffix}" if path.suffix else "has no ending"
+        raise UserError(f"{path} {given}; .png, .jpg, .webp, .tif or .avif would work")
+
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
+
+
+FORMATS = {  # by their endings, the pictures that a folder can hold; Pillow's names
+    **dict.fromkeys(JPEG, "JPEG"),
+    **dict.fromkeys((".png", ".apng"), "PNG"),
+    **dict.fromkeys((".tif", ".tiff"), "TIFF"),
+    **{".webp": "WEBP", ".bmp": "BMP", ".avif": "AVIF", ".tga": "TGA", ".exr": "EXR"},
+}
+# What Pillow, OpenCV and NumPy raise over files that are damaged, and we over those that are gone.
+UNREADABLE = (
+    *(UserError, OSError, ValueError, SyntaxError, EOFError, LookupError, RuntimeError),
+    *(ArithmeticError, struct.error, cv2.error),
+)
+EXIF_ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a picture's file says before its pixels: its `size` is (height, width), upright."""
+
+    size: tuple[int, int]
+    depth: int
+    has_alpha: bool
+
+
+def read_header(path: Path) -> Header:
+    """What the picture at `path` is, undecoded. Raises UserError where it is none."""
+    check_readable(path)
+    try:
+        if path.suffix.lower() == ".exr":
+            size, has_alpha = exr_header(path)
+            return Header(size, 16, has_alpha)
+        with open_picture(path, tuple(FORMATS.values())) as file:
+            deep = _is_deep(file) or file.mode.startswith(("I", "F"))
+            width, height = file.size
+            size = (width, height) if orientation_of(file) >= 5 else (height, width)
+            has_alpha = file.mode.endswith(("A", "a")) or "transparency" in file.info
+            return Header(size, 16 if deep else 8, has_alpha)
+    except UNREADABLE as error:
+        raise UserError(
+            f"{path} is no picture that can be read ({reason_of(error, path)})"
+        ) from error
+
+
+def _open(path: Path, formats: Iterable[str]) -> "ImageFile":
+    """The picture at `path`, its pixels not yet decoded, where it is in one of `formats`."""
+    file: ImageFile = open_picture(path, tuple(formats))
+    return file
+
+
+def orientation_of(file: "Image") -> int:
+    """How the pixels of `file` are to be turned, as EXIF counts it; 1 where they are upright."""
+    from PIL import Image
+
+    if file.format == "TIFF":  # turned by every reader as it decodes
+        return 1
+    exif = file.getexif() if _has_late_exif(file) else Image.Image.getexif(file)
+    orientation = exif.get(EXIF_ORIENTATION, 1)
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _has_late_exif(file: Any) -> bool:
+    """Whether a PNG seems to have its EXIF behind its pixels, where ExifTool puts it.
+
+    Pillow's own way to find out is to decode them, which takes a while for a thousand files.
+    """
+    if file.format != "PNG" or file.is_animated or "exif" in file.info:
+        return False
+    with open(file.filename, "rb") as raw:
+        raw.seek(-min(65536, os.path.getsize(file.filename)), os.SEEK_END)
+        return b"eXIf" in raw.read()
+
+
+def _is_deep(file: Any) -> bool:
+    """Whether `file` has 16 bits a channel, of which Pillow would keep 8 where it has colours."""
+    raw_mode = str(file.tile[0][3]) if file.tile else ""
+    known = file.mode.startswith("I") or file.mode in ("LA", "RGB", "RGBA", "RGBX")
+    # A BMP's 16 bits are those of a pixel.
+    return known and re.search(r";16[BLN]?\b", raw_mode) is not None and file.format != "BMP"
+
+
+def reason_of(error: Exception, path: Path) -> str:
+    """What went wrong with the picture at `path`, without its name."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    words = " ".join(str(error).split())
+    return why_no_picture(path) if words.startswith("cannot identify") or not words else words
+
+
+def decoded_still(path: Path) -> Frame:
+    """The pixels at `path`, upright: grey (H, W), BGR or BGRA, uint8 or uint16."""
+    if path.suffix.lower() == ".exr":
+        return displayed(exr_pixels(path.read_bytes()))
+    with open_picture(path, tuple(FORMATS.values())) as file:
+        if _is_deep(file):
+            multiplied = "RGBa" in str(file.tile[0][3])
+            pixels = upright(_deep_pixels(path), orientation_of(file))
+            return as_levels(unmultiplied(pixels / np.float32(65535))) if multiplied else pixels
+    return read_pixels(path)[..., [2, 1, 0, 3]]
+
+
+def _deep_pixels(path: Path) -> Frame:
+    """The pixels at `path` as they are stored, uint16: of colours, Pillow would keep 8 bits."""
+    with open_picture(path, tuple(FORMATS.values())) as file:
+        file.verify()  # of a PNG, its checksums; libpng has a word on these for the terminal
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise ValueError("its pixels cannot be decoded")
+    return pixels
+
+
+def upright(pixels: Frame, orientation: int) -> Frame:
+    """`pixels` turned as `orientation`, 1 to 8, asks for (Exif 2.3, 4.6.4 A)."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    down, across = ((1, 1), (1, -1), (-1, -1), (-1, 1))[(orientation - 1) % 4]
+    return pixels[::down, ::across]

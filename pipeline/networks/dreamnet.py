@@ -1,0 +1,79 @@
+"""dreamnet: our own network, small, and bundled with its weights."""
+
+from collections.abc import Collection
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Fire(nn.Module):
+    """Squeeze, expand two ways, side by side, plus the input where widths agree
+    (Iandola et al., SqueezeNet, 2016)."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__()
+        quarter = out_channels // 4
+        self.squeeze = nn.Conv2d(channels, quarter, 1)
+        self.expand1x1 = nn.Conv2d(quarter, quarter, 1)
+        self.expand3x3 = nn.Conv2d(quarter, out_channels - quarter, 3, padding=1)
+        self.has_shortcut = channels == out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` (N, C, H, W) as (N, out_channels, H, W)."""
+        squeezed = F.relu(self.squeeze(x))
+        expanded = torch.cat([self.expand1x1(squeezed), self.expand3x3(squeezed)], 1)
+        return F.relu(expanded + x if self.has_shortcut else expanded)
+
+
+class DreamNet(nn.Module):
+    """Our own network: a trunk of fires with heads that feel what GoogLeNet's layers feel.
+
+    Heads are side exits: only those named in `forward` are computed.
+    """
+
+    HEADS = ("textures", "parts", "creatures", "objects", "classes")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 48, 5, stride=2, padding=2)
+        self.pool = nn.AvgPool2d(3, 2, ceil_mode=True)
+        self.fire2a, self.fire2b = Fire(48, 160), Fire(160, 160)
+        self.fire3a, self.fire3b, self.fire3c = Fire(160, 288), Fire(288, 288), Fire(288, 288)
+        self.textures = Head(288, 480)
+        self.fire4a, self.fire4b, self.fire4c = Fire(288, 448), Fire(448, 448), Fire(448, 448)
+        self.parts = Head(448, 512)
+        self.fire4d = Fire(448, 448)
+        self.creatures = Head(448, 832)
+        self.fire5a, self.fire5b = Fire(448, 640), Fire(640, 640)
+        self.objects = Head(640, 1024)
+        self.classes = nn.Linear(1024, 1000)
+
+    def forward(self, x: Tensor, heads: Collection[str] = HEADS) -> Tensor:
+        """`x` (N, 3, H, W), normalised, through the trunk; returns the deepest head's output."""
+        x = self.pool(F.relu(self.stem(x)))
+        x = self.pool(self.fire2b(self.fire2a(x)))
+        x = self.fire3c(self.fire3b(self.fire3a(x)))
+        if "textures" in heads:
+            self.textures(x)
+        x = self.fire4c(self.fire4b(self.fire4a(self.pool(x))))
+        if "parts" in heads:
+            self.parts(x)
+        x = self.fire4d(x)
+        if "creatures" in heads:
+            self.creatures(x)
+        x = self.fire5b(self.fire5a(self.pool(x)))
+        if "objects" in heads or "classes" in heads:
+            x = self.objects(x)
+        return self.classes(x.mean((2, 3))) if "classes" in heads else x
+
+
+class Head(nn.Conv2d):
+    """A 1x1 convolution and its ReLU."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__(channels, out_channels, 1)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`input` (N, C, H, W) as (N, out_channels, H, W), none below zero."""
+        return F.relu(super().forward(input))

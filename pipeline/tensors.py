@@ -1,0 +1,102 @@
+"""The image convention, and the one bridge to OpenCV's frames.
+
+An image is a float32 RGB tensor of shape (1, 3, H, W), in [0, 1], channels last in memory.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dreamreel.pipeline.frames import Frame
+
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
+
+
+def to_image(frame: Frame, device: torch.device) -> Tensor:
+    """A frame (H, W, 3 or 4) as an image (1, 3, H, W), float32 RGB in [0, 1], without alpha."""
+    pixels = torch.from_numpy(np.ascontiguousarray(frame[..., :3])).to(device)
+    levels = 255 if frame.dtype == np.uint8 else 65535
+    image = pixels.flip(-1).permute(2, 0, 1)[None].float().div_(levels)
+    return image.contiguous(memory_format=torch.channels_last)
+
+
+def to_frame(image: Tensor, depth: int = 8) -> Frame:
+    """An image (1, 3, H, W) as a frame (H, W, 3), BGR, rounded to the nearest level: uint8, or
+    uint16 of the full range where more than 8 bits of `depth` are asked for."""
+    levels, kind = (255, torch.uint8) if depth <= 8 else (65535, torch.int32)
+    pixels = image[0].mul(levels).round_().clamp_(0, levels).to(kind)
+    frame = np.ascontiguousarray(pixels.permute(1, 2, 0).flip(-1).cpu().numpy())
+    return frame if depth <= 8 else frame.astype(np.uint16)
+
+
+def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """`image` (1, C, H, W) at `size` (height, width); shrinking is anti-aliased."""
+    if tuple(image.shape[2:]) == size:
+        return image
+    shrinks = size[0] < image.shape[2] or size[1] < image.shape[3]
+    resized = F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=shrinks)
+    return resized.contiguous(memory_format=torch.channels_last)
+
+
+def sample(image: Tensor, grid: Tensor, edges: str) -> Tensor:
+    """`image` (1, C, H, W) at the places `grid` (1, H', W', 2), in grid_sample's coordinates.
+
+    What is sampled a hundred times over, frame after frame, may neither blur nor ring. PyTorch's
+    bicubic (a = -0.75) strengthens middle frequencies each time; two parts of it and one of
+    bilinear make, near enough, Catmull and Rom's spline (a = -0.5), which strengthens none.
+    """
+    rows, width = grid.shape[1:3]
+    # On the CPU only the pictures of a batch share its threads out: let bands of rows be pictures.
+    bands = torch.get_num_threads() if image.device.type == "cpu" else 1
+    bands = next(count for count in range(bands, 0, -1) if rows % count == 0)
+    image = image.expand(bands, -1, -1, -1)
+    grid = grid.reshape(bands, rows // bands, width, 2)
+    cubic = F.grid_sample(image, grid, "bicubic", edges, align_corners=False)
+    linear = F.grid_sample(image, grid, "bilinear", edges, align_corners=False)
+    sampled = linear.lerp_(cubic, 2 / 3).transpose(0, 1).reshape(1, -1, rows, width)
+    return sampled.contiguous(memory_format=torch.channels_last)
+
+
+def blur(image: Tensor, sigma: float) -> Tensor:
+    """`image` (1, C, H, W) under a Gaussian of `sigma` pixels, edges reflected."""
+    radius = min(max(1, round(3 * sigma)), min(image.shape[2:]) - 1)
+    if sigma <= 0 or radius < 1:
+        return image
+    at = torch.arange(-radius, radius + 1, device=image.device, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (at / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).expand(image.shape[1], 1, -1)
+    padded = F.pad(image, (radius, radius, radius, radius), mode="reflect")
+    across = F.conv2d(padded, kernel[:, :, None, :], groups=image.shape[1])
+    return F.conv2d(across, kernel[:, :, :, None], groups=image.shape[1])
+
+
+def luma(image: Tensor) -> Tensor:
+    """The luma (1, 1, H, W) of `image` (1, 3, H, W)."""
+    return F.conv2d(image, torch.tensor(LUMA)[None, :, None, None].to(image))
+
+
+def sharpness(image: Tensor) -> float:
+    """The mean squared Laplacian of the luma of `image` (1, 3, H, W), at least 3 by 3, values in
+    [0, 1].
+
+    Pech-Pacheco et al., ICPR 2000, have its variance; over many pixels its mean is nothing.
+    """
+    y = luma(image)[0, 0]
+    beside = y[:-2, 1:-1] + y[2:, 1:-1] + y[1:-1, :-2] + y[1:-1, 2:]
+    return float((beside - 4 * y[1:-1, 1:-1]).square().mean())
+
+
+def crop_to(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """`image` scaled to cover `size` (height, width), then cropped to it about the centre."""
+    height, width = size
+    scale = max(height / image.shape[2], width / image.shape[3])
+    covering = (
+        max(height, round(image.shape[2] * scale)),
+        max(width, round(image.shape[3] * scale)),
+    )
+    image = resize(image, covering)
+    top, left = (covering[0] - height) // 2, (covering[1] - width) // 2
+    return image[:, :, top : top + height, left : left + width].contiguous(
+        memory_format=torch.channels_last
+    )

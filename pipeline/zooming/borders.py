@@ -1,0 +1,33 @@
+"""Picture that grows past an edge: what is near, ever broader further away, and noise."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dreamreel.pipeline.zooming.grain import soft_noise
+
+NOISE = 0.06  # standard deviation, of 1, of the noise that new picture is dreamed from
+
+
+def filled(image: Tensor, known: Tensor, random: torch.Generator) -> Tensor:
+    """`image` (1, 3, H, W), made up where it is not `known` (1, 1, H, W), from 0 to 1: by push and
+    pull (Gortler et al., The Lumigraph, 1996), and noise to dream from."""
+    total, weight = image * known, known
+    sums: list[tuple[Tensor, Tensor]] = []
+    while min(total.shape[2:]) > 2:
+        sums.append((total, weight))
+        total = F.avg_pool2d(total, 2, ceil_mode=True)
+        weight = F.avg_pool2d(weight, 2, ceil_mode=True)
+    guess = total / weight.clamp_min(1e-4)
+    for total, weight in reversed(sums):
+        guess = F.interpolate(guess, total.shape[2:], mode="bilinear", align_corners=False)
+        share = (4 * weight).clamp(0, 1)
+        guess = guess + share * (total / weight.clamp_min(1e-4) - guess)
+    made_up = guess + NOISE * soft_noise(image, random)
+    return (known * image + (1 - known) * made_up).clamp(0, 1)
+
+
+def surrounded(image: Tensor, margin: int, random: torch.Generator) -> Tensor:
+    """`image` (1, 3, H, W) with a made-up `margin`, in pixels, around it."""
+    known = F.pad(torch.ones_like(image[:, :1]), (margin,) * 4)
+    return filled(F.pad(image, (margin,) * 4, mode="replicate"), known, random)

@@ -1,0 +1,308 @@
+"""The endless zoom: dream, move the camera, dream again."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dreamreel.pipeline.config.fields import Settings
+from dreamreel.pipeline.config.timeline import OverTime
+from dreamreel.pipeline.dreaming.ascent import Ascent, dream
+from dreamreel.pipeline.dreaming.control import (
+    EvolutionLoop,
+    VarietyLoop,
+    at_full_strength,
+    reference_strength,
+)
+from dreamreel.pipeline.dreaming.objectives.activations import DEVIATION, DIVERSITY
+from dreamreel.pipeline.dreaming.subject import Subject
+from dreamreel.pipeline.dreaming.terms import (
+    Term,
+    are_active,
+    mean_responses,
+    proportions,
+    terms_of,
+)
+from dreamreel.pipeline.networks.network import Network, judged_size
+from dreamreel.pipeline.zooming.arrival import LIKE_IT, around, arrived, inlaid
+from dreamreel.pipeline.zooming.bands import USUAL_RATE, DetailLoop, within
+from dreamreel.pipeline.zooming.borders import filled, surrounded
+from dreamreel.pipeline.zooming.camera import view
+from dreamreel.pipeline.zooming.grain import generator, grain
+from dreamreel.pipeline.zooming.journey import (
+    Journey,
+    apparent_scale,
+    homeward,
+    margin_for,
+    motions,
+    nearness,
+)
+from dreamreel.pipeline.zooming.palette import Palette
+
+MEASURED_EVERY = 3  # frames between measurements of the response
+SPREAD_EVERY = 6  # frames between measurements of the spread
+GROWN_SECONDS = 0.5  # until new picture is as old as any
+GROWN_MORE = 6.0  # times further that it climbs until then
+
+
+@dataclass
+class ZoomState:
+    """All that the frames of a zoom need of those before them."""
+
+    canvas: Tensor | None = None  # the last frame, and the margin around it
+    grown: Tensor | None = None  # (1, 1, H, W): how long each place was dreamed, from 0, new, to 1
+    goal: Tensor | None = None  # the goal, dreamed, and the picture around it
+    palette: Palette | None = None  # that is held
+    detail: DetailLoop = field(default_factory=DetailLoop)
+    evolution: EvolutionLoop = field(default_factory=EvolutionLoop)
+    variety: VarietyLoop = field(default_factory=VarietyLoop)
+
+    def forget_network(self) -> None:
+        """Forget the responses of a network: they say nothing about another one's."""
+        self.evolution, self.variety = EvolutionLoop(), VarietyLoop()
+        self.evolution.reference.strength = 0.0
+
+    def arrive(self, margin: int) -> None:
+        """Have the frames to come be like the goal, at which the canvas has arrived, with a
+        `margin`, in pixels."""
+        assert self.canvas is not None
+        self.goal, self.palette = None, Palette.of(within(self.canvas, margin))
+        self.detail = DetailLoop()
+        self.detail.begin(self.canvas, margin)
+        self.forget_network()
+
+
+@dataclass(frozen=True)
+class _Flight:
+    """A zoom under way: the network and the journey, the motion to each frame, the homography from
+    each to the goal and the scale at which the goal is seen, the `margin` in pixels, and the
+    frame's height in pixels."""
+
+    network: Network
+    journey: Journey
+    moves: list[Tensor]
+    ahead: list[Tensor | None]
+    margin: int
+    unit: int
+    goal_palette: Palette | None
+
+    @classmethod
+    def of(
+        cls, network: Network, over_time: OverTime, journey: Journey, size: tuple[int, int]
+    ) -> "_Flight":
+        moves = motions(over_time, journey, size)
+        margin = margin_for(moves[max(0, journey.begins - 1) :], size)
+        has_goal = journey.loop or journey.goal is not None
+        goal = None if journey.goal is None else Palette.of(journey.goal)
+        return cls(
+            network, journey, moves, homeward(moves) if has_goal else [], margin, size[0], goal
+        )
+
+    def scale(self, number: int) -> float:
+        """The scale at which frame `number` shows the goal."""
+        return apparent_scale(self.ahead[number])
+
+    def subject(self, image: Tensor, number: int, settings: Settings) -> Subject:
+        """`image`, to be dreamed as the zoom dreams: what is special in each place."""
+        terms = terms_of(settings.dream, self.network, DEVIATION)
+        return Subject(image, number, self.network, settings, terms)
+
+
+def infinite_zoom(
+    image: Tensor,
+    network: Network,
+    over_time: OverTime,
+    journey: Journey,
+    first: int = 0,
+    state: ZoomState | None = None,
+) -> Iterator[Tensor]:
+    """The images (1, 3, H, W) of a `journey`: dream, move the camera, dream again.
+
+    The first is `image`, dreamed as a still. Each later one is the one before, seen by a camera
+    that has moved, as crisp, as bright and as colourful as the first, and dreamed a little further.
+    Where the camera looks past the edge, new picture has grown there, unseen, for a while. `state`
+    is that of the frames before `first`, if they were dreamed already; it is kept up to date.
+    """
+    state = state or ZoomState()
+    flight = _Flight.of(network, over_time, journey, (image.shape[2], image.shape[3]))
+    if state.canvas is not None:
+        _refit(state, flight.unit + 2 * flight.margin, over_time(first).seed)
+    for number in range(first, journey.frames):
+        settings = over_time(number)
+        if state.canvas is None:
+            _begin(state, image, flight, settings)
+        else:
+            _advance(state, flight, settings, number)
+        _approach(state, flight, settings, number)
+        yield within(_canvas(state), flight.margin)
+
+
+def dreamed_response(image: Tensor, network: Network, settings: Settings) -> float:
+    """The response to `image` (1, 3, H, W) of the terms that a zoom by `settings` dreams."""
+    terms = terms_of(settings.dream, network, DEVIATION)
+    return Subject(image, 0, network, settings, terms).responses(image)[0]
+
+
+def spread_of(image: Tensor, network: Network, layer: str, tile: int | None = None) -> float:
+    """The spread of `image` (1, 3, H, W): how different its places are to the `layer`, from 0, all
+    alike, to 1."""
+    tile = network.sight.at_least(tile, [layer])
+    return float(mean_responses(image, network, [Term(layer, DIVERSITY)], tile=tile)[0])
+
+
+def _canvas(state: ZoomState) -> Tensor:
+    assert state.canvas is not None
+    return state.canvas
+
+
+def _refit(state: ZoomState, height: int, seed: int) -> None:
+    """Bring the canvas of the frames before to the `height` that is needed now: its margin is cut
+    off, or made up."""
+    canvas, grown = state.canvas, state.grown
+    assert canvas is not None and grown is not None
+    more = (height - canvas.shape[2]) // 2
+    if more < 0:
+        state.canvas, state.grown = within(canvas, -more), within(grown, -more)
+    elif more > 0:
+        state.canvas = surrounded(canvas, more, generator(seed, 0))
+        state.grown = F.pad(grown, (more,) * 4)
+
+
+def _begin(state: ZoomState, image: Tensor, flight: _Flight, settings: Settings) -> None:
+    """The first canvas: `image`, with a margin around it, dreamed as a still."""
+    margin, loop = flight.margin, flight.journey.loop
+    dreams = not flight.journey.motion_only
+    whole = max(margin, around(image.shape[2])) if loop else margin
+    canvas = surrounded(image, whole, generator(settings.seed, 0)) if whole else image
+    subject, reference = flight.subject(image, 0, settings), state.evolution.reference
+    if dreams:
+        reference.source = subject.responses(image)[0]
+        canvas = _still(canvas, flight.network, settings)
+    calmer = state.detail.begin(canvas, whole).clamp(0, 1)
+    canvas = calmer if dreams else canvas
+    state.goal = canvas if loop else None
+    state.canvas = canvas = within(canvas, whole - margin)
+    state.grown = torch.ones_like(canvas[:, :1])
+    state.palette = Palette.of(within(canvas, margin))
+    if dreams:
+        reference.dreamed = subject.responses(within(canvas, margin))[0]
+        reference.strength = reference_strength(settings, subject.terms)
+        state.evolution.climbed = proportions(subject.terms)
+
+
+def _advance(state: ZoomState, flight: _Flight, settings: Settings, number: int) -> None:
+    """The next canvas: the camera moves to frame `number`, and what it sees is dreamed further."""
+    canvas, grown, dreams = _canvas(state), state.grown, not flight.journey.motion_only
+    palette = _palette_for(state, flight, number)
+    assert grown is not None
+    rate, random = float(flight.journey.rate), generator(settings.seed, number)
+    size = (canvas.shape[2], canvas.shape[3])
+    seen = view(flight.moves[number - 1], size, flight.unit, canvas.device)
+    canvas, grown = seen.of(canvas), (seen.of(grown) * seen.seen).clamp(0, 1)
+    if float(seen.seen.min()) < 1:
+        canvas = filled(canvas, seen.seen, random)
+    canvas = state.detail.held(canvas, seen.taken, rate, flight.margin)
+    if dreams:
+        canvas = (canvas + grain(canvas, random, rate)).clamp(0, 1)
+        ascent = _ascent_of_a_frame(settings, state.evolution.share, rate, grown)
+        canvas = _dreamed(canvas, ascent, state, flight, settings, number)
+    now = Palette.of(within(canvas, flight.margin))
+    state.canvas = palette.held(canvas, now, 1 / rate, settings.zoom.hold_palette)
+    state.detail.tell(within(state.canvas, flight.margin))
+    state.grown = (grown + 1 / (GROWN_SECONDS * rate)).clamp(0, 1)
+    if dreams:
+        image = within(state.canvas, flight.margin)
+        _measure(state, flight.subject(image, number, settings))
+
+
+def _approach(state: ZoomState, flight: _Flight, settings: Settings, number: int) -> None:
+    """Let the goal, as far as frame `number` shows it, grow on the canvas."""
+    journey = flight.journey
+    if journey.goal is not None and state.goal is None:
+        canvas = surrounded(journey.goal, around(flight.unit), generator(settings.seed, 0))
+        state.goal = canvas if journey.motion_only else _still(canvas, flight.network, settings)
+    back = flight.ahead[number] if flight.ahead and number > journey.begins else None
+    if state.goal is not None and back is not None:
+        goal, began, before = state.goal, flight.scale(journey.begins), flight.scale(number - 1)
+        if journey.goal is not None:
+            goal = inlaid(goal, journey.goal, flight.scale(number))
+        state.canvas = arrived(_canvas(state), goal, back, flight.unit, began, before)
+    if journey.goal is not None and number == journey.frames - 1:
+        state.arrive(flight.margin)
+
+
+def _palette_for(state: ZoomState, flight: _Flight, number: int) -> Palette:
+    """The palette that frame `number` is to have: on the way to the goal's, where there is one."""
+    assert state.palette is not None
+    if flight.goal_palette is None:
+        return state.palette
+    first_like = max(LIKE_IT[0], flight.scale(flight.journey.begins))
+    share = nearness(flight.scale(number), first_like, LIKE_IT[1])
+    return state.palette.towards(flight.goal_palette, share)
+
+
+def _still(image: Tensor, network: Network, settings: Settings) -> Tensor:
+    """`image` (1, 3, H, W), dreamed as a still, by all that excites."""
+    subject = Subject.of(image, 0, network, settings)
+    return subject.dreamed(image, subject.still)
+
+
+def _dreamed(
+    canvas: Tensor,
+    ascent: Ascent,
+    state: ZoomState,
+    flight: _Flight,
+    settings: Settings,
+    number: int,
+) -> Tensor:
+    """`canvas`, dreamed further; its variety is climbed beside, as far as that is needed."""
+    subject = flight.subject(canvas, number, settings)
+    weight = state.variety.weight * settings.zoom.variety
+    deepest = _layer_of_spread(subject)
+    beside = [Term(deepest, DIVERSITY, weight)] if deepest is not None and weight > 0 else []
+    key = (settings.seed, number)
+    return dream(
+        canvas, flight.network, subject.terms, settings.dream, ascent, key=key, beside=beside
+    )
+
+
+def _measure(state: ZoomState, subject: Subject) -> None:
+    """Tell the loops of the frame that `subject` shows, where a measurement is due."""
+    evolution, settings, image = state.evolution, subject.settings, subject.source
+    if evolution.reference.is_missing(settings, subject.terms):
+        still = _still(image, subject.network, at_full_strength(settings))
+        calm = DetailLoop().begin(still).clamp(0, 1)
+        evolution.reference.source = subject.responses(image)[0]
+        evolution.reference.dreamed = subject.responses(calm)[0]
+        evolution.reference.strength = 1.0
+        evolution.climbed = proportions(subject.terms)
+    known = are_active(subject.terms) and evolution.reference.strength > 0
+    if subject.number % MEASURED_EVERY == 0 and known:
+        found = subject.responses(image)[0]
+        evolution.tell(found, settings.dream.strength, subject.terms, state.detail.room)
+    small = replace(subject, source=judged_size(image))
+    layer = _layer_of_spread(small)
+    if subject.number % SPREAD_EVERY == 0 and layer is not None:
+        state.variety.tell(spread_of(small.source, subject.network, layer, settings.dream.tile))
+
+
+def _layer_of_spread(subject: Subject) -> str | None:
+    """The layer by which the spread of the subject's source is measured; None where the network
+    has none at that size, or nobody wants it."""
+    if subject.settings.zoom.variety == 0:
+        return None
+    return subject.network.deepest_layer((subject.source.shape[2], subject.source.shape[3]))
+
+
+def _ascent_of_a_frame(settings: Settings, share: float, rate: float, grown: Tensor) -> Ascent:
+    """How far a frame climbs, `rate` of which make a second: a `share` of `zoom.evolve`, and more
+    where picture has not `grown` (1, 1, H, W) for long."""
+    way = settings.zoom.evolve * USUAL_RATE / rate
+    steps = min(max(1, math.ceil(way)), max(1, settings.zoom.frame_steps))
+    size = settings.dream.step_size * settings.dream.strength * way * share / steps
+    if float(grown.min()) == 1:
+        return Ascent(steps, size)
+    return Ascent(steps, size * (1 + (GROWN_MORE - 1) * (1 - grown)))

@@ -1,0 +1,65 @@
+"""Noise and grain: what a dream begins with where there is no picture."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dreamreel.pipeline.zooming.bands import USUAL_RATE
+
+GRAIN = 1.0  # levels of 255 in a frame, at 30 a second: new detail is dreamed from it
+
+
+def noise(size: tuple[int, int], seed: int, device: torch.device) -> Tensor:
+    """A grey image (1, 3, H, W) of soft coloured noise, with something at every scale, as natural
+    pictures have."""
+    random = np.random.default_rng((seed, *size))
+    total = torch.full((1, 3, *size), 0.5)
+    cell = max(size)
+    while cell >= 1:
+        coarse = (max(2, size[0] // cell + 1), max(2, size[1] // cell + 1))
+        values = torch.from_numpy(random.standard_normal((1, 3, *coarse)).astype(np.float32))
+        # Channels that mostly agree: colours, but no confetti.
+        values = 0.6 * values.mean(1, keepdim=True) * 3**0.5 + 0.4 * values
+        total += 0.07 * F.interpolate(values, size, mode="bicubic", align_corners=False)
+        cell //= 2
+    return total.clamp(0, 1).contiguous(memory_format=torch.channels_last).to(device)
+
+
+def plain(
+    colour: tuple[int, int, int], size: tuple[int, int], seed: int, device: torch.device
+) -> Tensor:
+    """An image (1, 3, H, W) of one `colour` (red, green, blue, from 0 to 255), with just enough
+    grain to dream from."""
+    flat = torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, *size) / 255
+    image = (flat + grain(flat, generator(seed, 0), USUAL_RATE)).clamp(0, 1)
+    return image.contiguous(memory_format=torch.channels_last).to(device)
+
+
+def grain(image: Tensor, random: torch.Generator, rate: float) -> Tensor:
+    """The fine noise that is strewn over `image` (1, 3, H, W) in a frame, `rate` of which make a
+    second."""
+    size = (image.shape[2], image.shape[3])
+    fine = 0.7 * torch.randn(1, 1, *size, generator=random)
+    fine = fine + 0.3 * torch.randn(1, 3, *size, generator=random)
+    half = torch.randn(1, 1, size[0] // 2, size[1] // 2, generator=random)
+    fine = fine + F.interpolate(half, size, mode="bicubic", align_corners=False)
+    return (GRAIN / 255 * (USUAL_RATE / rate) ** 0.5 * fine).to(image.device)
+
+
+def soft_noise(image: Tensor, random: torch.Generator) -> Tensor:
+    """Noise like `image` (1, 3, H, W), equally strong at four scales, mostly of light."""
+    size, total = (image.shape[2], image.shape[3]), torch.zeros_like(image)
+    for cell in (1, 2, 4, 8):
+        coarse = (max(2, size[0] // cell), max(2, size[1] // cell))
+        light = torch.randn(1, 1, *coarse, generator=random)
+        colour = 0.4 * torch.randn(1, 3, *coarse, generator=random)
+        total += F.interpolate((light + colour).to(image.device), size, mode="bicubic")
+    return total / 2
+
+
+def generator(seed: int, number: int) -> torch.Generator:
+    """Randomness for the frame `number`, from (seed, frame) alone."""
+    return torch.Generator().manual_seed(
+        int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+    )
