@@ -1,1 +1,1 @@
-"""What the command line is made of: options and the terminal."""
+"""What the command line is made of: options, help, completion, terminal."""

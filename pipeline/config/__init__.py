@@ -1,1 +1,1 @@
-""""""
+"""Settings: their fields, grammar, presets and schedules. Without torch."""

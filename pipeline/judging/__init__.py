@@ -1,1 +1,1 @@
-""""""
+"""Figures of films and zooms, their charts, and the benchmark."""

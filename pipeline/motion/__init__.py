@@ -1,1 +1,1 @@
-""""""
+"""Optical flow, occlusion and cuts, followed from frame to frame."""

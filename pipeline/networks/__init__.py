@@ -1,1 +1,1 @@
-""""""
+"""Networks with named layers: architectures, weights, tiles, devices."""

@@ -1,1 +1,1 @@
-""""""
+"""The endless zoom: camera, borders, palette, and arrival at a goal."""
