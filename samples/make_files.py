@@ -1,11 +1,11 @@
-"""Show that what goes in comes out: frames, times, sizes, sounds and colours, of all files.
+"""Check that a render keeps frames, times, sizes, sound and colours of files of every kind.
 
     python samples/make_files.py [--clips FOLDER] [--only WORDS] [--damaged N] [--into FILE]
 
-renders every case undreamed and prints, as Markdown, what is found in the results by other readers
-than our own: the ffmpeg command, Pillow, and PyAV's list of streams; `--clips` adds real ones,
-`--only` takes the cases that have such words in their names. `--damaged` then renders files that
-were cut off, and so many with random bytes changed. What was printed goes `--into` a file as well,
+Renders every case without a dream, and prints a Markdown table of what independent readers find in
+the results: the ffmpeg command, Pillow, and PyAV's list of streams. `--clips` adds the real clips
+of a folder; `--only` takes the cases whose names contain WORDS. `--damaged` also renders truncated
+files, and N files with random bytes changed. `--into` also writes the printed text into a file,
 between its marks.
 """
 
@@ -21,14 +21,18 @@ from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
-from make_coherence import Both, put_into
+from make_coherence import Both
+from make_results import put_into
 
 from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.grammar import build, parse_assignment
 from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.jobs.paths import record_path
+from dreamreel.pipeline.jobs.record import read_record
 from dreamreel.pipeline.jobs.report import Report
+from dreamreel.pipeline.media.sequences import place_of
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))  # whose cases these are
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))  # has the cases
 from damage import cut_off, damaged, tally
 from footage import CASES, RATE, Case, Pixels, colours, number_of, true_colours
 from reading import SOUND_RATE, Seen, heard, pictures, seen
@@ -39,15 +43,16 @@ UNDREAMED = (
     *("output.crf=1", "output.pixel_format=yuv444p", "output.speed=ultrafast"),
 )
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm")
-HEARD = 0.5  # seconds at either end of a sound that are compared
-LATEST = 0.5  # frames, that anything may be early or late
+HEARD = 0.5  # seconds of sound compared at its beginning and at its end; a round number
+OPENCV_OFF = 2.0  # levels of 255 more than with PyAV: OpenCV rounds its colours
+LATEST = 0.5  # of a frame, by which frames and sound may be off: beyond it, another is nearer
 
 
 @dataclass(frozen=True)
 class Found:
-    """What came of a case: of frames how many went in and came out, how far the worst is off in
-    time, in frames, and in colour, in 255ths; how far the sounds are, in frames; and what the user
-    was told. `faults` says what is not as it should be."""
+    """The findings in a case: its source `before` and its result `after` the render, the largest
+    errors in time and sound (in frames) and in colour (in 255ths), the notices that were `told`,
+    and the `decoder` of a film. `faults` names what is not as the case demands."""
 
     before: Seen | None = None
     after: Seen | None = None
@@ -56,39 +61,42 @@ class Found:
     colour_off: float | None = None
     told: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    decoder: str = ""
 
 
 def undreamed(*assignments: str) -> Settings:
-    """Settings that change no picture."""
+    """Settings that change no picture, with `assignments` as for --set on top."""
     return build(*((text, parse_assignment(text)) for text in (*UNDREAMED, *assignments)))
 
 
-def try_case(case: Case, folder: Path) -> Found:
-    """Make, render and measure the `case` in the `folder`."""
+def try_case(case: Case, folder: Path, decoder: str = "auto") -> Found:
+    """Make, render and compare the `case` in `folder`; `decoder` is for source.decoder."""
     source, out = case.make(folder), folder / case.out
     out.parent.mkdir(exist_ok=True)
     told: list[str] = []
+    settings = undreamed(f"source.decoder={decoder}", *case.settings)
     try:
-        made = render_video(
-            source, out, undreamed(*case.settings), report=Report(on_notice=told.append)
-        )
+        made = render_video(source, out, settings, report=Report(on_notice=told.append))
     except UserError as error:
         refused = str(error)
         fault = [] if case.refused and "\n" not in refused else ["refused"]
         return Found(told=(refused,), faults=tuple(fault))
-    except Exception as error:  # a fault of ours, which the table is to show
+    except Exception as error:  # our own mistake: the table shows it
         return Found(faults=(f"crashed: {error!r}",))
     made = out if case.out.startswith("frames/") else made
+    used = read_record(record_path(place_of(made))).job.settings.source.decoder
+    if used == "opencv" and case.off is not None:
+        case = replace(case, off=case.off + OPENCV_OFF)
     found = compare(case, source, made)
     missing = [word for word in case.told if not any(word in line for line in told)]
     faults = [*found.faults, *(f"not told: {word}" for word in missing)]
     faults += ["not refused"] if case.refused else []
     faults += ["more told"] if len(told) > len(case.told) and not case.chatty else []
-    return replace(found, told=tuple(told), faults=tuple(faults))
+    return replace(found, told=tuple(told), faults=tuple(faults), decoder=used)
 
 
 def compare(case: Case, source: Path, made: Path) -> Found:
-    """What differs between the `source` and what was `made` of it."""
+    """The differences between `source` and the result `made` of it."""
     before, after = seen(source, case.stream), seen(made)
     if case.timeless:
         times = [number / float(RATE) for number in range(len(before.times) + 1)]
@@ -124,8 +132,8 @@ def compare(case: Case, source: Path, made: Path) -> Found:
 
 
 def pictures_off(case: Case, source: Path, made: Path) -> tuple[float, int]:
-    """How far the colours of what was `made` are off, in 255ths, and how many of its frames are
-    other than they should be."""
+    """The largest error of colour in `made`, in 255ths, and the number of frames that are missing,
+    surplus or in the wrong place."""
     channels = 4 if case.alpha else 3
     after = pictures(made, channels=channels)
     if not case.drawn:
@@ -142,7 +150,7 @@ def pictures_off(case: Case, source: Path, made: Path) -> tuple[float, int]:
 
 
 def _mean_off(before: Iterator[Pixels], after: Iterator[Pixels]) -> float:
-    """The largest mean difference of two frames."""
+    """The largest mean difference between a frame `before` and the same one `after`, in 255ths."""
     pairs = zip(before, after, strict=False)
     return max(
         float(np.abs(one.astype(np.int16) - other[: one.shape[0], : one.shape[1]]).mean())
@@ -151,8 +159,8 @@ def _mean_off(before: Iterator[Pixels], after: Iterator[Pixels]) -> float:
 
 
 def sounds_off(source: Path, made: Path, before: Seen, after: Seen) -> Iterator[float]:
-    """How many seconds later each track is heard in what was `made`, against the pictures, at its
-    beginning and at its end."""
+    """The seconds by which sound comes later in `made` than in `source`, relative to the pictures:
+    for each track, at its beginning and at its end."""
     for track in range(min(len(before.tracks), len(after.tracks))):
         one, other = heard(source, track, before.times[0]), heard(made, track, after.times[0])
         length = int(HEARD * SOUND_RATE)
@@ -164,7 +172,7 @@ def sounds_off(source: Path, made: Path, before: Seen, after: Seen) -> Iterator[
 
 
 def _lag(one: Pixels, other: Pixels, begin: int, length: int) -> int:
-    """By how many samples `other` is behind `one` there: where they are most alike."""
+    """The samples by which `other` lags behind `one` from `begin` on, by cross-correlation."""
     reach = SOUND_RATE // 2
     piece = one[begin : begin + length]
     padded = np.pad(other, (reach, reach + length))[begin : begin + length + 2 * reach]
@@ -173,8 +181,8 @@ def _lag(one: Pixels, other: Pixels, begin: int, length: int) -> int:
     return int(np.argmax(alike[: 2 * reach + 1])) - reach
 
 
-def row(name: str, found: Found) -> str:
-    """A line of the table."""
+def row(name: str, found: Found, exact: Found | None) -> str:
+    """A row of the table: `found`, and, if OpenCV decoded it, what was `exact` by PyAV."""
     before, after = found.before, found.after
     cells = [name, "", "", "", ""]
     if before is not None and after is not None:
@@ -186,16 +194,18 @@ def row(name: str, found: Found) -> str:
             f"{width:g}x{height:g}",
             after.streams,
         ]
-    for off in (found.time_off, found.sound_off, found.colour_off):
+    exact_off = None if exact is None else exact.colour_off
+    for off in (found.time_off, found.sound_off, found.colour_off, exact_off):
         cells.append("" if off is None else f"{off:.2f}")
     told = "; ".join(found.told)
-    cells.append(told)
-    cells[0] += f" **wrong: {', '.join(found.faults)}**" if found.faults else ""
+    cells += [{"opencv": "OpenCV", "pyav": "PyAV"}.get(found.decoder, ""), told]
+    faults = [*found.faults, *(f"by PyAV: {one}" for one in (exact.faults if exact else ()))]
+    cells[0] += f" **wrong: {', '.join(faults)}**" if faults else ""
     return "| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |"
 
 
 def real_cases(clips: Path) -> dict[str, Case]:
-    """The real clips in a folder."""
+    """A case for each video in the folder `clips`."""
     return {
         path.name: Case(partial(_copied, path), drawn=False, off=1.0, chatty=True)
         for path in sorted(clips.iterdir())
@@ -208,17 +218,23 @@ def _copied(path: Path, folder: Path) -> Path:
 
 
 def table(cases: dict[str, Case]) -> None:
-    """Every case, a line each."""
-    print("| case | frames | seconds | size | streams | time off | sound off | colour off | told |")
-    print("|---" * 9 + "|")
+    """Print the table, a row for each case."""
+    print(
+        "| case | frames | seconds | size | streams | time off | sound off | colour off "
+        "| by PyAV | decoder | told |"
+    )
+    print("|---" * 11 + "|")
     for name, case in cases.items():
         with tempfile.TemporaryDirectory() as folder:
-            found = try_case(case, Path(folder))
-            print(row(name, found).replace(f"{folder}/", ""), flush=True)
+            found, exact = try_case(case, Path(folder)), None
+            if found.decoder == "opencv":
+                with tempfile.TemporaryDirectory() as other:
+                    exact = try_case(case, Path(other), "pyav")
+            print(row(name, found, exact).replace(f"{folder}/", ""), flush=True)
 
 
 def main() -> None:
-    """Show what is asked for."""
+    """Print what the options ask for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clips", type=Path)
     parser.add_argument("--only", default="")

@@ -1,4 +1,4 @@
-"""Files with random bytes changed, and what comes of them."""
+"""Files that were truncated or had random bytes changed, and the outcome of rendering them."""
 
 import contextlib
 import shutil
@@ -18,15 +18,15 @@ from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.report import Report
 from dreamreel.pipeline.media.ffmpeg import ffmpeg
-from footage import MPEG4, PLAIN, PRORES, SOUND, VP9, WEBP, animation, noise, of, stills
+from footage import MPEG4, PLAIN, PRORES, SOUND, VP9, WEBP, animation, clip, noise, stills
 from reading import Seen, seen
 from rendering import render_video
 
-FEW = range(24)  # frames
-HEADER = 2048  # bytes at either end, in which a third of the damage is
-MOST = 200  # bytes that are changed
-LONGEST = 60  # seconds of a render, after which it counts as hung
-LATEST = 0.5  # frames, that one may be early or late
+FEW = range(24)  # numbers of the frames in each source: few, for hundreds of renders
+HEADER = 2048  # bytes at either end, where headers are: a third of the files are changed there
+MOST = 200  # bytes changed in one file, at most; a round number, not tuned
+LONGEST = 60  # seconds after which a render counts as hung; a sound file takes half a second
+LATEST = 0.5  # of a frame, by which one may be early or late: beyond it, another is nearer
 WHOLE, TOLD, REFUSED, OTHER, SILENT, CRASH = OUTCOMES = (
     "whole", "told of", "refused in a line", "another film, to any reader", "less, untold", "crash",
 )  # fmt: skip
@@ -36,15 +36,15 @@ OF_LOSS = ("damaged", "could be read", "could not be decoded", "cannot be read",
            "the source's sound")  # fmt: skip
 
 SOURCES: dict[str, Callable[[Path], Path]] = {
-    "MP4, H.264": of("a.mp4", *SOUND, codec=PLAIN, numbers=FEW),
-    "MP4, H.264, index first": of(
+    "MP4, H.264": clip("a.mp4", *SOUND, codec=PLAIN, numbers=FEW),
+    "MP4, H.264, index first": clip(
         "a.mp4", *SOUND, "-movflags", "+faststart", codec=PLAIN, numbers=FEW),
-    "MKV, H.264": of("a.mkv", *SOUND, codec=(*PLAIN, "-g", "8"), numbers=FEW),
-    "WebM, VP9": of("a.webm", *noise(1), "-c:a", "libopus", "-shortest", codec=VP9, numbers=FEW),
-    "TS, H.264": of("a.ts", *SOUND, codec=(*PLAIN, "-g", "8"), numbers=FEW),
-    "AVI, MPEG-4": of(
+    "MKV, H.264": clip("a.mkv", *SOUND, codec=(*PLAIN, "-g", "8"), numbers=FEW),
+    "WebM, VP9": clip("a.webm", *noise(1), "-c:a", "libopus", "-shortest", codec=VP9, numbers=FEW),
+    "TS, H.264": clip("a.ts", *SOUND, codec=(*PLAIN, "-g", "8"), numbers=FEW),
+    "AVI, MPEG-4": clip(
         "a.avi", *noise(1), "-c:a", "libmp3lame", "-shortest", codec=MPEG4, numbers=FEW),
-    "MOV, ProRes": of("a.mov", codec=PRORES, numbers=FEW),
+    "MOV, ProRes": clip("a.mov", codec=PRORES, numbers=FEW),
     "GIF": partial(animation, name="a.gif"),
     "APNG": partial(animation, name="a.png", codec=("-f", "apng")),
     "WebP": partial(animation, name="a.webp", codec=WEBP),
@@ -58,18 +58,18 @@ Harm = Callable[[Path], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a file, and what was said of it."""
+    """The outcome of rendering a file: its kind, and the message or the loss."""
 
     kind: str
     said: str
 
 
-Tried = tuple[str, str, Outcome]  # what was harmed, how, and what came of it
+Tried = tuple[str, str, Outcome]  # the source's name, how it was harmed, and the outcome
 
 
 def damaged(count: int, settings: Settings, names: Collection[str] = SOURCES) -> Iterator[Tried]:
-    """What came of `count` files of all kinds with random bytes changed, as far as they are of
-    those `names`."""
+    """The outcomes for `count` files with random bytes changed, spread evenly over all SOURCES; of
+    these, only the sources in `names` are rendered."""
     for first, name in enumerate(SOURCES):
         seeds = range(first, count if name in names else 0, len(SOURCES))
         harms = [(f"seed {seed}", partial(change, seed=seed)) for seed in seeds]
@@ -77,7 +77,7 @@ def damaged(count: int, settings: Settings, names: Collection[str] = SOURCES) ->
 
 
 def cut_off(points: int, settings: Settings, names: Collection[str] = CUT_OFF) -> Iterator[Tried]:
-    """What came of files of those `names` cut off at so many `points`."""
+    """The outcomes for each source in `names`, truncated at so many `points`."""
     for name in names:
         shares = [(number + 0.5) / points for number in range(points)]
         harms = [(f"{share:.1%}", partial(shorten, share=share)) for share in shares]
@@ -85,13 +85,13 @@ def cut_off(points: int, settings: Settings, names: Collection[str] = CUT_OFF) -
 
 
 def harmed_once(name: str, harm: Harm, settings: Settings) -> Outcome:
-    """What came of the source of that name, harmed."""
+    """The outcome for the source of that name after `harm`."""
     ((_, _, outcome),) = tried(name, [("", harm)], settings)
     return outcome
 
 
 def tried(name: str, harms: Sequence[tuple[str, Harm]], settings: Settings) -> Iterator[Tried]:
-    """What came of the source of that name, harmed in each of these ways."""
+    """The outcome for the source of that name after each of `harms`, made to a fresh copy."""
     if not harms:
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -106,7 +106,8 @@ def tried(name: str, harms: Sequence[tuple[str, Harm]], settings: Settings) -> I
 def try_harmed(
     source: Path, harm: Harm, whole: Seen, usual: list[str], settings: Settings
 ) -> Outcome:
-    """What comes of `source` once harmed; its render is `whole`, and tells the `usual`, else."""
+    """The outcome for a copy of `source` after `harm`. `whole` and `usual` are the render and the
+    notices of the source itself."""
     with tempfile.TemporaryDirectory() as name, working_in(Path(name) / "tmp"):
         folder, out = Path(name), Path(name) / "out"
         out.mkdir()
@@ -132,20 +133,20 @@ def try_harmed(
 
 
 def rendered(source: Path, out: Path, settings: Settings) -> tuple[list[str], Path]:
-    """What is told while `source` is rendered into the folder `out`, and the result."""
+    """The notices while `source` is rendered into the folder `out`, and the path of the result."""
     told: list[str] = []
     report = Report(on_notice=lambda line: told.append(line.replace(f"{source.parent}/", "")))
     return told, render_video(source, out / "out.mp4", settings, report=report)
 
 
 def shorten(path: Path, share: float) -> None:
-    """Leave only that share of a file."""
+    """Truncate the file at `path` to that share of its bytes."""
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
 
 
 def change(path: Path, seed: int) -> None:
-    """Change bytes of the file, or of a file in the folder, at `path`: all over it, or only where
-    headers are."""
+    """Change random bytes of the file at `path`, or of one file in that folder: all over it, or
+    only at its beginning or end, where headers are."""
     random = np.random.default_rng(seed)
     if path.is_dir():
         files = sorted(path.iterdir())
@@ -160,7 +161,7 @@ def change(path: Path, seed: int) -> None:
 
 
 def loss(whole: Seen, found: Seen) -> str:
-    """What `found` lacks of the `whole`; nothing where all is there, in time."""
+    """The loss in `found` against `whole`, in words; "" if it has all frames in time, and sound."""
     if len(found.times) < len(whole.times):
         return f"{len(found.times)} frames of {len(whole.times)}"
     if len(found.tracks) < len(whole.tracks):
@@ -171,8 +172,8 @@ def loss(whole: Seen, found: Seen) -> str:
 
 
 def is_so_for_others(source: Path, made: Path) -> bool:
-    """Whether the ffmpeg command finds no fault in `source`, and in it what was `made` of it: a
-    number in it has become another one, and nobody can know."""
+    """Whether the ffmpeg command, too, reads `source` without an error and finds in it what was
+    `made`. The damage then turned one valid value into another, which no reader can notice."""
     command = [ffmpeg(), "-v", "error", "-i", str(source), "-map", "0:v:0", "-f", "null", "-"]
     if subprocess.run(command, capture_output=True).stderr:
         return False
@@ -182,7 +183,7 @@ def is_so_for_others(source: Path, made: Path) -> bool:
 def left_behind(
     folder: Path, made: Path | None, threads: int, others: Sequence[str]
 ) -> Outcome | None:
-    """A crash, where anything was left: temporary files, threads, children but the `others`."""
+    """A crash, if files, threads beyond `threads` or processes beyond `others` are left."""
     wanted = {made, made.with_name(f"{made.name}.json")} if made is not None else set()
     kept = [path for path in (folder / "out").iterdir() if path not in wanted]
     left = [path.name for path in [*kept, *(folder / "tmp").iterdir()]]
@@ -192,7 +193,7 @@ def left_behind(
 
 
 def children() -> list[str]:
-    """The processes that this one started and that are there still, where the system tells."""
+    """The running processes that this one started; none where the system has no /proc."""
     tasks = Path("/proc/self/task")
     if not tasks.exists():
         return []
@@ -201,7 +202,7 @@ def children() -> list[str]:
 
 @contextlib.contextmanager
 def working_in(folder: Path) -> Iterator[None]:
-    """Have temporary files go into `folder`."""
+    """Put temporary files into `folder`, which it makes, for the time of the block."""
     folder.mkdir()
     before, tempfile.tempdir = tempfile.tempdir, str(folder)
     try:
@@ -212,7 +213,7 @@ def working_in(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def time_limit(seconds: int) -> Iterator[None]:
-    """Raise TimeoutError where what is done within takes longer."""
+    """Raise TimeoutError if the block takes longer than `seconds`."""
 
     def late(*_: object) -> None:
         raise TimeoutError(f"not done in {seconds} s")
@@ -227,7 +228,7 @@ def time_limit(seconds: int) -> Iterator[None]:
 
 
 def tally(title: str, found: Iterator[Tried]) -> Iterator[str]:
-    """The outcomes as a table, after a line for each that must not be."""
+    """A Markdown table of the outcomes, by lines, after a line for each that must not occur."""
     counts: dict[str, Counter[str]] = {}
     for name, way, outcome in found:
         counts.setdefault(name, Counter())[outcome.kind] += 1

@@ -1,6 +1,6 @@
-"""Footage whose every frame and colour is known, in files of every kind.
+"""Footage whose frames and colours are known, in files of every kind, as cases for a render.
 
-A frame has bars of known colours, a block that moves, and its own number in black and white.
+A frame shows bars of known colours, a moving block, and its own number in black and white.
 """
 
 import itertools
@@ -25,7 +25,7 @@ SIZE = (96, 160)  # height, width
 HD = (720, 1280)
 RATE = Fraction(25)
 COUNT = 30  # frames
-DIGITS = 10  # of the number, binary, the highest first
+DIGITS = 10  # binary digits of a frame's number, the highest first
 BARS = (
     (255, 255, 255), (192, 192, 0), (0, 192, 192), (0, 192, 0),
     (192, 0, 192), (192, 0, 0), (0, 0, 192), (64, 128, 200),
@@ -35,16 +35,16 @@ TO_BT709 = (
     f"scale=in_range=pc:out_range=tv:out_color_matrix=bt709:{EXACTLY},setparams=range=tv:"
     "color_primaries=bt709:color_trc=bt709:colorspace=bt709"
 )
-ALPHAS = (255, 192, 128, 64, 255, 224, 160, 96)  # of the bars, where there is alpha
+ALPHAS = (255, 192, 128, 64, 255, 224, 160, 96)  # of the bars in footage with alpha
 
 
 @dataclass(frozen=True)
 class Case:
-    """A source, what it becomes, and what is to come out.
+    """A source, the output that it is rendered to, and what is expected of the render.
 
-    `make` writes the source into a folder and says where. `settings` are assignments. `told` are
-    words of a notice that is due, or of the refusal, where it is to be `refused`; `off` is how far
-    a colour may be off, in 255ths, None where only its frames are looked at.
+    `make` writes the source into a folder and returns its path. `settings` are assignments for
+    --set. Each of `told` is part of an expected notice, or of the error if the source is to be
+    `refused`. `off`: how far a colour may be off, in 255ths; None: colours are not compared.
     """
 
     make: Callable[[Path], Path]
@@ -53,23 +53,23 @@ class Case:
     told: tuple[str, ...] = ()
     refused: bool = False
     off: float | None = 2.0
-    drawn: bool = True  # whether its frames are those that `draw` makes
-    alpha: bool = False  # whether what comes out has alpha
-    timeless: bool = False  # whether the source has no times: its frames come at its rate
-    chatty: bool = False  # whether more may be told
+    drawn: bool = True  # whether `draw` made the frames of the source
+    alpha: bool = False  # whether the output has alpha
+    timeless: bool = False  # whether the source stores no times: its frames follow at RATE
+    chatty: bool = False  # whether other notices may come, too
     stream: int = 0
-    numbers: tuple[int, ...] = ()  # of the frames that come out, where the source does not tell
+    numbers: tuple[int, ...] = ()  # of the output's frames; empty: those of the source
 
 
 def run_ffmpeg(*options: str, stdin: bytes | None = None, folder: Path | None = None) -> bytes:
-    """What ffmpeg, told `options`, writes to its output. Raises CalledProcessError."""
+    """Run ffmpeg with `options`; what it writes to standard output. Raises CalledProcessError."""
     command = [ffmpeg(), "-v", "error", "-y", *options]
     ran = subprocess.run(command, input=stdin, check=True, capture_output=True, cwd=folder)
     return ran.stdout
 
 
 def draw(number: int, size: tuple[int, int] = SIZE, has_alpha: bool = False) -> Pixels:
-    """The frame of that number: (H, W, 3 or 4), RGB or RGBA, uint8."""
+    """The frame of that `number` at `size` (height, width): (H, W, 3 or 4), RGB or RGBA, uint8."""
     height, width = size
     frame = np.full((height, width, 4), 255, np.uint8)
     low, lowest = rows(height)
@@ -84,18 +84,18 @@ def draw(number: int, size: tuple[int, int] = SIZE, has_alpha: bool = False) -> 
 
 
 def rows(height: int) -> tuple[int, int]:
-    """Where the bars end, and where the number begins."""
+    """The rows at which the bars end and the number begins."""
     return height * 2 // 3, height * 5 // 6
 
 
 def columns(width: int, count: int) -> list[tuple[int, int]]:
-    """Where each of so many begins and ends."""
+    """`width` divided into `count` columns: the (left, right) of each."""
     edges = [width * number // count for number in range(count + 1)]
     return list(itertools.pairwise(edges))
 
 
 def number_of(frame: Pixels) -> int:
-    """The number that a frame (H, W, C) bears."""
+    """The number that is drawn in a `frame` (H, W, C), in binary."""
     height, width = frame.shape[:2]
     top = rows(height)[1]
     middle = (top + height) // 2
@@ -107,7 +107,7 @@ def number_of(frame: Pixels) -> int:
 
 
 def colours(frame: Pixels) -> Pixels:
-    """The median of each bar's inside (bars, C)."""
+    """The median colour inside each bar of a frame (H, W, C): (bars, C)."""
     low, _ = rows(frame.shape[0])
     inside = [
         frame[low // 4 : low * 3 // 4, left + (right - left) // 3 : right - (right - left) // 3]
@@ -117,7 +117,7 @@ def colours(frame: Pixels) -> Pixels:
 
 
 def true_colours(channels: int) -> Pixels:
-    """What `colours` are as drawn."""
+    """The colours of the bars as drawn: (bars, channels)."""
     drawn = np.array([(*bar, alpha) for bar, alpha in zip(BARS, ALPHAS, strict=True)])
     return drawn[:, :channels]
 
@@ -133,8 +133,11 @@ def film(
     codec: Sequence[str] = ("-c:v", "libx264", "-crf", "1", "-pix_fmt", "yuv444p"),
     filters: str = TO_BT709,
 ) -> Path:
-    """The frames `numbers`, encoded at `path`; `before` is for their input, further inputs and
-    the rest are `options`."""
+    """Encode the frames `numbers` at `path`; returns `path`.
+
+    `before` are ffmpeg's options of the input of frames; `options` are further inputs and their
+    options; `filters` is the filter chain of the frames, and `codec` follows it.
+    """
     height, width = size
     ffmpeg_input = [
         *("-f", "rawvideo", "-pixel_format", "rgba" if has_alpha else "rgb24"),
@@ -147,19 +150,19 @@ def film(
 
 
 def noise(seed: int, seconds: float = 1.2, late: float = 0) -> list[str]:
-    """An input of sound that is nowhere like itself."""
+    """ffmpeg's options for an input of noise, so that any shift in time shows; `late`: seconds."""
     source = f"anoisesrc=d={seconds}:c=pink:seed={seed}:a=0.5:r=48000,lowpass=4000"
     return [*(("-itsoffset", str(late)) if late else ()), "-f", "lavfi", "-i", source]
 
 
-def named(folder: Path, name: str, **more: Any) -> Path:
-    """A film of that name, whose options are those of `film`."""
+def clip_in(folder: Path, name: str, **more: Any) -> Path:
+    """A clip of that name in `folder`; `more` is for `film`."""
     return film(folder / name, *more.pop("options", ()), **more)
 
 
-def of(name: str, *options: str, **more: Any) -> Callable[[Path], Path]:
-    """What makes a film of that name."""
-    return partial(named, name=name, options=options, **more)
+def clip(name: str, *options: str, **more: Any) -> Callable[[Path], Path]:
+    """A function that makes a clip of that name in a folder; the rest is for `film`."""
+    return partial(clip_in, name=name, options=options, **more)
 
 
 SOUND = (*noise(1), "-c:a", "aac", "-b:a", "128k", "-shortest")
@@ -176,13 +179,15 @@ PLAIN = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "4")
 
 
 def two_tracks(folder: Path, name: str) -> Path:
+    """A clip with two sound tracks, in English and French."""
     return film(
         folder / name, *noise(1), *noise(2), "-map", "0:v", "-map", "1:a", "-map", "2:a",
         "-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=fra", "-c:a", "aac",
     )  # fmt: skip
 
 
-def words(folder: Path, name: str, codec: str) -> Path:
+def with_subtitles(folder: Path, name: str, codec: str) -> Path:
+    """A clip with sound and German subtitles in `codec`."""
     (folder / "words.srt").write_text("1\n00:00:00,100 --> 00:00:00,700\nWords\n")
     return film(
         folder / name, "-i", str(folder / "words.srt"), *noise(1), "-map", "0:v", "-map", "2:a",
@@ -190,17 +195,18 @@ def words(folder: Path, name: str, codec: str) -> Path:
     )  # fmt: skip
 
 
-def painted_words(folder: Path, name: str) -> Path:
-    """Subtitles that are pictures, as DVDs have them."""
-    (folder / "words.sup").write_bytes(_blu_ray_words())
+def with_painted_subtitles(folder: Path, name: str) -> Path:
+    """A clip with subtitles that are pictures, as on DVDs."""
+    (folder / "words.sup").write_bytes(_presentation_graphics())
     return film(
         folder / name, "-i", str(folder / "words.sup"), *noise(1), "-map", "0:v", "-map", "2:a",
         "-map", "1:s", "-c:s", "dvd_subtitle", "-c:a", "aac",
     )  # fmt: skip
 
 
-def _blu_ray_words() -> bytes:
-    """A white box from 0.1 to 0.7 s, as Blu-rays have it (Presentation Graphics)."""
+def _presentation_graphics() -> bytes:
+    """A white box shown from 0.1 to 0.7 s, in Blu-ray's format of subtitles (Presentation Graphics,
+    which ffmpeg reads and cannot write)."""
     width, height = 32, 8
     row = bytes([0, 0x80 | width, 1, 0, 0])
     palette = bytes([0, 0, 1, 235, 128, 128, 255])
@@ -223,6 +229,7 @@ def _blu_ray_words() -> bytes:
 
 
 def chapters(folder: Path, name: str) -> Path:
+    """A clip with sound, a title, an artist and two chapters."""
     (folder / "told.txt").write_text(
         ";FFMETADATA1\ntitle=Bars\nartist=Nobody\n"
         "[CHAPTER]\nTIMEBASE=1/10\nSTART=0\nEND=4\ntitle=One\n"
@@ -235,7 +242,7 @@ def chapters(folder: Path, name: str) -> Path:
 
 
 def turned(folder: Path, degrees: int) -> Path:
-    """Turned when shown, upright then."""
+    """A clip stored rotated, which its display rotation of `degrees` shows upright."""
     back = {90: "transpose=clock,", 180: "hflip,vflip,", 270: "transpose=cclock,"}[degrees]
     film(folder / "lying.mp4", *SOUND, filters=back + TO_BT709)
     out = folder / f"turned{degrees}.mp4"
@@ -246,6 +253,7 @@ def turned(folder: Path, degrees: int) -> Path:
 
 
 def varying(folder: Path, name: str) -> Path:
+    """A clip of variable rate: 15 frames at 30 per second, then 7 per second."""
     times = "if(lt(N,15),N/30,0.5+(N-15)/7)/TB"
     return film(
         folder / name, *noise(1, 2.6), "-map", "0:v", "-map", "1:a", "-c:a", "aac",
@@ -255,6 +263,7 @@ def varying(folder: Path, name: str) -> Path:
 
 
 def tagged(folder: Path, matrix: str, full: bool, tags: bool, size: tuple[int, int] = SIZE) -> Path:
+    """A clip in the colour `matrix`, of full or limited range, with or without tags that say so."""
     kind = {"bt601": "smpte170m", "bt709": "bt709"}[matrix]
     said = f"{kind}:color_trc={kind}:colorspace={kind}" if tags else (
         "unknown:color_trc=unknown:colorspace=unknown"
@@ -268,8 +277,8 @@ def tagged(folder: Path, matrix: str, full: bool, tags: bool, size: tuple[int, i
     )  # fmt: skip
 
 
-def bright(folder: Path, curve: str) -> Path:
-    """HDR, of white at 203 nits (ITU-R BT.2408)."""
+def hdr(folder: Path, curve: str) -> Path:
+    """An HDR clip with the transfer `curve` and white at 203 nits (ITU-R BT.2408)."""
     told = {"smpte2084": "transfer=16", "arib-std-b67": "transfer=18"}[curve]
     return film(
         folder / f"{curve}.mp4",
@@ -281,7 +290,7 @@ def bright(folder: Path, curve: str) -> Path:
 
 
 def interlaced(folder: Path, name: str, *codec: str) -> Path:
-    """Fifty moments a second, two a frame."""
+    """An interlaced clip of 50 fields per second, whose two fields of a frame are alike."""
     numbers = [number // 2 for number in range(2 * COUNT)]
     return film(
         folder / name, *noise(1), "-c:a", "mp2", "-shortest", numbers=numbers, rate=2 * RATE,
@@ -290,8 +299,8 @@ def interlaced(folder: Path, name: str, *codec: str) -> Path:
     )  # fmt: skip
 
 
-def covered(folder: Path, name: str) -> Path:
-    """With a picture for its cover."""
+def with_cover(folder: Path, name: str) -> Path:
+    """A clip with an attached cover picture."""
     cv2.imwrite(str(folder / "cover.png"), draw(1000, (64, 64)))
     if name.endswith(".mkv"):
         options = ["-attach", str(folder / "cover.png"), "-metadata:s:t", "mimetype=image/png",
@@ -306,7 +315,7 @@ def covered(folder: Path, name: str) -> Path:
 
 
 def two_films(folder: Path, name: str) -> Path:
-    """Two streams of pictures, the second of them later frames."""
+    """A clip with two video streams; the second has the frames from number 100 on."""
     first = film(folder / f"first-{name}", *SOUND)
     second = film(folder / f"second-{name}", numbers=range(100, 100 + COUNT))
     run_ffmpeg(
@@ -317,15 +326,15 @@ def two_films(folder: Path, name: str) -> Path:
 
 
 def live(folder: Path, name: str) -> Path:
-    """Without a length, as what is written to a pipe."""
+    """A clip without a stored length, as a live stream has none."""
     made = film(folder / f"whole-{name}", *noise(1), "-c:a", "libopus", "-shortest", codec=VP9)
     piped = run_ffmpeg("-i", str(made), "-c", "copy", "-f", "webm", "-live", "1", "-")
     (folder / name).write_bytes(piped)
     return folder / name
 
 
-def headed(folder: Path, name: str) -> Path:
-    """A file that ends after its header."""
+def header_only(folder: Path, name: str) -> Path:
+    """A file that ends right after its header."""
     fragments = ("-movflags", "frag_keyframe+empty_moov")
     whole = film(folder / f"whole-{name}", *(fragments if name.endswith(".mp4") else ()))
     data = whole.read_bytes()
@@ -335,8 +344,9 @@ def headed(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def cut_in(folder: Path, name: str) -> Path:
-    """Cut between two whole frames, without encoding it anew: an edit list leaves some out."""
+def trimmed(folder: Path, name: str) -> Path:
+    """A clip cut by stream copy, without re-encoding: an edit list hides the frames between the key
+    frame and the cut, at frame 35."""
     whole = film(
         folder / f"whole-{name}", *noise(1, 3), "-c:a", "aac", "-shortest", numbers=range(70),
         codec=(*X264, "-g", "25", "-bf", "2"),
@@ -346,6 +356,7 @@ def cut_in(folder: Path, name: str) -> Path:
 
 
 def animation(folder: Path, name: str, codec: Sequence[str] = ()) -> Path:
+    """20 frames at 20 per second, in a file whose ending names the format."""
     return film(folder / name, codec=codec, filters="", numbers=range(20), rate=Fraction(20))
 
 
@@ -356,7 +367,7 @@ def stills(
     numbers: Sequence[int] = range(COUNT),
     has_alpha: bool = False,
 ) -> Path:
-    """A folder of pictures."""
+    """A folder of PNGs; `kind` rgb48 has 16 bits."""
     place = folder / name
     place.mkdir()
     for number in numbers:
@@ -371,65 +382,66 @@ def stills(
 CASES: dict[str, Case] = {
     "two tracks of sound, .mp4": Case(partial(two_tracks, name="a.mp4")),
     "two tracks of sound, .mkv": Case(partial(two_tracks, name="a.mkv"), "out.mkv"),
-    "sound that begins late": Case(of(
+    "sound that begins late": Case(clip(
         "a.mp4", *noise(1, 0.9, 0.3), "-map", "0:v", "-map", "1:a", "-c:a", "aac")),
-    "sound that begins late, .mkv": Case(of(
+    "sound that begins late, .mkv": Case(clip(
         "a.mkv", *noise(1, 0.9, 0.3), "-map", "0:v", "-map", "1:a", "-c:a", "libopus"), "out.mkv"),
-    "sound that begins early": Case(of(
+    "sound that begins early": Case(clip(
         "a.mp4", *noise(1, 1.5), "-map", "0:v", "-map", "1:a", "-c:a", "aac",
         before=("-itsoffset", "0.3"))),
-    "sound that begins early, .mkv": Case(of(
+    "sound that begins early, .mkv": Case(clip(
         "a.mkv", *noise(1, 1.5), "-map", "0:v", "-map", "1:a", "-c:a", "libopus",
         before=("-itsoffset", "0.3")), "out.mkv"),
-    "subtitles, .mkv": Case(partial(words, name="a.mkv", codec="srt"), "out.mkv"),
-    "subtitles, .mkv to .mp4": Case(partial(words, name="a.mkv", codec="srt")),
-    "subtitles, .mp4": Case(partial(words, name="a.mp4", codec="mov_text")),
-    "subtitles, .mp4 to .mkv": Case(partial(words, name="a.mp4", codec="mov_text"), "out.mkv"),
+    "subtitles, .mkv": Case(partial(with_subtitles, name="a.mkv", codec="srt"), "out.mkv"),
+    "subtitles, .mkv to .mp4": Case(partial(with_subtitles, name="a.mkv", codec="srt")),
+    "subtitles, .mp4": Case(partial(with_subtitles, name="a.mp4", codec="mov_text")),
+    "subtitles, .mp4 to .mkv": Case(
+        partial(with_subtitles, name="a.mp4", codec="mov_text"), "out.mkv"),
     "subtitles that are pictures": Case(
-        partial(painted_words, name="a.mkv"), told=("becomes .mkv",)),
+        partial(with_painted_subtitles, name="a.mkv"), told=("becomes .mkv",)),
     "chapters and a title, .mp4": Case(partial(chapters, name="a.mp4")),
     "chapters and a title, .mkv": Case(partial(chapters, name="a.mkv"), "out.mkv"),
     "turned by 90°": Case(partial(turned, degrees=90)),
     "turned by 180°": Case(partial(turned, degrees=180)),
     "turned by 270°": Case(partial(turned, degrees=270)),
-    "pixels of 8:9": Case(of("a.mp4", *SOUND, "-aspect", "40:27")),
-    "pixels of 4:3, .mkv": Case(of("a.mkv", *SOUND, "-aspect", "20:9"), "out.mkv"),
-    "161x97, VP9 4:2:0": Case(of("a.webm", size=(97, 161), codec=VP9)),
-    "161x97, H.264 4:4:4": Case(of("a.mp4", size=(97, 161))),
-    "24000/1001 a second": Case(of("a.mp4", *SOUND, rate=Fraction(24000, 1001))),
-    "30000/1001 a second, .mkv": Case(of("a.mkv", *SOUND, rate=Fraction(30000, 1001)), "out.mkv"),
-    "60000/1001 a second": Case(of("a.mp4", *SOUND, rate=Fraction(60000, 1001))),
-    "60 a second": Case(of("a.mp4", *SOUND, rate=Fraction(60))),
+    "pixels of 8:9": Case(clip("a.mp4", *SOUND, "-aspect", "40:27")),
+    "pixels of 4:3, .mkv": Case(clip("a.mkv", *SOUND, "-aspect", "20:9"), "out.mkv"),
+    "161x97, VP9 4:2:0": Case(clip("a.webm", size=(97, 161), codec=VP9)),
+    "161x97, H.264 4:4:4": Case(clip("a.mp4", size=(97, 161))),
+    "24000/1001 a second": Case(clip("a.mp4", *SOUND, rate=Fraction(24000, 1001))),
+    "30000/1001 a second, .mkv": Case(clip("a.mkv", *SOUND, rate=Fraction(30000, 1001)), "out.mkv"),
+    "60000/1001 a second": Case(clip("a.mp4", *SOUND, rate=Fraction(60000, 1001))),
+    "60 a second": Case(clip("a.mp4", *SOUND, rate=Fraction(60))),
     "a variable rate, .mp4": Case(partial(varying, name="a.mp4")),
     "a variable rate, .mkv": Case(partial(varying, name="a.mkv"), "out.mkv"),
-    "10 bits, H.264": Case(of(
+    "10 bits, H.264": Case(clip(
         "a.mp4", codec=("-c:v", "libx264", "-crf", "1", "-pix_fmt", "yuv420p10le")),
         told=("keeps 8 bits",)),
-    "10 bits, HEVC": Case(of(
+    "10 bits, HEVC": Case(clip(
         "a.mp4", codec=("-c:v", "libx265", "-crf", "1", "-pix_fmt", "yuv420p10le", "-x265-params",
                         "log-level=error")),
         settings=("output.codec=hevc", "output.pixel_format=yuv444p10le")),
-    "10 bits, ProRes": Case(of("a.mov", codec=PRORES), "out.mov",
+    "10 bits, ProRes": Case(clip("a.mov", codec=PRORES), "out.mov",
         ("output.codec=prores", "output.pixel_format=auto")),
-    "alpha, VP9": Case(of(
+    "alpha, VP9": Case(clip(
         "a.webm", has_alpha=True, codec=ALPHA_VP9),
         "out.mkv", ("output.codec=ffv1", "output.pixel_format=auto"), alpha=True),
-    "alpha, VP9 to VP9": Case(of(
+    "alpha, VP9 to VP9": Case(clip(
         "a.webm", has_alpha=True, codec=ALPHA_VP9),
         "out.webm", ("output.crf=4", "output.pixel_format=auto"), alpha=True),
-    "alpha, ProRes 4444": Case(of(
+    "alpha, ProRes 4444": Case(clip(
         "a.mov", has_alpha=True, codec=("-c:v", "prores_ks", "-profile:v", "4444", "-pix_fmt",
                                         "yuva444p10le")),
         "out.mov", ("output.codec=prores", "output.pixel_format=auto"), alpha=True),
-    "alpha, PNG in .mov": Case(of(
+    "alpha, PNG in .mov": Case(clip(
         "a.mov", has_alpha=True, filters="", codec=("-c:v", "png", "-pix_fmt", "rgba")),
         "out.mkv", ("output.codec=ffv1", "output.pixel_format=auto"), alpha=True),
-    "alpha to .mp4": Case(of(
+    "alpha to .mp4": Case(clip(
         "a.mov", has_alpha=True, filters="", codec=("-c:v", "png", "-pix_fmt", "rgba")),
         told=("keeps no transparency",)),
-    "HDR, PQ": Case(partial(bright, curve="smpte2084"), off=110,
+    "HDR, PQ": Case(partial(hdr, curve="smpte2084"), off=110,
         told=("tone-mapped", "keeps 8 bits")),
-    "HDR, HLG": Case(partial(bright, curve="arib-std-b67"), off=110,
+    "HDR, HLG": Case(partial(hdr, curve="arib-std-b67"), off=110,
         told=("tone-mapped", "keeps 8 bits")),
     **{
         f"{matrix.upper()}, {'full' if full else 'limited'}, {'tagged' if tags else 'untagged'}, "
@@ -447,10 +459,10 @@ CASES: dict[str, Case] = {
     "interlaced, H.264": Case(
         lambda folder: interlaced(folder, "a.mp4", *PLAIN, "-x264-params", "tff=1"),
         told=("deinterlaced",)),
-    "each picture twice": Case(of(
+    "each picture twice": Case(clip(
         "a.mp4", *SOUND, numbers=[number // 2 for number in range(COUNT)])),
-    "a cover, .mp4": Case(partial(covered, name="a.mp4")),
-    "a cover, .mkv": Case(partial(covered, name="a.mkv"), "out.mkv"),
+    "a cover, .mp4": Case(partial(with_cover, name="a.mp4")),
+    "a cover, .mkv": Case(partial(with_cover, name="a.mkv"), "out.mkv"),
     "two streams of pictures, the first": Case(
         partial(two_films, name="a.mp4"), told=("streams of pictures",)),
     "two streams of pictures, the second": Case(
@@ -458,36 +470,36 @@ CASES: dict[str, Case] = {
         told=("streams of pictures",),
         numbers=tuple(range(100, 100 + COUNT))),
     "no length, live .webm": Case(partial(live, name="a.webm")),
-    "a header alone, .mkv": Case(partial(headed, name="a.mkv"), refused=True),
-    "a header alone, .mp4": Case(partial(headed, name="a.mp4"), refused=True),
-    ".avi, MPEG-4": Case(of(
+    "a header alone, .mkv": Case(partial(header_only, name="a.mkv"), refused=True),
+    "a header alone, .mp4": Case(partial(header_only, name="a.mp4"), refused=True),
+    ".avi, MPEG-4": Case(clip(
         "a.avi", *noise(1), "-c:a", "libmp3lame", "-shortest",
         codec=MPEG4,
         filters="scale=in_range=pc:out_range=tv:out_color_matrix=bt601,format=yuv420p"),
         timeless=True),
-    ".avi, H.264 with B-frames": Case(of(
+    ".avi, H.264 with B-frames": Case(clip(
         "a.avi", *noise(1), "-c:a", "libmp3lame", "-shortest", codec=(*X264, "-bf", "3")),
         timeless=True),
-    ".avi, Xvid": Case(of(
+    ".avi, Xvid": Case(clip(
         "a.avi", *noise(1), "-c:a", "libmp3lame", "-shortest",
         codec=("-c:v", "libxvid", "-bf", "2", "-q:v", "1", "-pix_fmt", "yuv420p")),
         timeless=True, off=None, told=("could be read",)),
-    ".mp4 in fragments": Case(of(
+    ".mp4 in fragments": Case(clip(
         "a.mp4", *SOUND, "-movflags", "frag_keyframe+empty_moov+default_base_moof")),
-    ".flv": Case(of("a.flv", *SOUND, codec=PLAIN)),
+    ".flv": Case(clip("a.flv", *SOUND, codec=PLAIN)),
     ".wmv": Case(
-        of("a.wmv", *noise(1), "-c:a", "wmav2", "-shortest", codec=("-c:v", "wmv2", "-q:v", "2")),
+        clip("a.wmv", *noise(1), "-c:a", "wmav2", "-shortest", codec=("-c:v", "wmv2", "-q:v", "2")),
         told=("made AAC",), off=None),
     ".ogv": Case(
-        of("a.ogv", *noise(1), "-c:a", "libvorbis", "-shortest", codec=("-c:v", "libtheora")),
+        clip("a.ogv", *noise(1), "-c:a", "libvorbis", "-shortest", codec=("-c:v", "libtheora")),
         off=None),
-    ".webm, VP8 with hidden frames": Case(of(
+    ".webm, VP8 with hidden frames": Case(clip(
         "a.webm", codec=("-c:v", "libvpx", "-b:v", "2M", "-auto-alt-ref", "1", "-lag-in-frames",
                          "20", "-pix_fmt", "yuv420p")), off=None),
-    ".ts, which begins late": Case(of("a.ts", *SOUND, codec=(*PLAIN, "-bf", "2"))),
-    "cut, with an edit list": Case(partial(cut_in, name="a.mp4"), numbers=tuple(range(35, 70))),
-    "B-frames": Case(of("a.mp4", *SOUND, codec=(*X264, "-bf", "8", "-b_strategy", "0"))),
-    "open groups of pictures": Case(of(
+    ".ts, which begins late": Case(clip("a.ts", *SOUND, codec=(*PLAIN, "-bf", "2"))),
+    "cut, with an edit list": Case(partial(trimmed, name="a.mp4"), numbers=tuple(range(35, 70))),
+    "B-frames": Case(clip("a.mp4", *SOUND, codec=(*X264, "-bf", "8", "-b_strategy", "0"))),
+    "open groups of pictures": Case(clip(
         "a.mkv", *SOUND, codec=(*X264, "-g", "8", "-bf", "3", "-x264-params", "open-gop=1"))),
     "GIF": Case(partial(
         animation, name="a.gif", codec=(
@@ -508,7 +520,7 @@ CASES: dict[str, Case] = {
     "a single still": Case(lambda folder: stills(folder, "in", numbers=[5]) / "0005.png"),
     **{
         f"to {out}{', ' + codec if codec else ''}{', ' + kind if kind != 'auto' else ''}": Case(
-            of("in.mp4", *SOUND), out,
+            clip("in.mp4", *SOUND), out,
             (f"output.codec={codec or 'auto'}", f"output.pixel_format={kind}"),
             told=("made Opus",) if out == "out.webm" else (), off=off,
         )

@@ -1,5 +1,4 @@
-"""What others than ourselves read in a file: the ffmpeg command, Pillow, and PyAV's list of
-streams."""
+"""Files as independent readers see them: the ffmpeg command, Pillow, and PyAV's list of streams."""
 
 import subprocess
 from collections.abc import Iterator
@@ -17,13 +16,16 @@ from footage import HD, RATE, Pixels, run_ffmpeg
 
 ANIMATED = (".gif", ".webp", ".apng", ".png")
 EXACT = "accurate_rnd+full_chroma_int+full_chroma_inp+bicubic"
-SOUND_RATE = 16000  # samples a second, at which sounds are compared
+SOUND_RATE = 16000  # samples per second in comparisons; enough for `noise`, cut off at 4 kHz
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What others read in a file: when each frame is shown and the last of them ends, in seconds
-    since the file begins; its size as a player shows it (width, height); and what else is in it."""
+    """The contents of a file as independent readers find them.
+
+    `times`: when each frame is shown, and `ends`: when the last one ends, in seconds from the start
+    of the file. `size`: (width, height) as a player shows it.
+    """
 
     times: tuple[float, ...]
     ends: float
@@ -36,19 +38,20 @@ class Seen:
 
     @property
     def seconds(self) -> float:
-        """How long it is shown."""
+        """The seconds from the first frame to the end of the last."""
         return self.ends - self.times[0] if self.times else 0.0
 
     @property
     def streams(self) -> str:
-        """What is in it, in short."""
+        """The number of sound tracks, subtitles, chapters and covers, in words."""
         counted = {"sound": len(self.tracks), "sub": len(self.subtitles),
                    "ch": len(self.chapters), "cover": self.covers}  # fmt: skip
         return ", ".join(f"{count} {name}" for name, count in counted.items() if count)
 
 
 def seen(path: Path, stream: int = 0) -> Seen:
-    """What others read in the file, folder or pattern at `path`."""
+    """Read the file, folder or pattern at `path` by independent readers; of a file, its video
+    `stream`."""
     if path.is_dir() or "%" in path.name:
         files = _files(path)
         width, height = _size(files[0])
@@ -111,7 +114,7 @@ def _video(path: Path, stream: int) -> Seen:
 
 
 def pictures(path: Path, stream: int = 0, channels: int = 3) -> Iterator[Pixels]:
-    """The frames of what is at `path` (H, W, channels), as others decode them."""
+    """The frames at `path`, (H, W, channels) RGB or RGBA, as independent readers decode them."""
     if path.suffix in ANIMATED and "%" not in path.name:
         with Image.open(path) as file:
             for number in range(getattr(file, "n_frames", 1)):
@@ -130,7 +133,7 @@ def _decoded(path: Path, stream: int, channels: int) -> Iterator[Pixels]:
         one = container.streams.video[stream]
         context, said = one.codec_context, {key.lower(): said for key, said in one.metadata.items()}
         alpha = context.name in ("vp8", "vp9") and said.get("alpha_mode") == "1"
-        # Where nobody says, HD is BT.709, by which ffmpeg alone does not go.
+        # Untagged HD is taken for BT.709 by players, but not by ffmpeg.
         untagged = context.colorspace == 2 and context.width >= HD[1]
     matrix = ":in_color_matrix=bt709" if untagged else ""
     decoder = ["-c:v", f"libvpx-{context.name}"] if alpha else []
@@ -149,7 +152,7 @@ def _decoded(path: Path, stream: int, channels: int) -> Iterator[Pixels]:
 
 
 def _light(path: Path) -> Iterator[Pixels]:
-    """The one frame at `path`, of linear light, under the sRGB curve (IEC 61966-2-1)."""
+    """The one frame of linear light at `path`, converted by the sRGB curve (IEC 61966-2-1)."""
     width, height = _size(path)
     raw = run_ffmpeg("-i", str(path), "-f", "rawvideo", "-pix_fmt", "gbrpf32le", "-")
     planes = np.clip(np.frombuffer(raw, np.float32).reshape(3, height, width), 0, 1)
@@ -158,7 +161,7 @@ def _light(path: Path) -> Iterator[Pixels]:
 
 
 def _head(stream: Any) -> tuple[int, int, int] | None:
-    """The height, width and channels of the next picture (PAM); None at the end."""
+    """The (height, width, channels) in the next PAM header of `stream`; None at its end."""
     told = {}
     while (line := stream.readline().decode()) and not line.startswith("ENDHDR"):
         key, _, value = line.partition(" ")
@@ -169,7 +172,7 @@ def _head(stream: Any) -> tuple[int, int, int] | None:
 
 
 def heard(path: Path, track: int, since: float) -> Pixels:
-    """The sound of a `track`, from when the first picture is shown, float32."""
+    """The samples of a sound `track` from `since`, in seconds, on: mono float32 at SOUND_RATE."""
     filters = f"aresample={SOUND_RATE}:async=1:min_hard_comp=0.005:first_pts=0"
     raw = run_ffmpeg(
         "-copyts", "-i", str(path), "-map", f"0:a:{track}", "-ac", "1", "-af", filters,

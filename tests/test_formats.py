@@ -1,4 +1,4 @@
-"""What a video may come from, and what may be made of it."""
+"""Sources and results of all formats: codecs, animations, series of pictures."""
 
 import itertools
 from fractions import Fraction
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamreel.pipeline.config.fields import Settings
+from dreamreel.pipeline.config.fields import Settings, Source
 from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.errors import Stopped, UserError
 from dreamreel.pipeline.frames import to_8_bits
@@ -27,7 +27,7 @@ from dreamreel.pipeline.media.sequences import series_files
 from making import read_clip, run_ffmpeg, write_clip
 from rendering import flight, render_video, render_zoom
 
-# The dream of nothing: what goes in comes out.
+# Settings that change no picture: the result is to equal the source.
 PLAIN = {
     "dream": {"octaves": 1, "steps": 0, "layers": "textures"},
     "video": {"frame_steps": 0},
@@ -48,7 +48,7 @@ def render(
     *more: dict[str, dict[str, object]],
     span: tuple[int, int | None] = (0, None),
 ) -> list[str]:
-    """Make `out` of `source`; what was told."""
+    """Render `source` into `out` with settings that change no picture; the notices."""
     told: list[str] = []
     render_video(source, out, plain(*more), span, Report(on_notice=told.append))
     return told
@@ -56,7 +56,7 @@ def render(
 
 @pytest.fixture(scope="session")
 def clear_clip(tmp_path_factory: pytest.TempPathFactory, scene: np.ndarray) -> Path:
-    """12 frames of 96x64, ever more transparent to the right, in 16 bits."""
+    """12 frames of 96x64 in 16 bits, opaque at the left, transparent at the right."""
     path = tmp_path_factory.mktemp("clips") / "clear.mkv"
     alpha = np.tile(np.linspace(65535, 0, 96).astype(np.uint16), (64, 1))
     frames = [
@@ -69,7 +69,7 @@ def clear_clip(tmp_path_factory: pytest.TempPathFactory, scene: np.ndarray) -> P
 
 @pytest.fixture(scope="session")
 def deep_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """12 frames of 96x64, a ramp of more shades than 8 bits have."""
+    """12 frames of 96x64 in 16 bits, each a ramp with more shades than 8 bits have."""
     path = tmp_path_factory.mktemp("clips") / "deep.mkv"
     ramp = np.linspace(20000, 24000, 96).astype(np.uint16)
     frames = [np.repeat(np.tile(ramp + 40 * i, (64, 1))[..., None], 3, 2) for i in range(12)]
@@ -106,7 +106,8 @@ def test_every_codec_keeps_pictures_rate_and_sound(
     clip = probe(out)
     assert (clip.rate, clip.frames, clip.has_audio) == (Fraction(30000, 1001), 12, True)
     pairs = zip(read_clip(moving_clip), read_clip(out), strict=True)
-    assert max(np.abs(a.astype(int) - b).mean() for a, b in pairs) < 3
+    # OpenCV repeats the source's samples of colour, where other decoders interpolate them.
+    assert max(np.abs(a.astype(int) - b).mean() for a, b in pairs) < 4
 
 
 def test_nothing_is_lost_in_a_lossless_codec(
@@ -123,7 +124,7 @@ def test_nothing_is_lost_in_a_lossless_codec(
     ("name", "codec", "has_alpha", "depth"),
     [
         ("o.webm", "vp9", True, 8),
-        ("o.mov", "prores", True, 12),  # so ffmpeg decodes ProRes 4444
+        ("o.mov", "prores", True, 12),  # the depth at which ffmpeg decodes ProRes 4444
         ("o.mp4", "h264", False, 8),
         ("o.mp4", "hevc", False, 10),
         ("o.webp", "auto", True, 8),
@@ -135,7 +136,7 @@ def test_nothing_is_lost_in_a_lossless_codec(
         ("o/%03d.jpg", "auto", False, 8),
     ],
 )
-def test_depth_and_alpha_are_kept_where_they_can_be_and_told_of_where_not(
+def test_depth_and_alpha_are_kept_or_their_loss_gives_a_notice(
     clear_clip: Path, tmp_path: Path, name: str, codec: str, has_alpha: bool, depth: int
 ) -> None:
     told = render(clear_clip, tmp_path / name, {"output": {"codec": codec}})
@@ -147,11 +148,11 @@ def test_depth_and_alpha_are_kept_where_they_can_be_and_told_of_where_not(
     if has_alpha:
         there = to_8_bits(next(read_frames(clear_clip)))[..., 3].astype(int)
         error = np.abs(to_8_bits(seen)[..., 3] - there)
-        assert error.mean() < (70 if name.endswith("gif") else 4)  # a GIF's is all or nothing
+        assert error.mean() < (70 if name.endswith("gif") else 4)  # a GIF has one bit of alpha
         assert set(np.unique(seen[..., 3])) <= {0, 255} or not name.endswith("gif")
 
 
-def test_more_shades_than_8_bits_have_survive(deep_clip: Path, tmp_path: Path) -> None:
+def test_shades_beyond_8_bits_survive(deep_clip: Path, tmp_path: Path) -> None:
     shades = {}
     for name, codec in (("o.mp4", "hevc"), ("a.mp4", "h264"), ("o/%d.png", "auto")):
         render(deep_clip, tmp_path / name, {"output": {"codec": codec}})
@@ -181,7 +182,7 @@ def content(path: Path) -> list[bytes]:
 
 
 @pytest.mark.parametrize("kind", MADE)
-def test_whatever_is_made_goes_on_to_the_same_bytes(
+def test_a_resumed_render_gives_the_same_bytes_in_every_format(
     clear_clip: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(segments, "SHORTEST", 5)
@@ -204,7 +205,7 @@ def test_whatever_is_made_goes_on_to_the_same_bytes(
     assert not folder_of(parts.parent if "%" in name else parts).exists()
 
 
-def test_an_animation_comes_back_frame_by_frame(moving_clip: Path, tmp_path: Path) -> None:
+def test_an_animation_keeps_its_frames_and_their_times(moving_clip: Path, tmp_path: Path) -> None:
     first, again = tmp_path / "a.apng", tmp_path / "b.apng"
     render(moving_clip, first)
     animation = find_animation(first)
@@ -215,7 +216,9 @@ def test_an_animation_comes_back_frame_by_frame(moving_clip: Path, tmp_path: Pat
         assert np.array_equal(one, other)
 
 
-def test_pictures_are_numbered_as_the_source_s_frames(moving_clip: Path, tmp_path: Path) -> None:
+def test_pictures_are_numbered_like_the_frames_of_their_source(
+    moving_clip: Path, tmp_path: Path
+) -> None:
     render(moving_clip, tmp_path / "o" / "f_%04d.png", span=(3, 7))
     assert [path.name for path in sorted((tmp_path / "o").iterdir())] == [
         f"f_{number:04}.png" for number in range(3, 7)
@@ -226,7 +229,9 @@ def test_pictures_are_numbered_as_the_source_s_frames(moving_clip: Path, tmp_pat
     assert (clip.rate, clip.frames) == (24, 4)
 
 
-def test_a_folder_with_pictures_in_it_is_kept(moving_clip: Path, tmp_path: Path) -> None:
+def test_pictures_in_the_output_folder_are_replaced_only_on_request(
+    moving_clip: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "o"
     folder.mkdir()
     for name in ("0.png", "77.png", "notes.txt"):
@@ -256,7 +261,7 @@ def test_a_folder_with_pictures_in_it_is_kept(moving_clip: Path, tmp_path: Path)
         ("no/such/%d.png", {}, "there is no folder"),
     ],
 )
-def test_what_cannot_be_written_is_refused_at_once(
+def test_an_output_that_cannot_be_written_is_refused_at_once(
     moving_clip: Path, tmp_path: Path, name: str, output: dict[str, object], words: str
 ) -> None:
     with pytest.raises(UserError) as refused:
@@ -266,7 +271,7 @@ def test_what_cannot_be_written_is_refused_at_once(
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_every_pixel_format_that_is_offered_is_made(
+def test_every_offered_pixel_format_can_be_encoded(
     tmp_path: Path, scene: np.ndarray, codec: str
 ) -> None:
     for pixel_format in CODECS[codec].formats:
@@ -275,17 +280,18 @@ def test_every_pixel_format_that_is_offered_is_made(
         encoding = encoding_for(output, suffix, (65, 97), Fraction(25))
         out = tmp_path / f"{pixel_format}{encoding.segment_suffix}"
         encode([scene[:65, :97]] * 2, out, encoding)
-        frame = to_8_bits(next(read_frames(out)))[:65, :97, :3]
+        exact = read_frames(probe(out, Source(decoder="pyav")))
+        frame = to_8_bits(next(exact))[:65, :97, :3]
         assert np.abs(frame.astype(int) - scene[:65, :97]).mean() < 4, pixel_format
 
 
-def test_the_source_stands_beside_its_dream(moving_clip: Path, tmp_path: Path) -> None:
+def test_side_by_side_shows_the_source_beside_its_dream(moving_clip: Path, tmp_path: Path) -> None:
     render(moving_clip, tmp_path / "o.mkv", LOSSLESS, {"output": {"side_by_side": True}})
     for before, both in zip(read_frames(moving_clip), read_frames(tmp_path / "o.mkv"), strict=True):
         assert np.array_equal(both, np.hstack([before, before]))
 
 
-def test_a_zoom_becomes_a_gif_or_pictures(tmp_path: Path) -> None:
+def test_a_zoom_can_become_a_gif_or_pictures(tmp_path: Path) -> None:
     for name in ("o.gif", "o/%02d.png"):
         place = render_zoom(None, tmp_path / name, plain(), flight(0.2, Fraction(25), (64, 96)))
         assert probe(place).frames == 5
@@ -304,10 +310,11 @@ def test_a_new_rate_keeps_length_and_sound(moving_clip: Path, tmp_path: Path) ->
 def test_at_a_new_rate_each_frame_is_the_one_a_player_shows(tmp_path: Path) -> None:
     frames = [np.full((32, 48, 3), 20 * number, np.uint8) for number in range(10)]
     source = write_clip(tmp_path / "a.mp4", frames, Fraction(10))
-    seen = [frame.mean() / 20 for frame in read_frames(probe(source, rate=Fraction(25)))]
+    clip = probe(source, Source(fps=Fraction(25)))
+    seen = [frame.mean() / 20 for frame in read_frames(clip)]
     shown = [int(number / 25 * 10) for number in range(25)]
     assert np.round(seen).astype(int).tolist() == shown
-    late = [frame.mean() / 20 for frame in read_frames(probe(source, rate=Fraction(25)), 7, 11)]
+    late = [frame.mean() / 20 for frame in read_frames(clip, 7, 11)]
     assert np.round(late).astype(int).tolist() == shown[7:11]
 
 
@@ -315,7 +322,7 @@ def test_at_a_new_rate_each_frame_is_the_one_a_player_shows(tmp_path: Path) -> N
     gaps=st.lists(st.integers(1, 400), min_size=2, max_size=40),
     rate=st.sampled_from([Fraction(5), Fraction(24000, 1001), Fraction(25), Fraction(120)]),
 )
-def test_a_new_rate_shows_what_is_due_for_as_long_as_it_lasts(
+def test_a_new_rate_keeps_the_length_and_shows_the_latest_frame(
     gaps: list[int], rate: Fraction
 ) -> None:
     times = [Fraction(time, 600) for time in itertools.accumulate(gaps, initial=0)]
@@ -331,15 +338,14 @@ def test_a_new_rate_shows_what_is_due_for_as_long_as_it_lasts(
 
 
 def comb(frame: np.ndarray) -> float:
-    """How much more a line differs from its neighbours than from the one after the next."""
+    """How much more lines differ from their neighbours than from the lines after those: large where
+    two fields of a moving picture are interlaced."""
     grey = frame.astype(float).mean(2)
     near = np.abs(grey[1:-1] - (grey[:-2] + grey[2:]) / 2).mean()
     return float(near / (np.abs(grey[:-2] - grey[2:]).mean() + 1))
 
 
-def test_interlaced_pictures_are_deinterlaced_and_told_of(
-    tmp_path: Path, scene: np.ndarray
-) -> None:
+def test_interlaced_video_is_deinterlaced_with_a_notice(tmp_path: Path, scene: np.ndarray) -> None:
     fields = [scene[:96, 8 * i : 8 * i + 160] for i in range(16)]
     frames = []
     for top, bottom in zip(fields[::2], fields[1::2], strict=True):
@@ -361,7 +367,7 @@ def test_interlaced_pictures_are_deinterlaced_and_told_of(
     assert comb(clean[4]) < 0.8 * comb(combed[4])
 
 
-def test_a_cover_is_no_video_and_streams_can_be_chosen(tmp_path: Path) -> None:
+def test_a_cover_is_not_taken_for_the_video_and_a_stream_can_be_chosen(tmp_path: Path) -> None:
     dark, light = (
         write_clip(tmp_path / f"{name}.mp4", [np.full((32, 48, 3), level, np.uint8)] * 5)
         for name, level in (("dark", 40), ("light", 200))
@@ -382,19 +388,19 @@ def test_a_cover_is_no_video_and_streams_can_be_chosen(tmp_path: Path) -> None:
         seen = next(read_frames(tmp_path / f"{stream}.mkv"))
         assert seen.mean() == pytest.approx(level, abs=3)
     with pytest.raises(UserError, match="no stream 2 of pictures: it has 2, from 0 to 1"):
-        probe(both, 2)
+        probe(both, Source(stream=2))
     with pytest.raises(UserError, match="it has one, 0"):
-        probe(cover, 1)
+        probe(cover, Source(stream=1))
 
 
 @pytest.mark.parametrize("matrix", ["bt709", "bt601"])
 @pytest.mark.parametrize("levels", ["tv", "pc"])
 @pytest.mark.parametrize("tagged", [True, False])
-def test_colours_are_the_source_s_whatever_its_tags(
+def test_colours_are_kept_whatever_the_tags_of_the_source(
     tmp_path: Path, matrix: str, levels: str, tagged: bool
 ) -> None:
     if not tagged and levels == "pc":
-        pytest.skip("nobody can know that it is of full range")
+        pytest.skip("without a tag, full range cannot be known")
     height, width = (720, 1280) if matrix == "bt709" and not tagged else (96, 192)
     bars = np.repeat(np.array([BARS], np.uint8), width // 6, 1)
     frame = np.zeros((height, width, 3), np.uint8)
@@ -419,9 +425,7 @@ def test_colours_are_the_source_s_whatever_its_tags(
 
 
 @pytest.mark.parametrize(("transfer", "name"), [("smpte2084", "PQ"), ("arib-std-b67", "HLG")])
-def test_high_dynamic_range_is_tone_mapped_and_told_of(
-    tmp_path: Path, transfer: str, name: str
-) -> None:
+def test_hdr_is_tone_mapped_with_a_notice(tmp_path: Path, transfer: str, name: str) -> None:
     source = tmp_path / "a.mp4"
     run_ffmpeg(
         *("-f", "lavfi", "-i", "color=gray:s=96x64:d=0.2,format=yuv420p10le"),
@@ -436,14 +440,14 @@ def test_high_dynamic_range_is_tone_mapped_and_told_of(
     assert 10 < to_8_bits(next(read_frames(tmp_path / "o.mp4"))).mean() < 245
 
 
-def test_frames_shown_twice_stay_two_frames(tmp_path: Path, scene: np.ndarray) -> None:
+def test_repeated_frames_are_all_kept(tmp_path: Path, scene: np.ndarray) -> None:
     frames = [scene[:96, 4 * (i // 2) : 4 * (i // 2) + 160] for i in range(12)]
     source = write_clip(tmp_path / "a.mp4", frames)
     render_video(source, tmp_path / "o.mp4", build(("test", {"dream": PLAIN["dream"]})))
     assert len(read_clip(tmp_path / "o.mp4")) == 12
 
 
-def test_subtitles_that_are_pictures_make_it_mkv(tmp_path: Path, moving_clip: Path) -> None:
+def test_picture_subtitles_turn_an_mp4_into_an_mkv(tmp_path: Path, moving_clip: Path) -> None:
     source = tmp_path / "a.mkv"
     words = tmp_path / "a.srt"
     words.write_text("1\n00:00:00,000 --> 00:00:00,300\nHello\n")
@@ -456,7 +460,7 @@ def test_subtitles_that_are_pictures_make_it_mkv(tmp_path: Path, moving_clip: Pa
     assert suffix_that_holds(probe(source).subtitles, ".mp4") == ".mp4"
 
 
-def test_a_matroska_file_that_was_cut_off_tells_what_it_lacks(
+def test_a_truncated_mkv_reports_how_many_frames_it_lacks(
     tmp_path: Path, scene: np.ndarray
 ) -> None:
     source, part = tmp_path / "a.mkv", tmp_path / "part.mkv"

@@ -240,7 +240,7 @@ def test_a_state_that_is_none_is_one_line(
     state = stopped(here) / "state.pt"
     if damage is None:
         saved = torch.load(state, weights_only=True)
-        saved["state"]["carried"]["detail"][0, 0, 3, 3] = torch.nan
+        saved["state"]["dream"]["carried"]["detail"][0, 0, 3, 3] = torch.nan
         torch.save(saved, state)
     else:
         state.write_bytes(damage)

@@ -148,5 +148,5 @@ def _span(
         raise UserError("--frames counts frames, --start and --end seconds: give one or the other")
     begins = None if start is None else parse_time("--start", start)
     ends = None if end is None else parse_time("--end", end)
-    clip = probe(source, settings.source.stream, settings.source.fps)
+    clip = probe(source, settings.source)
     return frames_between(clip, begins, ends)

@@ -53,6 +53,7 @@ OTHER_CODEC_NAMES = {
 Codec = Annotated[
     Literal["auto", "h264", "hevc", "av1", "prores", "ffv1", "vp9"], BeforeValidator(_codec_name)
 ]
+Decoder = Literal["auto", "opencv", "pyav"]
 Speed = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower"]
 SPEEDS: tuple[str, ...] = get_args(Speed)
 Rate = Annotated[Fraction, BeforeValidator(parse_rate)]
@@ -197,6 +198,11 @@ class Source(Section):
     fps: Rate | None = Field(
         None,
         description="a constant rate, in frames a second: 24, 23.976 or 30000/1001; none: its own",
+    )
+    decoder: Decoder = Field(
+        "auto",
+        description="what decodes a film: opencv, or pyav, which is exact and slower; auto: opencv "
+        "where it is faithful",
     )
     strict: bool = Field(
         False, description="whether a damaged source is refused, rather than dreamed in part"

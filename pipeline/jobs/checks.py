@@ -99,7 +99,7 @@ def _checked_picture(job: Job, out: Target) -> Checked:
 
 def _checked_frame(job: Job, out: Target, report: Report) -> Checked:
     source, settings = source_of(job), job.settings.source
-    clip = probe(source, settings.stream, settings.fps)
+    clip = probe(source, settings)
     check_picture_name(out.path)
     check_target(out, [source, *clip.files], files_of(job), PICTURE)
     for notice in clip.notices:
@@ -117,7 +117,7 @@ def _checked_video(job: Job, out: Target, report: Report) -> Checked:
         if source.is_file():
             check_readable(source)
     check_video_name(out.path)
-    clip = probe(source, settings.source.stream, settings.source.fps)
+    clip = probe(source, settings.source)
     clip = replace(
         clip,
         has_audio=clip.has_audio and settings.output.audio,

@@ -12,7 +12,7 @@ from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import fitted_size
 from dreamreel.pipeline.jobs.paths import Target
 from dreamreel.pipeline.jobs.report import Report
-from dreamreel.pipeline.media.clips import Raster
+from dreamreel.pipeline.media.clips import Clip, Raster
 from dreamreel.pipeline.media.encoding import CONTAINERS, Encoding, encoding_for
 from dreamreel.pipeline.media.exports import FASTEST_GIF, lossless_encoding
 from dreamreel.pipeline.media.sound import hear
@@ -69,6 +69,14 @@ def loaded_network(settings: Settings) -> Network:
     network = load_network(settings.network, settings.weights, settings.device, settings.precision)
     network.check(layers or network.default_layers())
     return network
+
+
+def with_decoder(settings: Settings, clip: Clip) -> Settings:
+    """`settings` that name the decoder of `clip`, if it is a film."""
+    if not clip.is_file:
+        return settings
+    source = settings.source.model_copy(update={"decoder": clip.decoder})
+    return settings.model_copy(update={"source": source})
 
 
 def encoding_of(

@@ -17,8 +17,8 @@ from dreamreel.pipeline.opening import read_text
 
 class Made(Model):
     """How a file came to be: the `versions` of what made it, the `network` and the `device` that
-    dreamed it, how many `frames` it has, the `seconds` that it took, and the frames at which
-    shots begin."""
+    dreamed it, how many `frames` it has, the `seconds` that it took, the frames at which shots
+    begin, and the frame from which PyAV decoded the source in OpenCV's place."""
 
     versions: dict[str, str]
     network: str
@@ -26,6 +26,7 @@ class Made(Model):
     frames: Count
     seconds: float = Field(ge=0)
     cuts: tuple[FrameNumber, ...] = ()
+    exact_from: FrameNumber | None = None
 
 
 class Record(Model):
@@ -40,7 +41,11 @@ class Record(Model):
 def write_record(path: Path, job: Job, made: Made) -> None:
     """Write the record of `job` to `path`, whole or not at all."""
     told = job.model_copy(update={"output": _name_of(job.output)})
-    table = {"record": RECORD_FORMAT, "job": as_table(told), "made": made.model_dump(mode="json")}
+    table = {
+        "record": RECORD_FORMAT,
+        "job": as_table(told),
+        "made": made.model_dump(mode="json", exclude_none=True),
+    }
     text = json.dumps(table, indent=2) + "\n"
     write_whole(path, lambda file: file.write(text.encode()))
 

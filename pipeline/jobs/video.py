@@ -29,6 +29,7 @@ from dreamreel.pipeline.jobs.preparation import (
     heard_by,
     ready_network,
     settings_over_time,
+    with_decoder,
 )
 from dreamreel.pipeline.jobs.record import Made
 from dreamreel.pipeline.jobs.report import Report
@@ -57,12 +58,12 @@ def render_video(checked: Checked, report: Report) -> Path:
     watched = [source] if heard in (None, source) else [source, heard]
     over_time = settings_over_time(settings, total or 1, clip.rate, heard, span[0])
     network = ready_network(settings, fitted_size(clip.height, clip.width, settings.width), report)
-    job = _with_digests(job, network)
+    job = _as_run(job, clip, network)
     with under_way(out, job, encoding, total, network) as work:
         state = _state_of(work, network)
-        with _moving_frames(clip, settings, span, report, work.done, state.followed) as moving:
+        with _moving_frames(clip, settings, span, report, work.done, state) as moving:
             last, remembered = _remembering(moving)
-            images = dream_video(remembered, network, over_time, state)
+            images = dream_video(remembered, network, over_time, state.dream)
             frames = (_shown(last[0].frame, image, encoding, settings, network) for image in images)
             seconds = settings.output.save_seconds
             make(frames, work, lambda: encode(state), total, watched, report, seconds, network)
@@ -72,7 +73,8 @@ def render_video(checked: Checked, report: Report) -> Path:
             device=str(network.device),
             frames=work.frames,
             seconds=round(work.seconds, 1),
-            cuts=tuple(state.cuts),
+            cuts=tuple(state.dream.cuts),
+            exact_from=state.exact_from,
         )
         job = job.model_copy(update={"output": out.path, "threads": work.threads})
         return _finished(work, clip, encoding, out, span, report, (job, made))
@@ -85,10 +87,10 @@ def render_preview(checked: Checked, report: Report) -> Path:
     source, settings, span = source_of(job), job.settings, job.span
     drawn = replace(clip.raster, depth=8, has_alpha=False)
     encoding, total = encoding_of(drawn, out, settings, report, abreast=2), _expected(clip, span)
-    job = _with_digests(job, None)
+    job = _as_run(job, clip, None)
     with under_way(out, job, encoding, total, None) as work:
         state = _decoded(PreviewState, work) if work.done else PreviewState()
-        with _moving_frames(clip, settings, span, report, work.done, state.followed) as moving:
+        with _moving_frames(clip, settings, span, report, work.done, state) as moving:
             last, remembered = _remembering(moving)
 
             def saved() -> object:
@@ -104,24 +106,43 @@ def render_preview(checked: Checked, report: Report) -> Path:
 
 
 @dataclass
+class FilmState:
+    """All that the next frame of a video needs of those before it.
+
+    `exact_from` is the number of the frame from which PyAV decodes in OpenCV's place.
+    """
+
+    dream: VideoState = field(default_factory=VideoState)
+    exact_from: int | None = None
+
+    @property
+    def followed(self) -> Followed | None:
+        """Where following the motion stands."""
+        return self.dream.followed
+
+
+@dataclass
 class PreviewState:
-    """All that the frames of a preview need of those before them."""
+    """All that the next frame of a preview needs of those before it; see `FilmState`."""
 
     cuts: list[int] = field(default_factory=list)
     followed: Followed | None = None
+    exact_from: int | None = None
 
 
-def _with_digests(job: Job, network: Network | None) -> Job:
+def _as_run(job: Job, clip: Clip, network: Network | None) -> Job:
+    """`job` with what was found out: the digests of its files, and the decoder of its film."""
     changes = {
         "source": named(source_of(job)),
         "audio": named_again(job.audio),
         "weights_sha256": None if network is None else network.digest,
+        "settings": with_decoder(job.settings, clip),
     }
     return job.model_copy(update=changes)
 
 
-def _state_of(work: Segments, network: Network) -> VideoState:
-    return on_device(_decoded(VideoState, work), network.device) if work.done else VideoState()
+def _state_of(work: Segments, network: Network) -> FilmState:
+    return on_device(_decoded(FilmState, work), network.device) if work.done else FilmState()
 
 
 def _decoded(kind: type[State], work: Segments) -> State:
@@ -184,17 +205,28 @@ def _shown(
 
 @contextmanager
 def _moving_frames(
-    clip: Clip, settings: Settings, span: Span, report: Report, done: int, since: Followed | None
+    clip: Clip,
+    settings: Settings,
+    span: Span,
+    report: Report,
+    done: int,
+    state: FilmState | PreviewState,
 ) -> Iterator[Iterator[MovingFrame]]:
-    """The frames `span` of `clip` with their motion, but the first `done`, which were followed up
-    to `since`; read and followed ahead by threads."""
+    """The frames `span` of `clip` with their motion, without the first `done`, after which `state`
+    was saved. Threads read and follow them ahead."""
     start, stop = span[0] + done, span[1]
-    frames = resized(read_frames(clip, start, stop, report.on_notice), settings.width)
+
+    def go_on_exactly(number: int) -> None:
+        state.exact_from = number
+
+    clip = replace(clip, exact_from=state.exact_from)
+    read = read_frames(clip, start, stop, report.on_notice, go_on_exactly)
+    frames = resized(read, settings.width)
     first = list(itertools.islice(frames, 1))
     if not first and not done:
         raise UserError(f"{clip.path} ends before frame {start}")
     sources = prefetch(itertools.chain(first, frames))
-    moving = prefetch(follow_motion(sources, clip.rate, settings, start, since))
+    moving = prefetch(follow_motion(sources, clip.rate, settings, start, state.followed))
     with closing(sources), closing(moving):
         yield moving
 

@@ -103,7 +103,7 @@ def measure(
     The source is resized to the dream. Raises UserError where the two differ in shape or in their
     count of frames, or where they are too small for a network.
     """
-    before = probe(source, settings.source.stream, settings.source.fps)
+    before = probe(source, settings.source)
     after = probe(dream)
     size = common_size(before, after)
     for network, terms in filter(None, (seer, judge)):

@@ -10,10 +10,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from dreamreel.pipeline.config.fields import Decoder, Source
 from dreamreel.pipeline.config.values import snap_rate
 from dreamreel.pipeline.errors import UserError, usable
 from dreamreel.pipeline.media.animations import Animation, find_animation, gif_fault
-from dreamreel.pipeline.media.decoding import PictureFormat, decode, format_of
+from dreamreel.pipeline.media.decoding import Decoded, PictureFormat, decode, format_of
+from dreamreel.pipeline.media.opencv import Doubt, decode_alone, doubt
 from dreamreel.pipeline.media.packets import scan_packets
 from dreamreel.pipeline.media.sequences import Series, find_series, find_still
 from dreamreel.pipeline.opening import check_readable, open_container, open_picture
@@ -78,6 +80,9 @@ class Clip:
     format: PictureFormat | None = None
     shown: tuple[Fraction, ...] = ()  # when the file says each picture is shown, in seconds
     picks: tuple[int, ...] = ()  # the source's frame of each, where the rate was made another
+    decoder: Decoder = "pyav"  # of a film
+    origin: Fraction = Fraction(0)  # the time at which a film's stream begins, in seconds
+    exact_from: int | None = None  # the first frame that PyAV decodes in OpenCV's place, if known
     series: Series | None = None
     animation: Animation | None = None
     notices: tuple[str, ...] = ()
@@ -137,14 +142,15 @@ class Clip:
         return self.times[-1] + beyond * usual_gap(self.times)
 
 
-def probe(path: Path, stream: int = 0, rate: Fraction | None = None) -> Clip:
-    """What the source at `path` holds: a video, its picture `stream` of that number; an animation;
-    a still; or a folder or pattern of pictures.
+def probe(path: Path, settings: Source | None = None) -> Clip:
+    """The clip at `path`: a video, an animation, a still, or a folder or pattern of pictures.
 
-    `rate` makes the rate constant: frames are repeated or left out, and stay as long as they did;
-    that of pictures in files of their own is simply that. Raises UserError where there is no
-    frame.
+    `settings` choose a video's stream and decoder. Their `fps` makes the rate constant: frames are
+    repeated or left out, and the clip lasts as long as before; for pictures in files of their own
+    it is the rate. Raises UserError where there is no frame.
     """
+    settings = settings or Source()
+    stream, rate = settings.stream, settings.fps
     with usable(path):
         series = find_series(path)
     if series is not None:
@@ -157,7 +163,10 @@ def probe(path: Path, stream: int = 0, rate: Fraction | None = None) -> Clip:
         _refuse_stream(path, stream)
     if still is not None:
         return _of_series(path, still, rate)
-    clip = _of_video(path, stream) if animation is None else _of_animation(path, animation)
+    if animation is not None:
+        clip = _of_animation(path, animation)
+    else:
+        clip = _of_video(path, stream, settings.decoder)
     return clip if rate is None or (rate == clip.rate and not clip.times) else at_rate(clip, rate)
 
 
@@ -205,69 +214,136 @@ def _of_animation(path: Path, animation: Animation) -> Clip:
     )
 
 
-def _of_video(path: Path, number: int) -> Clip:
+def _of_video(path: Path, number: int, asked: Decoder) -> Clip:
     import av
 
     try:
         with open_container(path) as container:
-            moving, covers = _picture_streams(container)
-            stream = _chosen(moving, covers, path, number)
-            if stream.codec_context is None:
-                raise UserError(f"{path} has pictures of a codec that nobody here knows")
-            nominal = Fraction(stream.average_rate or stream.guessed_rate or 25)
-            coded = (stream.codec_context.height, stream.codec_context.width)
-            shape = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
-            has_audio = bool(container.streams.audio)
-            subtitles = tuple(
-                one.codec_context.name if one.codec_context is not None else "unknown"
-                for one in container.streams.subtitles
-            )
-            begins = float((stream.start_time or 0) * (stream.time_base or 0))
-            offset = max(0.0, begins - (container.start_time or 0) / 1_000_000)
-            guessed = container.format.name == "avi"  # which has no times, where B-frames need them
-            told = stream.frames  # 0 where the container does not say
-            is_gif = container.format.name == "gif"
-            index, pictured = stream.index, tuple(cover.index for cover in covers)
-        packets = scan_packets(path, index)
+            streams = _streams(container, path, number)
+        packets = scan_packets(path, streams.index)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UserError(f"{path} is no video that can be read ({_reason(error)})") from error
-    fault = gif_fault(path.read_bytes()) if is_gif else packets.fault
-    if is_gif and fault is None and packets.count > 1:  # or else it were an animation
+    fault = gif_fault(path.read_bytes()) if streams.kind == "gif" else packets.fault
+    if streams.kind == "gif" and fault is None and packets.count > 1:  # else it is an animation
         fault = "its first frame"
-    kind = format_of(path, index)
-    first = next((picture.frame() for picture in decode(path, index, kind)), None)
+    form = format_of(path, streams.index)
+    pictures = decode_alone(path) if form is None else decode(path, streams.index, form)
+    first = next(pictures, None)
     if first is None:
         raise UserError(f"{path} has no frame that can be decoded")
-    height, width = first.shape[:2]
-    if coded == (width, height) != (height, width):  # turned upright, and its pixels with it
+    # AVI has no times, and ffmpeg guesses them wrong where there are B-frames.
+    shown = () if packets.untimed or streams.kind == "avi" else tuple(packets.shown)
+    found = None if asked == "pyav" else _doubted(path, form, first, streams, shown)
+    decoder = _decoder(path, asked, found, form is not None)
+    height, width = first.frame().shape[:2]
+    shape = streams.pixel_shape
+    if streams.size == (width, height) != (height, width):  # turned upright, and its pixels with it
         shape = 1 / shape
-    times = [] if packets.untimed else packets.shown  # untimed as in .avi: the rate is all there is
-    rate, irregular = mean_rate(times, snap_rate(nominal))
+    times = [] if packets.untimed else packets.shown
+    rate, irregular = mean_rate(times, snap_rate(streams.rate))
     if rate < SLOWEST:
         raise UserError(f"{path} is damaged: it says that a frame lasts {float(1 / rate):.0f} s")
-    shown = len(packets.shown) if not packets.untimed else packets.count
-    # A file cut off lacks what it tells of.
-    missing = max(0, told - packets.count, math.floor(packets.lacking * rate))
-    since = tuple(time - times[0] for time in times)
-    ends = packets.ends - times[0] if irregular and packets.ends is not None else None
+    # A file that was cut off lacks frames that it promises.
+    missing = max(0, streams.told - packets.count, math.floor(packets.lacking * rate))
+    frames = len(packets.shown) if not packets.untimed else packets.count
+    notices = [*_notices(path, form, number, streams, fault)]
+    if found is not None and decoder == "opencv":
+        form = PictureFormat(size=streams.size)
+        notices.append(f"source.decoder = opencv, though {found.reason}")
     return Clip(
         path,
         height,
         width,
         rate,
-        shown + missing or None,
+        frames + missing or None,
         shape,
-        has_audio,
-        offset,
-        since if irregular else (),
-        ends,
-        subtitles,
-        pictured,
-        index,
-        kind,
-        () if guessed else tuple(times),
-        notices=tuple(_notices(path, kind, number, len(moving), fault)),
+        streams.has_audio,
+        streams.offset,
+        tuple(time - times[0] for time in times) if irregular else (),
+        packets.ends - times[0] if irregular and packets.ends is not None else None,
+        streams.subtitles,
+        streams.covers,
+        streams.index,
+        form,
+        shown,
+        decoder=decoder,
+        origin=streams.origin,
+        notices=tuple(notices),
     )
+
+
+@dataclass(frozen=True)
+class _Streams:
+    """What a film's container tells of its streams: its `kind` by its name in ffmpeg; of the chosen
+    stream of pictures its `index`, the `rate`, the coded `size` (height, width), the pixels' shape,
+    the number of frames `told`, 0 if none is, and when it begins, in seconds; and the others."""
+
+    kind: str
+    index: int
+    moving: int
+    rate: Fraction
+    size: tuple[int, int]
+    pixel_shape: Fraction
+    told: int
+    origin: Fraction
+    offset: float
+    has_audio: bool
+    subtitles: tuple[str, ...]
+    covers: tuple[int, ...]
+
+
+def _streams(container: Any, path: Path, number: int) -> _Streams:
+    moving, covers = _picture_streams(container)
+    stream = _chosen(moving, covers, path, number)
+    if stream.codec_context is None:
+        raise UserError(f"{path} has pictures of an unknown codec")
+    origin = (stream.start_time or 0) * Fraction(stream.time_base or 0)
+    return _Streams(
+        container.format.name,
+        stream.index,
+        len(moving),
+        Fraction(stream.average_rate or stream.guessed_rate or 25),
+        (stream.codec_context.height, stream.codec_context.width),
+        Fraction(stream.sample_aspect_ratio or 1) or Fraction(1),
+        stream.frames,
+        origin,
+        max(0.0, float(origin) - (container.start_time or 0) / 1_000_000),
+        bool(container.streams.audio),
+        tuple(
+            one.codec_context.name if one.codec_context is not None else "unknown"
+            for one in container.streams.subtitles
+        ),
+        tuple(cover.index for cover in covers),
+    )
+
+
+def _doubted(
+    path: Path,
+    form: PictureFormat | None,
+    first: Decoded,
+    streams: _Streams,
+    shown: tuple[Fraction, ...],
+) -> Doubt | None:
+    """Why OpenCV is not to decode a film, if PyAV can."""
+    if form is None:
+        return None
+    if streams.moving > 1:
+        return Doubt("OpenCV chooses one of several streams of pictures by itself", cannot=True)
+    if not shown:
+        return Doubt("its file does not tell when each picture is shown", cannot=True)
+    return doubt(path, form, streams.origin, first)
+
+
+def _decoder(path: Path, asked: Decoder, doubted: Doubt | None, by_pyav: bool) -> Decoder:
+    """The decoder of a film: "opencv" or "pyav". Raises UserError where the one `asked` for
+    cannot decode it."""
+    if asked == "auto":
+        return "opencv" if doubted is None else "pyav"
+    if asked == "pyav" and not by_pyav:
+        raise UserError(f"source.decoder = pyav: PyAV knows no codec of {path}; opencv would work")
+    if doubted is not None and doubted.cannot:
+        raise UserError(f"source.decoder = opencv: {path}: {doubted.reason}; pyav would work")
+    return asked
 
 
 def _picture_streams(container: Any) -> tuple[list[Any], list[Any]]:
@@ -292,19 +368,19 @@ def _chosen(moving: list[Any], covers: list[Any], path: Path, number: int) -> An
 
 
 def _notices(
-    path: Path, kind: PictureFormat | None, number: int, streams: int, fault: str | None
+    path: Path, form: PictureFormat | None, number: int, streams: _Streams, fault: str | None
 ) -> Iterator[str]:
     if fault is not None:
         yield f"{path} is damaged ({fault}): what can be read of it is"
-    if streams > 1:
+    if streams.moving > 1:
         yield (
-            f"{path} has {streams} streams of pictures: {number} alone is kept; source.stream "
-            f"takes another, from 0 to {streams - 1}"
+            f"{path} has {streams.moving} streams of pictures: {number} alone is kept; "
+            f"source.stream takes another, from 0 to {streams.moving - 1}"
         )
-    if kind is not None and kind.interlaced:
+    if form is not None and form.interlaced:
         yield "the source is interlaced: deinterlaced"
-    if kind is not None and kind.hdr is not None:
-        yield f"the source is HDR ({kind.hdr}): tone-mapped to BT.709"
+    if form is not None and form.hdr is not None:
+        yield f"the source is HDR ({form.hdr}): tone-mapped to BT.709"
 
 
 def frame_times(path: Path) -> list[Fraction]:

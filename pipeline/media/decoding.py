@@ -1,12 +1,9 @@
-"""The coded pictures of a video stream, as frames that look as a player shows them.
+"""The pictures of a video stream, decoded by PyAV, as frames that look as a player shows them.
 
-ffmpeg's libraries decode them, by PyAV, and convert them with exact rounding. OpenCV's conversion
-is off by up to 3 levels of 255, takes untagged HD for BT.601, and knows neither depth nor alpha:
-it decodes only what PyAV was built without.
+ffmpeg's filters convert them, with exact rounding.
 """
 
 import math
-import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,12 +11,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Frame
-from dreamreel.pipeline.opening import OPENCV_OPTIONS, open_container, regular_file
+from dreamreel.pipeline.opening import open_container
 
 DAMAGED_AT_MOST = 100  # packets in a row that cannot be read, before that is the end
 SEEKABLE = ("mov", "matroska")  # the containers that know where their whole pictures are
@@ -37,23 +33,35 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class PictureFormat:
-    """What a stream's pictures are, as its first tells: their `depth` in bits, whether they have
-    alpha and are interlaced, and their dynamic range where it is high, "PQ" or "HLG"."""
+    """The format of a stream's pictures, as the first of them tells it.
+
+    `depth` is in bits; `hdr` is "PQ" or "HLG", or None for standard dynamic range. `size` is
+    (height, width) as coded, `turns` the quarter turns to the left that make a picture upright.
+    `matrix` and `primaries` are numbered as in H.273.
+    """
 
     depth: int = 8
     has_alpha: bool = False
     interlaced: bool = False
     hdr: str | None = None
+    size: tuple[int, int] = (0, 0)
+    turns: int = 0
+    matrix: int = UNTAGGED
+    primaries: int = UNTAGGED
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One picture: when it is shown, in seconds, where the file says so; whether it is damaged;
-    and what makes a frame of it, which nobody need call."""
+    """One picture of a stream.
+
+    `time` is when it is shown, in seconds, where the file says so. `frame` converts it; call it
+    before the next picture is decoded, or not at all. `is_exact` says whether PyAV decoded it.
+    """
 
     time: Fraction | None
     damaged: bool
     frame: Callable[[], Frame]
+    is_exact: bool = True
 
 
 def format_of(path: Path, stream: int) -> PictureFormat | None:
@@ -71,30 +79,57 @@ def format_of(path: Path, stream: int) -> PictureFormat | None:
         any(part.is_alpha for part in parts) or first.format.name == "pal8",
         interlaced,
         HDR.get(int(first.color_trc)),
+        (first.height, first.width),
+        _turns(first),
+        int(first.colorspace),
+        int(first.color_primaries),
     )
 
 
 def decode(
-    path: Path, stream: int, kind: PictureFormat | None, since: Fraction | None = None
+    path: Path, stream: int = 0, kind: PictureFormat | None = None, since: Fraction | None = None
 ) -> Iterator[Decoded]:
-    """The pictures of the `stream` of the file at `path`, which are of that `kind`, as long as
-    they last; past damaged ones there often are others.
+    """The pictures of the `stream` of the file at `path`, to the last.
 
-    Those shown before the time `since`, in seconds, may be left out.
+    `kind` is their format; None: as the first of them tells. Those shown before the time `since`,
+    in seconds, may be missing. Pictures that cannot be decoded are left out.
     """
+    kind = kind or format_of(path, stream)
     if kind is None:
-        yield from _decode_with_opencv(path)
         return
-    upright = _Upright(kind)
-    for picture in _pictures_since(path, stream, since):
-        for shown, time in upright.take(picture):
-            yield Decoded(time, bool(picture.is_corrupt), shown)
-    for shown, time in upright.rest():
-        yield Decoded(time, False, shown)
+    converter = Converter(kind)
+    for picture in decoded_pictures(path, stream, since):
+        yield from converter.take(picture)
+    yield from converter.rest()
 
 
-class _Upright:
-    """ffmpeg's filters, set up anew where the pictures change on the way."""
+def decoded_pictures(path: Path, number: int, since: Fraction | None) -> Iterator[Any]:
+    """The pictures of stream `number` as PyAV's VideoFrame, unconverted; see `decode`."""
+    if since is not None:
+        with closing(_pictures(path, number, since)) as pictures:
+            first = next(pictures, None)
+            if first is not None and (time := time_of(first)) is not None and time <= since:
+                yield first
+                yield from pictures
+                return
+    yield from _pictures(path, number)
+
+
+def time_of(picture: Any) -> Fraction | None:
+    """When `picture`, PyAV's VideoFrame, is shown, in seconds; None where the file does not say."""
+    return None if picture.pts is None else picture.pts * Fraction(picture.time_base)
+
+
+def is_hd(width: int, height: int) -> bool:
+    """Whether players take untagged pictures of that size for BT.709 rather than BT.601."""
+    return width >= HD[0] or height > HD[1]
+
+
+class Converter:
+    """Converts PyAV's pictures to upright frames, by ffmpeg's filters.
+
+    The filters are set up anew when the format of the pictures changes.
+    """
 
     def __init__(self, kind: PictureFormat) -> None:
         self._format = kind
@@ -103,8 +138,8 @@ class _Upright:
         self._size: tuple[int, int] | None = None
         self._turns = 0
 
-    def take(self, picture: Any) -> Iterator[tuple[Callable[[], Frame], Fraction | None]]:
-        """What comes out for `picture`: frames to be made, and their times."""
+    def take(self, picture: Any) -> Iterator[Decoded]:
+        """The frames that are ready once `picture`, PyAV's VideoFrame, is known."""
         kind = (
             picture.width,
             picture.height,
@@ -116,20 +151,21 @@ class _Upright:
         )
         if kind != self._kind:
             self._kind, self._graph = kind, self._filters(picture)
-        self._turns = round(getattr(picture, "rotation", 0) / 90) % 4
-        if not self._format.interlaced:  # one in, one out: not converted unless it is wanted
-            yield (lambda: self._pulled(picture)), _time(picture)
+        self._turns = _turns(picture)
+        damaged = bool(picture.is_corrupt)
+        if not self._format.interlaced:  # one in, one out: converted only if it is wanted
+            yield Decoded(time_of(picture), damaged, lambda: self._pulled(picture))
             return
         self._graph.push(picture)
-        yield from self._ready()
+        yield from self._ready(damaged)
 
-    def rest(self) -> Iterator[tuple[Callable[[], Frame], Fraction | None]]:
-        """What the filters have kept back."""
+    def rest(self) -> Iterator[Decoded]:
+        """The frames that the filters kept back until the end."""
         if self._format.interlaced and self._graph is not None:
             self._graph.push(None)
-            yield from self._ready()
+            yield from self._ready(False)
 
-    def _ready(self) -> Iterator[tuple[Callable[[], Frame], Fraction | None]]:
+    def _ready(self, damaged: bool) -> Iterator[Decoded]:
         import av
 
         while True:
@@ -138,7 +174,7 @@ class _Upright:
             except (BlockingIOError, EOFError, av.FFmpegError):
                 return
             frame = self._turned(out)
-            yield (lambda frame=frame: frame), _time(out)  # type: ignore[misc]
+            yield Decoded(time_of(out), damaged, lambda frame=frame: frame)  # type: ignore[misc]
 
     def _pulled(self, picture: Any) -> Frame:
         self._graph.push(picture)
@@ -180,27 +216,16 @@ class _Upright:
         width, height = self._size
         options = [f"{width}:{height}", f"flags={EXACT}", "out_range=pc"]
         if picture.colorspace == UNTAGGED:
-            hd = picture.width >= HD[0] or picture.height > HD[1]
-            options.append(f"in_color_matrix={'bt709' if hd else 'bt601'}")
+            matrix = "bt709" if is_hd(picture.width, picture.height) else "bt601"
+            options.append(f"in_color_matrix={matrix}")
         if self._format.hdr or picture.color_primaries == BT2020:
             options += ["out_transfer=bt709", "out_primaries=bt709", "intent=perceptual"]
         return options
 
 
-def _time(picture: Any) -> Fraction | None:
-    return None if picture.pts is None else picture.pts * Fraction(picture.time_base)
-
-
-def _pictures_since(path: Path, number: int, since: Fraction | None) -> Iterator[Any]:
-    """The decoded pictures of stream `number`, from some way before the time `since` on."""
-    if since is not None:
-        with closing(_pictures(path, number, since)) as pictures:
-            first = next(pictures, None)
-            if first is not None and (time := _time(first)) is not None and time <= since:
-                yield first
-                yield from pictures
-                return
-    yield from _pictures(path, number)
+def _turns(picture: Any) -> int:
+    """How many quarter turns to the left make `picture` upright."""
+    return round(getattr(picture, "rotation", 0) / 90) % 4
 
 
 def _pictures(path: Path, number: int, since: Fraction | None = None) -> Generator[Any, None, None]:
@@ -267,15 +292,3 @@ def _decoder(stream: Any) -> Any:
         return decoder
     own.thread_count = 1
     return own
-
-
-def _decode_with_opencv(path: Path) -> Iterator[Decoded]:
-    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = OPENCV_OPTIONS
-    capture = cv2.VideoCapture(str(regular_file(path)), cv2.CAP_FFMPEG)
-    try:
-        while any(capture.grab() for _ in range(DAMAGED_AT_MOST)):
-            whole, frame = capture.retrieve()
-            if whole:
-                yield Decoded(None, False, lambda frame=frame: frame)  # type: ignore[misc]
-    finally:
-        capture.release()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dreamreel.pipeline.config.values import Size
 from dreamreel.pipeline.frames import Frame
-from dreamreel.pipeline.media.decoding import decode, format_of
+from dreamreel.pipeline.media.decoding import decode
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -116,7 +116,7 @@ def write_light(video: Path, made: Path, out: Path, first: int) -> None:
     file. (ffmpeg's filters mistake what has alpha.)"""
     import av
 
-    for number, picture in enumerate(decode(video, 0, format_of(video, 0)), first):
+    for number, picture in enumerate(decode(video), first):
         light = _light(picture.frame())
         coder = av.CodecContext.create("exr", "w")
         coder.height, coder.width = light.shape[:2]

@@ -21,6 +21,7 @@ from dreamreel.pipeline.media.animations import read_animation
 from dreamreel.pipeline.media.clips import Clip, probe
 from dreamreel.pipeline.media.decoding import Decoded, decode
 from dreamreel.pipeline.media.ffmpeg import run_ffmpeg
+from dreamreel.pipeline.media.opencv import decode_alone, decode_with_opencv
 from dreamreel.pipeline.media.sequences import read_series
 from dreamreel.pipeline.opening import ffmpeg_input
 
@@ -48,33 +49,41 @@ def read_frames(
     start: int = 0,
     stop: int | None = None,
     on_lost: Callable[[str], None] = lambda line: None,
+    on_exact: Callable[[int], None] = lambda number: None,
 ) -> Generator[Frame, None, None]:
     """Frames `start` to `stop` (excluded) of `source`, upright, as long as they last.
 
-    Each comes under its own number: where one is lost, the one before stands in for it, or, of the
-    first, the one after, and `on_lost` is told.
+    Each comes under its own number. The frame before a lost one stands in for it, or, if there is
+    none, the frame after it, and `on_lost` gets a line about it. `on_exact` gets the number of the
+    frame from which PyAV decodes in OpenCV's place, if there is such a frame.
     """
     clip = source if isinstance(source, Clip) else probe(source)
     if stop is not None and stop <= start:
         return
     if clip.picks:
-        yield from _picked(clip, start, stop, on_lost)
+        yield from _picked(clip, start, stop, on_lost, on_exact)
     elif clip.series is not None:
         yield from read_series(clip.series, start, stop, on_lost)
     elif clip.animation is not None:
         yield from read_animation(clip.animation, start, stop, on_lost)
     else:
-        yield from itertools.islice(_read_video(clip, start, on_lost), stop and stop - start)
+        frames = _read_video(clip, start, on_lost, on_exact)
+        yield from itertools.islice(frames, stop and stop - start)
 
 
 def _picked(
-    clip: Clip, start: int, stop: int | None, on_lost: Callable[[str], None]
+    clip: Clip,
+    start: int,
+    stop: int | None,
+    on_lost: Callable[[str], None],
+    on_exact: Callable[[int], None],
 ) -> Iterator[Frame]:
     wanted = clip.picks[start:stop]
     if not wanted:
         return
     number = wanted[0]
-    with closing(read_frames(replace(clip, picks=()), number, wanted[-1] + 1, on_lost)) as frames:
+    whole = replace(clip, picks=())
+    with closing(read_frames(whole, number, wanted[-1] + 1, on_lost, on_exact)) as frames:
         frame = next(frames, None)
         for pick in wanted:
             while number < pick and frame is not None:
@@ -84,11 +93,16 @@ def _picked(
             yield frame
 
 
-def _read_video(clip: Clip, start: int, on_lost: Callable[[str], None]) -> Iterator[Frame]:
+def _read_video(
+    clip: Clip, start: int, on_lost: Callable[[str], None], on_exact: Callable[[int], None]
+) -> Iterator[Frame]:
     due, damaged, last = start, 0, None
     lost = 0
-    since = clip.shown[start] if SEEK_FROM <= start < len(clip.shown) else None
-    for number, picture in _numbered(clip, since):
+    by_opencv = clip.decoder == "opencv"
+    for number, picture in _numbered(clip, start):
+        if by_opencv and picture.is_exact and clip.exact_from is None:
+            by_opencv = False
+            on_exact(number)
         if number < due:
             continue
         damaged += picture.damaged
@@ -104,14 +118,26 @@ def _read_video(clip: Clip, start: int, on_lost: Callable[[str], None]) -> Itera
         on_lost(f"{clip.path}: {damaged} frames are damaged, and shown as far as they can be")
 
 
-def _numbered(clip: Clip, since: Fraction | None) -> Iterator[tuple[int, Decoded]]:
-    """The pictures of `clip`, or those from the time `since` on, each with its number."""
+def _numbered(clip: Clip, start: int) -> Iterator[tuple[int, Decoded]]:
+    """The pictures of `clip`, each with its number; those before `start` may be missing."""
     number = -1
-    for picture in decode(clip.path, clip.stream, clip.format, since):
+    for picture in _decoded(clip, start):
         number += 1
         if clip.shown and picture.time is not None:
             number = _nearest(clip.shown, picture.time, number)
         yield number, picture
+
+
+def _decoded(clip: Clip, start: int) -> Iterator[Decoded]:
+    """The pictures of `clip`, by its decoder; those before frame `start` may be missing."""
+    if clip.format is None:
+        return decode_alone(clip.path)
+    since = clip.shown[start] if SEEK_FROM <= start < len(clip.shown) else None
+    exact_from = clip.exact_from
+    if clip.decoder == "pyav" or (exact_from is not None and exact_from <= start):
+        return decode(clip.path, clip.stream, clip.format, since)
+    exact_time = None if exact_from is None else clip.shown[exact_from]
+    return decode_with_opencv(clip.path, clip.stream, clip.format, clip.origin, since, exact_time)
 
 
 def _nearest(shown: Sequence[Fraction], time: Fraction, guess: int) -> int:
