@@ -1,4 +1,4 @@
-"""The command line: parse, call, report."""
+"""The commands: each parses its options, makes a job, runs it and reports the result."""
 
 import sys
 from pathlib import Path
@@ -26,7 +26,7 @@ from dreamreel.pipeline.app.options import (
 from dreamreel.pipeline.app.terminal import print_table, terminal
 from dreamreel.pipeline.errors import UserError
 
-if TYPE_CHECKING:  # `dreamreel --help` does without
+if TYPE_CHECKING:  # imported late at run time: `dreamreel --help` is to be fast
     from dreamreel.pipeline.jobs.job import Job
 
 app = typer.Typer(
@@ -36,17 +36,22 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-RATE = "30"  # frames a second of a zoom
+RATE = "30"  # frames per second where none is given; a usual rate, not tuned
+# The common options of commands that render: those of a film can be resumed.
 RENDERS = ("output", "preset", "set", "overwrite", "restart", "quiet")
 STILLS = ("output", "preset", "set", "overwrite", "quiet")
 
 Audio = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="The music that schedules hear.", rich_help_panel=IN),
+    typer.Option(metavar="FILE", help="The music that schedules react to.", rich_help_panel=IN),
 ]
-Seconds = Annotated[float, typer.Option(metavar="S", help="How long it lasts.", rich_help_panel=IN)]
+Seconds = Annotated[
+    float, typer.Option(metavar="S", help="The length in seconds.", rich_help_panel=IN)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
-Plot = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the figures over time.")]
+Plot = Annotated[
+    Path | None, typer.Option(metavar="FILE.png", help="Plot the figures over time into this file.")
+]
 
 
 def _command(name: str | None = None) -> Any:
@@ -75,46 +80,46 @@ def video(
         typer.Option(
             metavar="A:B",
             rich_help_panel=IN,
-            help="Only frames A up to, but without, B; the first is 0.",
+            help="Only frames A to B, B excluded; the first frame is 0.",
         ),
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Only from TIME on: 2.5 or 1:02.5.", rich_help_panel=IN),
+        typer.Option(metavar="TIME", help="Begin at TIME: 2.5 or 1:02.5.", rich_help_panel=IN),
     ] = None,
     end: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Only up to TIME.", rich_help_panel=IN)
+        str | None, typer.Option(metavar="TIME", help="End at TIME.", rich_help_panel=IN)
     ] = None,
     still: Annotated[
         str | None,
         typer.Option(
-            metavar="TIME", help="Only the frame at TIME, as a picture.", rich_help_panel=OUT
+            metavar="TIME", help="Dream only the frame at TIME, as a picture.", rich_help_panel=OUT
         ),
     ] = None,
     preview_flow: Annotated[
         bool,
         typer.Option(
             "--preview-flow",
-            help="Dream nothing: show motion, doubts and cuts.",
+            help="Dream nothing; show the flow, occlusion and cuts.",
             rich_help_panel=OUT,
         ),
     ] = False,
     audio: Audio = None,
 ) -> None:
-    """Dream a video: the dream flows with what moves; sound, rate and colours stay.
+    """Dream a video: the dream follows the motion; sound, frame rate and colours stay.
 
     IN is a video, a GIF, WebP or APNG, a folder of pictures, or a pattern such as
     frames/img_%04d.png. OUT ends in .mp4, .m4v, .mov, .mkv, .webm, .gif, .webp or .apng, or is a
-    pattern such as dream/%05d.png (.tif, .exr, .jpg). Without -o the result is IN-dream.mp4,
-    beside IN; of --preview-flow, IN-flow.mp4. A render that was stopped, by Ctrl-C or a power cut,
-    goes on when the same command is given again.
+    pattern such as dream/%05d.png (.tif, .exr, .jpg). Without -o, OUT is IN-dream.mp4 beside IN,
+    or IN-flow.mp4 with --preview-flow. A render that was stopped, by Ctrl-C or a power cut,
+    resumes when the same command is given again.
     """
     from dreamreel.pipeline.app.jobs import still_of_video, video_job
 
     settings = given.settings()
     if still is not None:
         spans = {"--frames": frames, "--start": start, "--end": end}
-        refuse({**spans, "--preview-flow": preview_flow}, "--still makes one picture: leave it out")
+        refuse({**spans, "--preview-flow": preview_flow}, "--still makes one picture")
         _render(still_of_video(source, given.output, settings, still), given, "steps")
         return
     job = video_job(source, given.output, settings, (frames, start, end), audio, preview_flow)
@@ -126,7 +131,7 @@ def video(
 def zoom(
     given: Given,
     photo: Annotated[
-        Path | None, typer.Argument(metavar="[PHOTO]", help="The first picture; else noise.")
+        Path | None, typer.Argument(metavar="[PHOTO]", help="The first picture; without it, noise.")
     ] = None,
     seconds: Seconds = 10,
     fps: Annotated[
@@ -134,13 +139,15 @@ def zoom(
         typer.Option(
             metavar="R",
             rich_help_panel=IN,
-            help=f"Frames a second: {RATE} if not said; or 30000/1001.",
+            help=f"Frames per second, such as 25 or 30000/1001; {RATE} if not given.",
         ),
     ] = None,
     size: Annotated[
         str | None,
         typer.Option(
-            metavar="WxH", help="The canvas, to which a photo is cropped.", rich_help_panel=OUT
+            metavar="WxH",
+            help="The size of the film; a photo is cropped to it.",
+            rich_help_panel=OUT,
         ),
     ] = None,
     colour: Annotated[
@@ -150,26 +157,26 @@ def zoom(
             "--color",
             metavar="C",
             rich_help_panel=IN,
-            help="Begin with this colour: #204060 or teal.",
+            help="Begin with a plain colour: #204060 or teal.",
         ),
     ] = None,
     loop: Annotated[
         bool,
         typer.Option(
             "--loop",
-            help="End with the first frame: it plays on without a seam.",
+            help="End at the first frame, so that it repeats without a seam.",
             rich_help_panel=LOOK,
         ),
     ] = False,
     to: Annotated[
         Path | None,
-        typer.Option(metavar="PHOTO", help="Arrive at this photo in the end.", rich_help_panel=IN),
+        typer.Option(metavar="PHOTO", help="Arrive at this photo at the end.", rich_help_panel=IN),
     ] = None,
     reverse: Annotated[
         bool,
         typer.Option(
             "--reverse",
-            help="Show it backwards: it ends with the first picture.",
+            help="Play it backwards, so that it ends with the first picture.",
             rich_help_panel=LOOK,
         ),
     ] = False,
@@ -178,7 +185,7 @@ def zoom(
         typer.Option(
             "--continue",
             metavar="ZOOM",
-            help="Go on where this finished zoom ends.",
+            help="Continue this finished zoom from its end.",
             rich_help_panel=IN,
         ),
     ] = None,
@@ -186,15 +193,15 @@ def zoom(
     motion_only: Annotated[
         bool,
         typer.Option(
-            "--motion-only", help="Dream nothing: show the camera's motion.", rich_help_panel=LOOK
+            "--motion-only", help="Dream nothing; show the camera's motion.", rich_help_panel=LOOK
         ),
     ] = False,
 ) -> None:
-    """Zoom and dream without end, into a photo, a colour or out of noise.
+    """Zoom endlessly into a dream that begins with a photo, a colour or noise.
 
-    OUT is as for `video`. Without -o the result is PHOTO-zoom.mp4, beside PHOTO, or zoom.mp4. A
-    zoom that continues ZOOM has its settings, where no others are given, and becomes
-    ZOOM-longer.mp4, all of it, beside ZOOM.
+    OUT is as for `video`. Without -o, OUT is PHOTO-zoom.mp4 beside PHOTO, or zoom.mp4. With
+    --continue, settings that are not given are those of ZOOM; the result holds ZOOM and its
+    continuation, and without -o is ZOOM-longer.mp4 beside ZOOM.
     """
     from dreamreel.pipeline.app.jobs import ZoomOptions, continued_zoom_job, zoom_job
 
@@ -210,7 +217,7 @@ def zoom(
             "--motion-only": motion_only,
             "--width": given.flags.get("--width"),
         }
-        refuse(begins, "--continue goes on with a zoom as it is: leave it out")
+        refuse(begins, "--continue goes on with the zoom as it is")
         job = continued_zoom_job(continue_, options, given)
     else:
         job = zoom_job(photo, options, given)
@@ -223,9 +230,9 @@ def image(
     source: Annotated[Path, typer.Argument(metavar="IN", help="The picture to dream.")],
     given: Given,
 ) -> None:
-    """Dream a picture, upright as its EXIF says, its transparency kept.
+    """Dream a picture: EXIF turns it upright, and transparency is kept.
 
-    Without -o the result is IN-dream, beside IN, in the same format.
+    Without -o, OUT is IN-dream beside IN, in the same format.
     """
     from dreamreel.pipeline.app.jobs import image_job
 
@@ -245,11 +252,13 @@ def _render(job: "Job", given: Given, unit: str) -> None:
 @_command()
 @takes(common=("output", "overwrite", "restart", "quiet"))
 def reproduce(
-    record: Annotated[Path, typer.Argument(metavar="RECORD", help="OUT.mp4.json, beside OUT.mp4.")],
+    record: Annotated[
+        Path, typer.Argument(metavar="RECORD", help="The record of a render: OUT.mp4.json.")
+    ],
     given: Given,
     source: Annotated[
         Path | None,
-        typer.Option(metavar="IN", help="The source, if it has moved since.", rich_help_panel=IN),
+        typer.Option(metavar="IN", help="The source, if it has moved.", rich_help_panel=IN),
     ] = None,
 ) -> None:
     """Make a file again from its record: the same settings, source and number of threads."""
@@ -274,7 +283,7 @@ def networks() -> None:
 def layers(network: Annotated[str, typer.Argument(metavar="NETWORK")]) -> None:
     """List a network's layers: channels, and the stride and receptive field in pixels.
 
-    The layer marked * is dreamed where no other is asked for.
+    The layer marked * is the default.
     """
     from dreamreel.pipeline.networks.names import check_network_name
 
@@ -295,9 +304,11 @@ def layers(network: Annotated[str, typer.Argument(metavar="NETWORK")]) -> None:
 
 @_command()
 def presets(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One, whole.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Print this one in full.")
+    ] = None,
 ) -> None:
-    """List the presets, or print one whole: every setting with its value and meaning."""
+    """List the presets, or print one in full: each setting with its value and meaning."""
     from dreamreel.pipeline.config.grammar import to_toml
     from dreamreel.pipeline.config.presets import load_preset, preset_names
 
@@ -313,16 +324,17 @@ def presets(
 def schedule(
     given: Given,
     name: Annotated[
-        str | None, typer.Argument(metavar="[PRESET]", help="A look by name, or a TOML file.")
+        str | None, typer.Argument(metavar="[PRESET]", help="A preset by name, or a TOML file.")
     ] = None,
     seconds: Seconds = 10,
     fps: Annotated[
         str,
-        typer.Option(metavar="R", help="Frames a second: 30 or 30000/1001.", rich_help_panel=IN),
+        typer.Option(metavar="R", help="Frames per second: 30 or 30000/1001.", rich_help_panel=IN),
     ] = RATE,
     audio: Audio = None,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw the curves instead.")
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Plot the curves into this file instead."),
     ] = None,
 ) -> None:
     """Show how settings change over time: their values at each second and each key."""
@@ -338,14 +350,18 @@ def schedule(
 @takes(NETWORK, HARDWARE, common=("preset", "set", "overwrite", "quiet"))
 def measure(
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="The video that was dreamed; or a zoom, alone.")
+        Path, typer.Argument(metavar="SOURCE", help="The video that was dreamed, or a zoom.")
     ],
     given: Given,
-    dream: Annotated[Path | None, typer.Argument(metavar="[DREAM]", help="Its dream.")] = None,
+    dream: Annotated[
+        Path | None, typer.Argument(metavar="[DREAM]", help="The dream of SOURCE.")
+    ] = None,
     frames: Annotated[
         str | None,
         typer.Option(
-            metavar="A:B", help="The frames of SOURCE that were dreamed.", rich_help_panel=IN
+            metavar="A:B",
+            help="The frames of SOURCE that were dreamed, B excluded.",
+            rich_help_panel=IN,
         ),
     ] = None,
     layers: Annotated[
@@ -353,28 +369,29 @@ def measure(
         typer.Option(
             metavar="L",
             rich_help_panel=LOOK,
-            help="The layers dreamed: NAME, NAME,NAME or {NAME = WEIGHT}.",
+            help="The layers that were dreamed: NAME, NAME,NAME or {NAME = WEIGHT}.",
         ),
     ] = None,
     judge: Annotated[
-        str | None, typer.Option(metavar="NETWORK", help="Another network to measure strength by.")
+        str | None, typer.Option(metavar="NETWORK", help="A second network that measures strength.")
     ] = None,
     judge_weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The judge's weights.")
+        Path | None, typer.Option(metavar="FILE", help="The weights of the judge.")
     ] = None,
     judge_layers: Annotated[
-        str | None, typer.Option(metavar="L", help="The judge's layers; else its own choice.")
+        str | None, typer.Option(metavar="L", help="The layers of the judge, if not its default.")
     ] = None,
     json: Json = False,
     plot: Plot = None,
     sheet: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Show 24 frames of a zoom on one sheet.")
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Write 24 frames of a zoom onto one sheet."),
     ] = None,
 ) -> None:
-    """Measure a dream against its source: how still, how strong, how crisp, how true in colour.
+    """Measure a dream against its source: steadiness, strength, sharpness and colour.
 
-    Strength is that of the layers of the preset, the settings or --layers. A zoom of ours is
-    measured alone, against its own beginning, by the settings in the record beside it.
+    Strength is measured on the layers that the preset, the settings or --layers name. A zoom is
+    measured without a DREAM, against its own beginning, with the settings in its record.
     """
     from dreamreel.pipeline.app.figures import Judge, measure_dream, measure_zoom
 
@@ -391,13 +408,11 @@ def measure(
             "--weights": given.flags.get("--weights"),
         }
         refuse(
-            alone,
-            "for a SOURCE and its DREAM; a zoom measured alone is measured whole, by the "
-            "settings in its record",
+            alone, "without a DREAM, a zoom is measured in full, with the settings in its record"
         )
         measure_zoom(source, given, json, plot, sheet)
         return
-    refuse({"--sheet": sheet}, "it shows a zoom measured alone: leave it out, or DREAM")
+    refuse({"--sheet": sheet}, "a sheet shows a zoom that is measured without a DREAM")
     judged_by = Judge(judge, judge_weights, judge_layers)
     measure_dream(source, dream, given, frames, layers, judged_by, json, plot)
 
@@ -405,7 +420,7 @@ def measure(
 @_command()
 def bench(
     json: Json = False,
-    repeats: Annotated[int, typer.Option(help="Interleaved repeats.", metavar="N")] = 7,
+    repeats: Annotated[int, typer.Option(help="The number of repeats.", metavar="N")] = 7,
 ) -> None:
     """Measure speed and memory on this machine: medians of interleaved repeats."""
     from json import dumps
@@ -414,13 +429,13 @@ def bench(
     from dreamreel.pipeline.judging.bench import describe
 
     if repeats < 1:
-        raise UserError(f"--repeats {repeats}: at least 1")
+        raise UserError(f"--repeats {repeats} is too few: at least 1")
     figures = measured(repeats, lambda line: print(line, file=sys.stderr, flush=True))
     print(dumps(figures, indent=2) if json else describe(figures))
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line and exit code 2."""
+    """Run the command line. A user's mistake gives one line and exit code 2."""
     run_app(app)
 
 

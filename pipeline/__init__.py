@@ -1,12 +1,12 @@
-"""Dreamreel: dreams that flow with a video, zooms without end, stills.
+"""Dreamreel: dreams that follow a video's motion, endless zooms, and stills.
 
-What a program of one's own calls is here, and is imported when it is asked for:
+These names are for use from Python; each is imported when it is first used:
 
-    load_network  a network by name        dream_image  a picture, dreamed
-    Settings      all that may be set      dream_video  frames, dreamed as they flow
-    Job, run      one render of files      zoom         the endless zoom
+    load_network  a network by name        dream_image  dreams a picture
+    Settings      every setting            dream_video  dreams frames along their motion
+    Job, run      one render of files      zoom         the frames of an endless zoom
 
-A job is what the command line makes of its options, and a file is what comes of it:
+The command line makes a job from its options, and `run` renders the job to a file:
 
     from pathlib import Path
     from dreamreel.pipeline import Job, Settings, run
@@ -15,18 +15,18 @@ A job is what the command line makes of its options, and a file is what comes of
               settings=Settings(dream={"strength": 0.7}))
     run(job)
 
-The rooms of this package, from the lowest; a package imports only from those below it:
+The rooms of this package; each imports only from those above it in this list:
 
     errors, durable, opening, states, frames, tensors    conventions that all rooms share
-    config      what may be set: fields, grammar, presets, schedules; without torch
-    media       files in, files out; without torch
-    networks    what dreams
-    motion      what moves: optical flow, cuts
-    dreaming    one picture, and a film
+    config      settings: fields, grammar, presets, schedules; without torch
+    media       reading and writing files; without torch
+    networks    architectures, weights, layers, tiles, devices
+    motion      optical flow, occlusion, cuts
+    dreaming    gradient ascent on a picture and on a film
     zooming     the endless zoom
     jobs        one render, from its job to a verified file
     judging     figures and charts
-    app         what the command line and this page are made of
+    app         the parts of the command line, and the functions named above
 """
 
 import os
@@ -54,12 +54,14 @@ _MODULES = {
     "zoom": "app.api",
 }
 
-# Decoders answer through exceptions and results; on the terminal only the command line speaks.
+# Only the command line writes to the terminal. Decoders report by exceptions and results, so
+# OpenCV and the ffmpeg in it are silenced.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-warnings.filterwarnings("ignore", module=r"PIL\.")  # on tags that make no sense
-# An idle thread of torch's spins for a while before it sleeps, which decoding, flow and encoding
-# pay for. Spinning less costs the network nothing; not spinning at all, a quarter of its speed.
+warnings.filterwarnings("ignore", module=r"PIL\.")  # about invalid tags
+# How often an idle thread of torch spins before it sleeps. Spinning takes time from decoding, flow
+# and encoding. At 10,000 the network is as fast as by default; without spinning it loses a quarter
+# of its speed.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 

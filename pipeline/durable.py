@@ -1,7 +1,7 @@
-"""Files written whole or not at all, and trees of numbers and tensors in them.
+"""Files that are written whole or not at all, and trees of numbers and tensors in files.
 
-A file is written under a name of its own that nobody can guess, created exclusively, and takes its
-place once all of it is on the disk. No link is followed on the way.
+A file is created under a temporary name that cannot be guessed, and renamed once all of it is on
+the disk. Links are never followed.
 """
 
 import io
@@ -17,19 +17,22 @@ from typing import IO, Any
 
 import numpy as np
 
-# Of None, bool, int, float, str, tensors and arrays, in dicts with names for keys, and lists.
+# None, bool, int, float, str, tensors and arrays; and lists, and dicts by name, of these.
 Tree = Any
 
-# What torch raises over files that are damaged, or no tree at all.
+# What torch.load raises for a file that is damaged or holds no tree.
 UNREADABLE = (
     *(OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, AttributeError),
     pickle.UnpicklingError,
 )
+# Flags of os.open: refuse a link, keep the descriptor from child processes, do not translate line
+# ends. Each exists on some systems only.
 NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 def save_tree(path: Path, tree: Tree) -> None:
-    """Write `tree` to `path`, durably; arrays become tensors. What was there stays until then."""
+    """Write `tree` to `path`, with arrays as tensors. A file that is there is replaced once the new
+    one is on the disk."""
     import torch
 
     buffer = io.BytesIO()
@@ -38,9 +41,9 @@ def save_tree(path: Path, tree: Tree) -> None:
 
 
 def load_tree(path: Path) -> Tree:
-    """The tree at `path`, its tensors on the CPU. Nothing in it can run code.
+    """The tree in the file `path`, with its tensors on the CPU. Loading it cannot run code.
 
-    Raises one of `UNREADABLE` where it is none.
+    Raises one of `UNREADABLE` if the file is damaged or holds no tree.
     """
     import torch
 
@@ -49,7 +52,7 @@ def load_tree(path: Path) -> Tree:
 
 
 def check_finite(tree: Tree) -> None:
-    """Raise ValueError where one of the numbers in `tree` is not finite."""
+    """Raise ValueError if a number in `tree` is not finite."""
     import torch
 
     if isinstance(tree, dict | list | tuple):
@@ -63,9 +66,9 @@ def check_finite(tree: Tree) -> None:
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object], replace: bool = True) -> None:
-    """Let `write` fill the file `path`, which appears once all of it is on the disk.
+    """Let `write` write the file `path`, which gets that name once all of it is on the disk.
 
-    Raises FileExistsError where there is one already and it is not to `replace` it.
+    Raises FileExistsError if there is one and `replace` is false.
     """
     partial = partial_path(path)
     file = os.fdopen(create(partial), "wb")
@@ -81,21 +84,24 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object], replace: bool 
 
 def partial_path(path: Path) -> Path:
     """A hidden name beside `path` that cannot be guessed."""
-    # Not the whole name: the longest one allowed would become too long.
+    # A part of the name only: the longest name that is allowed would become too long.
     return path.parent / f".{path.name[:32]}.{secrets.token_hex(8)}.partial"
 
 
 def create(path: Path) -> int:
-    """A new file at `path`, as a descriptor to write to. Raises FileExistsError where anything is
-    there, a link included."""
+    """Create the file `path` and return a descriptor to write to. Raises FileExistsError if
+    anything is there, even a link."""
     return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | NO_LINK, 0o666)
 
 
 def open_own(path: Path, mode: str = "rb") -> IO[bytes]:
-    """The file at `path` that we wrote, open in `mode`: "rb", "ab" (made where there is none) or
-    "r+b". Raises OSError where it is a link, or no regular file, or one with other names."""
+    """Open the file `path`, which we wrote, in `mode`: "rb", "r+b", or "ab", which creates it.
+
+    Raises OSError if it is a link or not a regular file, and, when it is opened for writing, if it
+    has a second name.
+    """
     flags = {"rb": os.O_RDONLY, "ab": os.O_WRONLY | os.O_APPEND | os.O_CREAT, "r+b": os.O_RDWR}
-    # What is no file may keep waiting whoever opens it.
+    # Not blocking: opening a pipe would wait for its other end.
     descriptor = os.open(path, flags[mode] | NO_LINK | getattr(os, "O_NONBLOCK", 0), 0o666)
     file = os.fdopen(descriptor, mode)
     try:
@@ -107,25 +113,26 @@ def open_own(path: Path, mode: str = "rb") -> IO[bytes]:
 
 
 def check_own(found: os.stat_result, path: Path, shared: bool = True) -> None:
-    """Raise OSError unless what was `found` at `path` is a regular file; and, where it is not
-    `shared`, one with no other name."""
+    """Raise OSError unless `found`, the status of `path`, is that of a regular file. If `shared` is
+    false, it may not have a second name (a hard link) either."""
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(f"{path} is no regular file")
+        raise OSError(f"{path} is not a regular file")
     if not shared and found.st_nlink > 1:
-        raise OSError(f"{path} has another name as well, which would be written to")
+        raise OSError(f"{path} has a second name (a hard link), so that two files would be changed")
 
 
 def publish(partial: Path, path: Path, replace: bool = True) -> None:
-    """Give the file `partial`, which is on the disk, the name `path`, on the disk as well.
+    """Rename the file `partial`, which is on the disk, to `path`, and wait until the name is on the
+    disk too.
 
-    Raises FileExistsError where there is something already and it is not to `replace` it.
+    Raises FileExistsError if there is something at `path` and `replace` is false.
     """
     take_name(partial, path, replace)
     flush_folder(path.parent)
 
 
 def take_name(partial: Path, path: Path, replace: bool = True) -> None:
-    """Give `partial` the name `path`, as `publish` does, but for the disk."""
+    """Rename `partial` to `path`, as `publish` does, but do not wait for the disk."""
     if replace:
         partial.replace(path)
     else:
@@ -133,8 +140,8 @@ def take_name(partial: Path, path: Path, replace: bool = True) -> None:
 
 
 def flush_folder(path: Path) -> None:
-    """Have the names in the folder `path` on the disk."""
-    if os.name != "posix":  # elsewhere folders cannot be opened
+    """Wait until the names in the folder `path` are on the disk."""
+    if os.name != "posix":  # Windows cannot open a folder
         return
     folder = os.open(path, os.O_RDONLY)
     try:
@@ -144,14 +151,14 @@ def flush_folder(path: Path) -> None:
 
 
 def flush(file: IO[bytes]) -> None:
-    """Have what was written to `file` on the disk."""
+    """Wait until all that was written to `file` is on the disk."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def _take_new_name(partial: Path, path: Path) -> None:
     try:
-        os.link(partial, path, follow_symlinks=False)  # fails where there is one, at one go
+        os.link(partial, path, follow_symlinks=False)  # atomic; fails if there is one
     except FileExistsError:
         raise
     except (OSError, NotImplementedError) as error:  # a file system without hard links

@@ -1,4 +1,4 @@
-"""One clear line for a mistake that the user can mend."""
+"""Errors that end in one clear line instead of a traceback."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -7,14 +7,16 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """Something the user can mend: says what was given and what would work, in one line."""
+    """A mistake that the user can correct. Its message says, in one line, what was given, what is
+    wrong and what would work."""
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'a' or 'b'?` from the known names closest to `word`, or nothing."""
+    """`; did you mean 'a' or 'b'?` with up to three of the `known` names that are closest to
+    `word`; an empty string if none is close."""
     by_lowercase = {name.lower(): name for name in known}
     close = get_close_matches(word.lower(), by_lowercase, n=3, cutoff=0.6)
     if not close:
@@ -25,7 +27,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def expanded(name: str | Path) -> Path:
-    """The path `name` with its `~` replaced. Raises UserError where there is no such home."""
+    """The path `name` with `~` replaced by the home folder. Raises UserError if there is none."""
     try:
         return Path(name).expanduser()
     except RuntimeError as error:
@@ -34,7 +36,8 @@ def expanded(name: str | Path) -> Path:
 
 @contextmanager
 def usable(path: Path) -> Iterator[None]:
-    """Raise UserError where the system refuses even to look at `path`, or nobody could name it."""
+    """Turn an OSError inside the `with` into a UserError that names `path`. Raise UserError as well
+    if `path` is not UTF-8."""
     try:
         str(path).encode()  # OpenCV and PyAV take names as UTF-8
         yield
@@ -45,4 +48,5 @@ def usable(path: Path) -> Iterator[None]:
 
 
 class Stopped(Exception):
-    """A render was asked to stop, and has saved its work. Its text says how to go on."""
+    """A render stopped because it was asked to, with its work saved. Its message says how to go
+    on."""

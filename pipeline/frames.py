@@ -1,7 +1,7 @@
-"""Frames: pictures as OpenCV has them.
+"""Frames, in OpenCV's layout.
 
-A frame is an array of shape (H, W, 3), BGR, or (H, W, 4), with alpha; uint8, or uint16 of the full
-range, 0 to 65535, where its source is deeper.
+A frame is an array of shape (H, W, 3), BGR, or (H, W, 4), BGR and alpha. It is uint8, or uint16
+from 0 to 65535 if its source has more than 8 bits.
 """
 
 from typing import Any
@@ -13,14 +13,15 @@ Frame = NDArray[Any]
 
 
 def to_8_bits(frame: Frame) -> Frame:
-    """`frame` with 8 bits a colour, rounded."""
+    """`frame` as uint8, rounded to the nearest level."""
     if frame.dtype == np.uint8:
         return frame
     return ((frame.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def with_alpha(frame: Frame, source: Frame) -> Frame:
-    """`frame` (H, W, 3), as transparent as `source` (H, W, 4), or as it is where that has none."""
+    """`frame` (H, W, 3) with the alpha of `source` (H, W, 4), as (H, W, 4); unchanged if `source`
+    has no alpha."""
     if source.shape[2] == 3:
         return frame
     alpha = source[..., 3]
@@ -31,7 +32,7 @@ def with_alpha(frame: Frame, source: Frame) -> Frame:
 
 
 def fitted_size(height: int, width: int, new_width: int | None) -> tuple[int, int]:
-    """(height, width) at `new_width`, keeping the shape; unchanged where none is asked for."""
+    """The size (height, width) at `new_width`, with the same aspect ratio; unchanged for None."""
     if new_width is None:
         return height, width
     return max(1, round(height * new_width / width)), new_width

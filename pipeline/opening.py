@@ -1,10 +1,10 @@
-"""Files that a user names, made safe to open.
+"""Safe opening of the files that a user names.
 
-The libraries take names for more than files: `tcp:host:80` is a connection, `concat:a|b` a list,
-`a%03d.png` a series, `imageio:cat.png` a download. And some files name further files, as playlists
-do, or start another program, as PostScript does in Pillow. So each file comes through here on its
-way to a library: as the absolute path of an existing regular file, with the file protocol alone,
-and in a format from a fixed list, told by its content.
+The libraries take some names for more than a file: `tcp:host:80` is a connection, `concat:a|b` a
+list, `a%03d.png` a series, `imageio:cat.png` a download. Some files name further files, as
+playlists do, or start a program, as PostScript does in Pillow. So each file passes through here on
+its way to a library: as the absolute path of an existing regular file, with the file protocol
+alone, and in a format from a fixed list, which is detected by content.
 """
 
 import os
@@ -19,8 +19,8 @@ from dreamreel.pipeline.errors import UserError, usable
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-# ffmpeg's demuxers that read one file and nothing else. Not among them: hls, concat, dash, imf,
-# sdp, rtsp, image2, vobsub, lavfi and the devices, which open what a file names.
+# The demuxers of ffmpeg that read one file and nothing else. Left out are hls, concat, dash, imf,
+# sdp, rtsp, image2, vobsub, lavfi and the devices, which open further files or addresses.
 DEMUXERS = (
     *("mov", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "live_flv", "asf"),
     *("asf_o", "ogg", "nut", "mxf", "gxf", "lxf", "wtv", "rm", "dv", "m4v", "h261", "h263", "h264"),
@@ -32,18 +32,20 @@ DEMUXERS = (
     *("oma", "spdif", "dsf", "aa", "aax", "sox", "qcp", "gsm", "iamf", "lc3", "apac", "osq"),
 )
 FILE_ALONE = {"protocol_whitelist": "file", "format_whitelist": ",".join(DEMUXERS)}
-# OpenCV hands these to its own copy of ffmpeg.
+# The same options, in the form in which OpenCV passes them to its own copy of ffmpeg.
 OPENCV_OPTIONS = "|".join(f"{name};{value}" for name, value in FILE_ALONE.items())
 
-# Pillow's formats that are pictures and nothing else. Not among them: EPS, which starts
+# The formats of Pillow that hold a picture and nothing else. Left out are EPS, which starts
 # Ghostscript, and those that Pillow leaves to other libraries.
 PICTURES = (
     *("PNG", "JPEG", "MPO", "WEBP", "TIFF", "AVIF", "BMP", "DIB", "GIF", "TGA", "PPM"),
     *("JPEG2000", "QOI", "DDS", "PSD", "SGI", "PCX", "ICO", "PIXAR", "SUN", "XBM", "XPM"),
 )
 
-HEAD = 4096  # bytes of a file by which playlists are told
-# What a file that names other files begins with: the pattern, and what such a file is called.
+# Bytes at the beginning of a file in which signs of a playlist are looked for. A round number: the
+# signs are in the first lines.
+HEAD = 4096
+# Files that name other files: the pattern with which they begin, and what they are called.
 PLAYLISTS = (
     (rb"#EXTM3U", "an HLS or M3U playlist"),
     (rb"ffconcat version", "a list of files for ffmpeg (ffconcat)"),
@@ -60,10 +62,10 @@ PLAYLISTS = (
 
 
 def regular_file(path: Path) -> Path:
-    """The absolute path of the file at `path`, which may be a link to one.
+    """The absolute path of the regular file `path`, which may be a link to one.
 
-    Raises UserError where there is none, where it is a folder, a device or a pipe, and where this
-    user may not read it.
+    Raises UserError if there is none, if it is a folder, a device, a pipe or a socket, and if this
+    user has no permission to read it.
     """
     with usable(path):
         try:
@@ -73,36 +75,36 @@ def regular_file(path: Path) -> Path:
         if stat.S_ISDIR(mode):
             raise UserError(f"{path} is a folder; give a file in it")
         if not stat.S_ISREG(mode):
-            raise UserError(f"{path} is no file but a device, a pipe or a socket")
+            raise UserError(f"{path} is a device, a pipe or a socket; give a regular file")
         if not os.access(path, os.R_OK):
-            raise UserError(f"{path} may not be read by this user")
+            raise UserError(f"{path} cannot be read: this user has no permission to")
         return path.absolute()
 
 
 def check_readable(path: Path) -> None:
-    """Raise UserError unless `path` is a file, as `regular_file` has it, with something in it."""
+    """Raise UserError as `regular_file` does, and if the file is empty."""
     with usable(path):
         if regular_file(path).stat().st_size == 0:
             raise UserError(f"{path} is empty")
 
 
 def read_text(path: Path, most: int) -> str:
-    """The text of the file at `path`, UTF-8, of at most `most` bytes.
+    """The text of the file `path`, which is UTF-8 of at most `most` bytes.
 
-    Raises UserError as `regular_file` does, where it is longer or cannot be read; ValueError where
-    it is not UTF-8.
+    Raises UserError as `regular_file` does, and if the file is longer or cannot be read. Raises
+    ValueError if it is not UTF-8.
     """
     with usable(path), regular_file(path).open("rb") as file:
         text = file.read(most + 1)
     if len(text) > most:
-        raise UserError(f"{path} is larger than {most >> 20} MiB")
+        raise UserError(f"{path} is larger than {most >> 20} MiB, the most that is read")
     return text.decode()
 
 
 def open_container(path: Path) -> "InputContainer":
-    """PyAV's view of the film or sound at `path`, with nothing but that file open.
+    """The film or sound in the file `path`, opened with PyAV, which can open no other file.
 
-    Raises UserError where it is no regular file, or a playlist; av.FFmpegError where ffmpeg cannot
+    Raises UserError if it is not a regular file, or is a playlist; av.FFmpegError if ffmpeg cannot
     read it.
     """
     import av
@@ -112,15 +114,15 @@ def open_container(path: Path) -> "InputContainer":
 
 
 def ffmpeg_input(path: Path) -> list[str]:
-    """The options that have the ffmpeg command read the film or sound at `path` and nothing else.
-    Raises UserError as `open_container` does."""
+    """The options with which the ffmpeg command reads the film or sound in the file `path`, and no
+    other file. Raises UserError as `open_container` does."""
     refuse_playlist(path)
     options = [part for name, value in FILE_ALONE.items() for part in (f"-{name}", value)]
     return [*options, "-i", str(regular_file(path))]
 
 
 def refuse_playlist(path: Path) -> None:
-    """Raise UserError where the file at `path` names other files, whatever its name ends in."""
+    """Raise UserError if the content of the file `path` is a playlist, whatever its ending."""
     if (kind := playlist_kind(path)) is not None:
         raise UserError(
             f"{path} is {kind}, which names other files or addresses; give the film itself"
@@ -128,7 +130,8 @@ def refuse_playlist(path: Path) -> None:
 
 
 def playlist_kind(path: Path) -> str | None:
-    """What kind of playlist the file at `path` is; None where it is none."""
+    """The kind of playlist that the file `path` is, in words; None if it is not one. Raises
+    UserError as `regular_file` does."""
     with usable(path), regular_file(path).open("rb") as file:
         head = file.read(HEAD)
     for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
@@ -139,26 +142,26 @@ def playlist_kind(path: Path) -> str | None:
 
 
 def open_picture(path: Path, formats: tuple[str, ...] = PICTURES) -> Any:
-    """Pillow's view of the picture at `path`, its pixels not decoded yet, if it is in one of
-    `formats`.
+    """The picture in the file `path`, opened with Pillow but not decoded, in one of `formats`.
 
-    Raises UserError where it is no regular file; what Pillow raises where it is no such picture.
+    Raises UserError if it is not a regular file, and what Pillow raises if it is not a picture in
+    one of these formats.
     """
     from PIL import Image
 
-    Image.MAX_IMAGE_PIXELS = None  # a user's own picture is no decompression bomb
+    Image.MAX_IMAGE_PIXELS = None  # the user chose the picture: it is no decompression bomb
     Image.init()
     known = [kind for kind in formats if kind in Image.OPEN and kind in PICTURES]
     return Image.open(regular_file(path), formats=known)
 
 
 def why_no_picture(path: Path) -> str:
-    """What the file at `path`, which is no picture, is instead, as far as its beginning tells."""
+    """Why the file `path` cannot be read as a picture, by its first bytes; for a message."""
     head = b""
     with suppress(OSError), path.open("rb") as file:
         head = file.read(HEAD)
     if head.startswith((b"%!PS", b"\xc5\xd0\xd3\xc6")):
-        return "it is PostScript (EPS), which is not read; save it as PNG"
+        return "it is PostScript (EPS), which is not supported; save it as PNG"
     if head.startswith(b"%PDF"):
-        return "it is a PDF, which is not read; save it as PNG"
-    return "its format is not known; PNG, JPEG, WebP, TIFF and AVIF are read"
+        return "it is a PDF, which is not supported; save it as PNG"
+    return "its format is not known; PNG, JPEG, WebP, TIFF and AVIF are supported"

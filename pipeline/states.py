@@ -1,8 +1,8 @@
-"""State on disk: dataclasses as trees of numbers and tensors, written and read field by field.
+"""State for the disk: dataclasses as trees of numbers and tensors, field by field.
 
-The fields of a dataclass and their types are its schema; `encode` writes just those, and `decode`
-checks each. They may be: None, bool, int, float, str, tensors, arrays, other dataclasses; lists,
-tuples and dicts by names of these; and one of these or None.
+The fields of a dataclass and their types are its schema. `encode` writes exactly these fields, and
+`decode` checks the type of each. A field may be None, bool, int, float, str, a tensor, an array or
+another dataclass; a list, a tuple, or a dict by name, of these; or one of these or None.
 """
 
 import types
@@ -20,7 +20,7 @@ State = TypeVar("State")
 
 
 def encode(value: Any) -> Tree:
-    """`value`, a dataclass or one of its fields, as a tree."""
+    """The tree of `value`, a dataclass or the value of a field. Raises TypeError for others."""
     if is_dataclass(value) and not isinstance(value, type):
         return {one.name: encode(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, dict):
@@ -33,16 +33,17 @@ def encode(value: Any) -> Tree:
 
 
 def decode(kind: type[State], tree: Tree) -> State:
-    """The dataclass `kind` of which `encode` made `tree`, its tensors on the CPU.
+    """The dataclass of the class `kind` from which `encode` made `tree`.
 
-    Raises ValueError, which names the field, where something is missing or of another type.
+    Raises ValueError, which names the field, if a field is missing, unknown or of another type.
     """
     found: State = _decoded(kind, tree, kind.__name__)
     return found
 
 
 def on_device(value: State, device: torch.device) -> State:
-    """`value`, a dataclass, with all tensors in it on `device`, images laid out as they all are."""
+    """A copy of the dataclass `value` with all its tensors on `device`: those with four dimensions
+    channels last, the others contiguous."""
     changes = {
         one.name: _moved(getattr(value, one.name), device)
         for one in fields(value)  # type: ignore[arg-type]

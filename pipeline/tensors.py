@@ -1,6 +1,6 @@
-"""The image convention, and the one bridge to OpenCV's frames.
+"""Images, and the only bridge between them and frames.
 
-An image is a float32 RGB tensor of shape (1, 3, H, W), in [0, 1], channels last in memory.
+An image is a float32 RGB tensor of shape (1, 3, H, W) in [0, 1], channels last in memory.
 """
 
 import numpy as np
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from dreamreel.pipeline.frames import Frame
 
-LUMA = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
+LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601)
 
 
 def to_image(frame: Frame, device: torch.device) -> Tensor:
-    """A frame (H, W, 3 or 4) as an image (1, 3, H, W), float32 RGB in [0, 1], without alpha."""
+    """`frame` (H, W, 3 or 4) as an image (1, 3, H, W) on `device`, without alpha."""
     pixels = torch.from_numpy(np.ascontiguousarray(frame[..., :3])).to(device)
     levels = 255 if frame.dtype == np.uint8 else 65535
     image = pixels.flip(-1).permute(2, 0, 1)[None].float().div_(levels)
@@ -22,8 +22,8 @@ def to_image(frame: Frame, device: torch.device) -> Tensor:
 
 
 def to_frame(image: Tensor, depth: int = 8) -> Frame:
-    """An image (1, 3, H, W) as a frame (H, W, 3), BGR, rounded to the nearest level: uint8, or
-    uint16 of the full range where more than 8 bits of `depth` are asked for."""
+    """`image` (1, 3, H, W) as a frame (H, W, 3), clipped and rounded to the nearest level: uint8,
+    or uint16 from 0 to 65535 if `depth` is more than 8 bits."""
     levels, kind = (255, torch.uint8) if depth <= 8 else (65535, torch.int32)
     pixels = image[0].mul(levels).round_().clamp_(0, levels).to(kind)
     frame = np.ascontiguousarray(pixels.permute(1, 2, 0).flip(-1).cpu().numpy())
@@ -31,7 +31,7 @@ def to_frame(image: Tensor, depth: int = 8) -> Frame:
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """`image` (1, C, H, W) at `size` (height, width); shrinking is anti-aliased."""
+    """`image` (1, C, H, W) resized to `size` (height, width), bilinear; anti-aliased if shrunk."""
     if tuple(image.shape[2:]) == size:
         return image
     shrinks = size[0] < image.shape[2] or size[1] < image.shape[3]
@@ -40,18 +40,19 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def sample(image: Tensor, grid: Tensor, edges: str) -> Tensor:
-    """`image` (1, C, H, W) at the places `grid` (1, H', W', 2), in grid_sample's coordinates.
+    """`image` (1, C, H, W) resampled at the points `grid` (1, H', W', 2), which are in
+    grid_sample's coordinates: (1, C, H', W'). `edges` is grid_sample's padding mode.
 
-    What is sampled a hundred times over, frame after frame, may neither blur nor ring. PyTorch's
-    bicubic (a = -0.75) strengthens middle frequencies each time; two parts of it and one of
-    bilinear make, near enough, Catmull and Rom's spline (a = -0.5), which strengthens none.
+    An image that is resampled in every frame must neither blur nor ring. PyTorch's bicubic filter
+    (a = -0.75) amplifies middle frequencies each time. Two parts of it and one of bilinear are
+    nearly the spline of Catmull and Rom (a = -0.5), which amplifies none.
     """
     rows, width = grid.shape[1:3]
-    # On the CPU only the pictures of a batch share its threads out: let bands of rows be pictures.
-    bands = torch.get_num_threads() if image.device.type == "cpu" else 1
-    bands = next(count for count in range(bands, 0, -1) if rows % count == 0)
-    image = image.expand(bands, -1, -1, -1)
-    grid = grid.reshape(bands, rows // bands, width, 2)
+    # On a CPU, grid_sample runs one thread for each image of a batch: make strips of rows a batch.
+    strips = torch.get_num_threads() if image.device.type == "cpu" else 1
+    strips = next(count for count in range(strips, 0, -1) if rows % count == 0)
+    image = image.expand(strips, -1, -1, -1)
+    grid = grid.reshape(strips, rows // strips, width, 2)
     cubic = F.grid_sample(image, grid, "bicubic", edges, align_corners=False)
     linear = F.grid_sample(image, grid, "bilinear", edges, align_corners=False)
     sampled = linear.lerp_(cubic, 2 / 3).transpose(0, 1).reshape(1, -1, rows, width)
@@ -59,7 +60,8 @@ def sample(image: Tensor, grid: Tensor, edges: str) -> Tensor:
 
 
 def blur(image: Tensor, sigma: float) -> Tensor:
-    """`image` (1, C, H, W) under a Gaussian of `sigma` pixels, edges reflected."""
+    """`image` (1, C, H, W) blurred by a Gaussian of `sigma` pixels, with edges reflected. The
+    kernel ends at 3 sigma."""
     radius = min(max(1, round(3 * sigma)), min(image.shape[2:]) - 1)
     if sigma <= 0 or radius < 1:
         return image
@@ -77,10 +79,10 @@ def luma(image: Tensor) -> Tensor:
 
 
 def sharpness(image: Tensor) -> float:
-    """The mean squared Laplacian of the luma of `image` (1, 3, H, W), at least 3 by 3, values in
-    [0, 1].
+    """The mean squared Laplacian of the luma of `image` (1, 3, H, W), which is at least 3 by 3.
 
-    Pech-Pacheco et al., ICPR 2000, have its variance; over many pixels its mean is nothing.
+    Pech-Pacheco et al., ICPR 2000, use the variance of the Laplacian. That is nearly the same, as
+    over many pixels its mean is nearly 0.
     """
     y = luma(image)[0, 0]
     beside = y[:-2, 1:-1] + y[2:, 1:-1] + y[1:-1, :-2] + y[1:-1, 2:]
@@ -88,7 +90,8 @@ def sharpness(image: Tensor) -> float:
 
 
 def crop_to(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """`image` scaled to cover `size` (height, width), then cropped to it about the centre."""
+    """`image` (1, C, H, W) resized to cover `size` (height, width), then cropped about the centre:
+    (1, C, height, width)."""
     height, width = size
     scale = max(height / image.shape[2], width / image.shape[3])
     covering = (

@@ -1,14 +1,14 @@
-"""Show how still the dreams hold, on our own footage and, where they are given, on real clips.
+"""Measure how steady dreams are in motion, on generated footage and, if given, on real clips.
 
     python samples/make_coherence.py [table] [steady] [cuts] [uncovered] [picture]
         [--clips FOLDER] [--weights BVLC_GOOGLENET] [--judge SQUEEZENET1_1] [--into README.md]
 
-prints, as Markdown: `table` (frame by frame, the linear blend of other tools, and ours, measured),
-`steady` (a thousand frames of a still and of a slow pan), `cuts` (the strength after each cut, in
-a clip with a fade and a flash) and `uncovered` (the strength of a wall from which a card slides
-off). `picture` writes, beside itself, `coherence.jpg` and `coherence.gif`. Without names: all.
-Judged strength is that which another network sees. What was printed goes `--into` a file as well,
-between its marks.
+Prints Markdown: `table` compares dreaming frame by frame, the linear blend of other tools, and
+Dreamreel; `steady` measures a thousand frames of a still and of a slow pan; `cuts` the strength
+after each cut of a clip that also has a fade and a flash; `uncovered` the strength of a wall that a
+sliding card uncovers. `picture` writes `coherence.jpg` and `coherence.gif` beside this file.
+Without names, all are made. `--judge` adds the strength that a second network measures. `--into`
+also writes the printed text into a file, between its marks.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from make_results import label, write_gif
+from make_results import label, put_into, write_gif
 from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Settings
@@ -54,18 +54,18 @@ from dreamreel.pipeline.zooming.grain import noise
 
 HERE = Path(__file__).resolve().parent
 CPU = torch.device("cpu")
-WIDTH, FRAMES = 480, 48
+WIDTH, FRAMES = 480, 48  # pixels, and frames of each clip; not tuned
 CLIPS = ("volcano", "cockatoo", "flower", "chaplin", "bunny")
 LAYERS = {"dreamnet": "parts", "bvlc_googlenet": "inception_4c"}
-RAW_SHARE = 0.85  # of the new frame in the linear blend, as its tools have it
-RATE = Fraction(25)
+RAW_SHARE = 0.85  # of the new frame in the linear blend, as the tools that blend have it
+RATE = Fraction(25)  # frames per second of generated clips; a usual rate
 
 Dreaming = Callable[[Iterable[Frame], Fraction, Network, Settings], Iterator[Tensor]]
 
 
 @dataclass(frozen=True)
 class Given:
-    """What footage and networks there are."""
+    """The folder of real clips and the weights that were given, if any."""
 
     clips: Path | None
     weights: Path | None
@@ -74,7 +74,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Shown:
-    """A dreamed clip: its frames, its figures, and the seconds a frame took."""
+    """A dreamed clip: its frames, its figures, and the seconds that one frame took."""
 
     dreams: list[Frame]
     found: Measures
@@ -84,7 +84,7 @@ class Shown:
 def ours(
     frames: Iterable[Frame], rate: Fraction, network: Network, settings: Settings
 ) -> Iterator[Tensor]:
-    """The dream carried along the flow."""
+    """The dreams of `frames`, carried along the flow."""
     moving: Iterable[MovingFrame] = prefetch(follow_motion(frames, rate, settings))
     return dream_video(moving, network, constant(settings))
 
@@ -92,14 +92,14 @@ def ours(
 def alone(
     frames: Iterable[Frame], rate: Fraction, network: Network, settings: Settings
 ) -> Iterator[Tensor]:
-    """Each frame dreamed by itself and in full."""
+    """The dreams of `frames`, each dreamed like a still."""
     return ours(frames, rate, network, build_on(settings, {"flow": {"method": "none"}}))
 
 
 def blended(
     frames: Iterable[Frame], rate: Fraction, network: Network, settings: Settings
 ) -> Iterator[Tensor]:
-    """Each frame, mixed with the dream of the one before, dreamed in full."""
+    """The dreams of `frames`, each blended with the dream before it and dreamed like a still."""
     last: Tensor | None = None
     for number, frame in enumerate(frames):
         image = to_image(frame, network.device)
@@ -117,7 +117,7 @@ WAYS: dict[str, Dreaming] = {
 
 
 def build_on(settings: Settings, table: dict[str, object]) -> Settings:
-    """`settings` with `table` on top."""
+    """`settings`, overridden by those in `table`."""
     return build(("these", settings.model_dump(exclude_none=True)), ("those", table))
 
 
@@ -129,7 +129,7 @@ def show(
     way: Dreaming,
     judge: Seer | None = None,
 ) -> Shown:
-    """`frames` dreamed in one `way`, timed and measured."""
+    """Dream `frames` in one `way`; the result is timed and measured."""
     dreams, began = [], time.perf_counter()
     for image in way(frames, rate, network, settings):
         dreams.append(to_frame(image))
@@ -145,14 +145,14 @@ def figures(
     settings: Settings,
     judge: Seer | None = None,
 ) -> Measures:
-    """What the `dreams` of `frames` measure."""
+    """The figures of the `dreams` of `frames`."""
     seer = (network, terms_of(settings.dream, network))
     pairs = zip(frames, dreams, strict=True)
     return summary(list(measure_frames(pairs, rate, seer, settings, judge)))
 
 
 def networks(weights: Path | None) -> Iterator[tuple[Network, Settings]]:
-    """The networks there are, with the settings that dream the layer of each."""
+    """dreamnet and, if there are `weights`, bvlc_googlenet, each with settings for its layer."""
     for name, layer in LAYERS.items():
         if name == "dreamnet" or weights is not None:
             network = load_network(name, None if name == "dreamnet" else weights)
@@ -160,7 +160,7 @@ def networks(weights: Path | None) -> Iterator[tuple[Network, Settings]]:
 
 
 def judging(weights: Path | None) -> Seer | None:
-    """A judge that dreams none of the pictures, if there is one."""
+    """The network that measures strength and dreams nothing; None without `weights`."""
     if weights is None:
         return None
     network = load_network("squeezenet1_1", weights)
@@ -168,7 +168,7 @@ def judging(weights: Path | None) -> Seer | None:
 
 
 def footage(clips: Path | None) -> Iterator[tuple[str, Path]]:
-    """Our own clip, and the real ones there are in the folder `clips`."""
+    """The name and path of the generated clip, and of the CLIPS in the folder `clips`."""
     yield "clouds (ours)", HERE / "clouds.mp4"
     for name in CLIPS if clips is not None else ():
         assert clips is not None
@@ -176,7 +176,7 @@ def footage(clips: Path | None) -> Iterator[tuple[str, Path]]:
 
 
 def table(given: Given) -> None:
-    """Every way, clip and network."""
+    """Print a table of every network, clip and way of dreaming."""
     print(
         f"The first {FRAMES} frames at {WIDTH} wide, 4 octaves, `parts` of `dreamnet` and "
         "`inception_4c` of\n`bvlc_googlenet`; strength (*judged*: as `squeezenet1_1` sees it) "
@@ -205,7 +205,7 @@ def table(given: Given) -> None:
 
 
 def row(network: str, clip: str, way: str, shown: Shown, first: Shown) -> str:
-    """A line of the table."""
+    """A row of the table: the figures of `shown`, some relative to those of `first`."""
     found, base = shown.found, first.found.judged_strength
     judged = f"{(found.judged_strength or 0) / base:.2f}" if base else ""
     return (
@@ -217,7 +217,7 @@ def row(network: str, clip: str, way: str, shown: Shown, first: Shown) -> str:
 
 
 def textured(seed: int, size: tuple[int, int], tone: tuple[int, int, int]) -> Frame:
-    """A wall of soft noise, of no scale of its own, about the colour `tone`, BGR."""
+    """A wall of `size` (height, width): noise at all scales about the colour `tone`, BGR."""
     image = noise(size, seed, CPU)
     return to_frame(
         (
@@ -229,7 +229,7 @@ def textured(seed: int, size: tuple[int, int], tone: tuple[int, int, int]) -> Fr
 
 
 def steady(given: Given) -> None:
-    """A thousand frames of a still, and of a slow pan."""
+    """Print how strength, sharpness and colour change over a thousand frames of a still or pan."""
     network, settings = next(networks(None))
     size, count = (144, 256), 1000
     photo = cv2.resize(
@@ -264,19 +264,19 @@ def steady(given: Given) -> None:
 
 
 def over_seconds(values: list[float]) -> list[float]:
-    """The means of `values`, but the first, over each second."""
+    """The means of `values` over each second; the first value is left out."""
     count = int(RATE)
     return [statistics.fmean(values[i : i + count]) for i in range(1, len(values) - count, count)]
 
 
 def span(values: list[float], first: float) -> str:
-    """The range of `values` against `first`, in per cent."""
+    """The range of `values` relative to `first`, in per cent."""
     low, high = (100 * (end / first - 1) for end in (min(values), max(values)))
     return f"{low:+.0f} % to {high:+.0f} %"
 
 
 def cuts(given: Given) -> None:
-    """The strength of each shot's first frames against its last."""
+    """Print the strength of the first frames of each shot relative to its last ones."""
     network, settings = next(networks(None))
     settings = build_on(settings, {"shots": {"min_seconds": 0.4}})
     print(
@@ -298,7 +298,7 @@ def cuts(given: Given) -> None:
 
 
 def early_to_late(shot: Sequence[FrameFigures]) -> float:
-    """The strength of a shot's first three frames against that of its last three."""
+    """The strength of the first three frames of a shot relative to its last three."""
     early, late = (statistics.fmean(one.strength for one in part) for part in (shot[:3], shot[-3:]))
     return early / late
 
@@ -334,8 +334,9 @@ def cut_clip() -> list[Frame]:
 
 
 def uncovered(given: Given) -> None:
-    """The strength of a wall that a card uncovers, three frames after, against its surroundings:
-    each against stills of the bare wall, since a place's strength depends on what is there."""
+    """Print the strength of a wall, by frames since a card uncovered it, relative to the wall
+    beside it. Each place is compared with stills of the bare wall, because strength depends on
+    what is there."""
     print(
         "\nA card slides off a wall, 24 pixels a frame at 480x270; the strength of what it "
         "uncovered *k* frames\nago, against the wall beside it:\n"
@@ -353,7 +354,7 @@ def uncovered(given: Given) -> None:
 def uncovered_by_age(
     network: Network, settings: Settings, seed: int
 ) -> Iterator[tuple[int, float]]:
-    """(frames since it was uncovered, strength against the wall beside it), strip by strip."""
+    """For each uncovered strip: (frames since then, strength relative to the wall beside it)."""
     wall, card = (
         textured(s, (270, 480), tone)
         for s, tone in ((seed, (110, 120, 130)), (seed + 1, (150, 120, 90)))
@@ -392,7 +393,7 @@ def uncovered_by_age(
 
 
 def picture(given: Given) -> None:
-    """Neighbouring frames of every way, side by side, and a short clip of them."""
+    """Write neighbouring frames of every way of dreaming, side by side, and a short GIF of them."""
     network, settings = next(networks(None))
     path, start, stop = HERE / "clouds.mp4", 60, 100
     frames = list(resized(read_frames(path, start, stop), 360))
@@ -407,8 +408,8 @@ def picture(given: Given) -> None:
         np.uint8(np.clip(np.abs(one.dreams[31].astype(int) - one.dreams[30]) * 3, 0, 255))
         for one in shown.values()
     ]
-    told = [f"change x3; E/E source {one.found.warp_error_ratio:.1f}" for one in shown.values()]
-    rows.append(np.hstack([label(one, text) for one, text in zip(changes, told, strict=True)]))
+    texts = [f"change x3; E/E source {one.found.warp_error_ratio:.1f}" for one in shown.values()]
+    rows.append(np.hstack([label(one, text) for one, text in zip(changes, texts, strict=True)]))
     cv2.imwrite(str(HERE / "coherence.jpg"), np.vstack(rows), [cv2.IMWRITE_JPEG_QUALITY, 85])
     triples = zip(*(one.dreams[26:] for one in shown.values()), strict=True)
     small = [
@@ -428,7 +429,7 @@ SHOWN = {
 
 
 class Both(io.StringIO):
-    """What is printed here is printed on the terminal too."""
+    """A text buffer that also writes to the terminal."""
 
     def write(self, text: str) -> int:
         sys.__stdout__.write(text)
@@ -436,18 +437,8 @@ class Both(io.StringIO):
         return super().write(text)
 
 
-def put_into(path: Path, figures: str, mark: str = "figures") -> None:
-    """Have `figures` stand in the file at `path`, between its marks."""
-    begin, end = f"<!-- {mark} -->", f"<!-- {mark} end -->"
-    before, _, rest = path.read_text().partition(begin)
-    _, found, after = rest.partition(end)
-    if not found:
-        raise SystemExit(f"{path} has no marks {begin} and {end}")
-    path.write_text(f"{before}{begin}\n{figures}{end}{after}")
-
-
 def main() -> None:
-    """Show what is named, or all."""
+    """Make the named parts, or all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", choices=[*SHOWN, []])
     parser.add_argument("--clips", type=Path)

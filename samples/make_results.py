@@ -1,10 +1,11 @@
-"""Make again what README shows, from the samples alone, with dreamnet.
+"""Make the pictures of the pages again, from the samples, with dreamnet.
 
-    python samples/make_results.py [video] [zoom] [image] [presets] [loops] [pulse]
+    python samples/make_results.py [video] [zoom] [image] [presets] [loops] [pulse] [settings]
 
-writes, beside itself: `video.gif` (a piece of the clip and of its dream, side by side),
+Writes beside this file: `video.gif` (part of the clip and its dream, side by side),
 `zoom.gif`, `image.jpg`, `presets.jpg` (every look on one sheet), `loop-*.webp` (each look for
-zooms, as a loop of four seconds) and `pulse.png` (the curves of the look that hears music).
+zooms, as a loop of four seconds) and `pulse.png` (the curves of the preset that reacts to music);
+and the table of settings in `presets/README.md`.
 """
 
 import subprocess
@@ -12,20 +13,23 @@ import sys
 import tempfile
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import imageio_ffmpeg
 import numpy as np
+from pydantic.fields import FieldInfo
 
+from dreamreel.pipeline.config.fields import all_fields
 from dreamreel.pipeline.config.presets import preset_names
 from dreamreel.pipeline.frames import Frame
 from dreamreel.pipeline.media.reading import read_frames, resized
 
 HERE = Path(__file__).resolve().parent
-CELL = (180, 320)  # height, width of a preset on the sheet
-GIF_WIDTH = 280
-NO_LOOKS = {"draft", "final"}  # presets that set the cost alone
-LOOPS = {  # looks for zooms, and the picture in which each begins
+CELL = (180, 320)  # height, width of a preset on the sheet, in pixels; 3 in a row are 960 wide
+GIF_WIDTH = 280  # pixels; two frames side by side are 560 wide
+NO_LOOKS = {"draft", "final"}  # presets that only set the cost
+LOOPS = {  # looks for zooms, and the picture with which each begins
     "breath": "clouds",
     "engraving": "clouds",
     "flight": "clouds",
@@ -44,7 +48,7 @@ def dreamreel(*arguments: object) -> None:
 
 
 def write_gif(path: Path, frames: list[Frame], rate: float) -> None:
-    """`frames` as a GIF with a palette of its own, changes alone stored."""
+    """Write `frames`, BGR, as a GIF with its own palette; it stores only what changes."""
     height, width = frames[0].shape[:2]
     filters = (
         "split[a][b];[a]palettegen=max_colors=80:stats_mode=diff[p];"
@@ -60,7 +64,7 @@ def write_gif(path: Path, frames: list[Frame], rate: float) -> None:
 
 
 def label(frame: Frame, text: str) -> Frame:
-    """`frame` with `text` in its corner."""
+    """A copy of `frame` with `text` in its corner."""
     frame = frame.copy()
     for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
         cv2.putText(frame, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, width, cv2.LINE_AA)
@@ -68,26 +72,26 @@ def label(frame: Frame, text: str) -> Frame:
 
 
 def small(path: Path, start: int = 0, stop: int | None = None) -> list[Frame]:
-    """Frames of the video at `path`, at the width of a GIF."""
+    """Frames `start` to `stop` of the video at `path`, GIF_WIDTH wide."""
     return list(resized(read_frames(path, start, stop), GIF_WIDTH))
 
 
 def video(folder: Path) -> None:
-    """The cut in the clip, and what the dream makes of both sides of it."""
+    """Write `video.gif`: the frames about the cut in the clip, beside their dream."""
     dreamreel("video", HERE / "clouds.mp4", "-o", folder / "v.mp4", "--frames", "72:144")
     pairs = zip(small(HERE / "clouds.mp4", 72, 144), small(folder / "v.mp4"), strict=True)
     write_gif(HERE / "video.gif", [np.hstack(pair) for pair in pairs][::3], 10)
 
 
 def zoom(folder: Path) -> None:
-    """Four seconds into the clouds."""
+    """Write `zoom.gif`: four seconds of a zoom into the clouds."""
     out = folder / "z.mp4"
     dreamreel("zoom", HERE / "clouds.jpg", "-o", out, "--size", "640x360", "--seconds", 4)
     write_gif(HERE / "zoom.gif", small(out)[::3], 10)
 
 
 def image(folder: Path) -> None:
-    """The picture, and its dream beside it."""
+    """Write `image.jpg`: the picture beside its dream."""
     dreamreel("image", HERE / "clouds.jpg", "-o", folder / "i.png", "--width", 640)
     source = cv2.resize(cv2.imread(str(HERE / "clouds.jpg")), (640, 360),
                         interpolation=cv2.INTER_AREA)  # fmt: skip
@@ -96,7 +100,7 @@ def image(folder: Path) -> None:
 
 
 def presets(folder: Path) -> None:
-    """Every look on one sheet."""
+    """Write `presets.jpg`: every look on one sheet."""
     cells = []
     for name in [name for name in preset_names() if name not in NO_LOOKS | MOVING]:
         out = folder / f"{name}.png"
@@ -110,7 +114,7 @@ def presets(folder: Path) -> None:
 
 
 def loops(folder: Path) -> None:
-    """Every look for zooms, coming back to where it began."""
+    """Write `loop-*.webp`: a loop of every look for zooms."""
     for name, picture in LOOPS.items():
         out = folder / f"{name}.mkv"
         dreamreel(
@@ -124,11 +128,57 @@ def loops(folder: Path) -> None:
 
 
 def pulse(folder: Path) -> None:
-    """What the look that hears music makes of the beat."""
+    """Write `pulse.png`: the curves of the preset that reacts to music, over the beat."""
     dreamreel(
         "schedule", "pulse", "--audio", HERE / "beat.m4a", "--seconds", 4,
         "--plot", HERE / "pulse.png",
     )  # fmt: skip
+
+
+def put_into(path: Path, figures: str, mark: str = "figures") -> None:
+    """Replace the text between the marks `mark` in the file at `path` by `figures`.
+
+    Exits with a message if the file has no such marks.
+    """
+    begin, end = f"<!-- {mark} -->", f"<!-- {mark} end -->"
+    before, _, rest = path.read_text().partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise SystemExit(f"{path} has no marks {begin} and {end}")
+    path.write_text(f"{before}{begin}\n{figures}{end}{after}")
+
+
+def settings(folder: Path) -> None:
+    """The table of every setting, from its field."""
+    put_into(HERE.parent / "presets" / "README.md", settings_table(), "settings")
+
+
+def settings_table() -> str:
+    """Every setting with its default, its bounds and its meaning, as Markdown."""
+    rows = ["| setting | default | bounds | meaning |", "|---|---|---|---|"]
+    for name, field in all_fields().items():
+        told = field.description or ""
+        rows.append(f"| `{name}` | {_default(field)} | {_bounds(field)} | {told} |")
+    return "\n".join(rows).replace("|g|", "\\|g\\|") + "\n"
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.default
+    if value is None or value == {}:
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()
+
+
+def _bounds(field: FieldInfo) -> str:
+    limits = {type(one).__name__: one for one in field.metadata}
+    low = [f"{limits[kind].ge:g}" for kind in ("Ge",) if kind in limits]
+    low += [f"over {limits[kind].gt:g}" for kind in ("Gt",) if kind in limits]
+    high = [f"{limits[kind].le:g}" for kind in ("Le",) if kind in limits]
+    if low or high:
+        return " to ".join([*low, *high])
+    choices = get_args(field.annotation)
+    names = [one for one in choices if isinstance(one, str)]
+    return ", ".join(names) if names and len(names) == len(choices) else ""
 
 
 RESULTS = {
@@ -138,11 +188,12 @@ RESULTS = {
     "presets": presets,
     "loops": loops,
     "pulse": pulse,
+    "settings": settings,
 }
 
 
 def main() -> None:
-    """Make those that are named, or all."""
+    """Make the named results, or all."""
     with tempfile.TemporaryDirectory() as folder:
         for name in sys.argv[1:] or RESULTS:
             RESULTS[name](Path(folder))

@@ -1,11 +1,12 @@
-"""Draw the sample clips and the sample picture from nothing but numbers.
+"""Draw the sample clips, pictures and sound from random numbers with fixed seeds.
 
     python samples/make_samples.py
 
-writes, beside itself, `clouds.mp4` (6 s of drifting clouds over a ridge, a cut, and a lake at
+Writes beside this file: `clouds.mp4` (6 s of drifting clouds over a ridge, a cut, and a lake at
 evening, with a stereo sound track), `clouds.jpg` and `lake.jpg` (a frame of each, larger),
 `petals.jpg` (a bed of flowers), `small.mp4` (24 odd-sized frames of the clip, for tests) and
-`beat.m4a` (8 s of drums and bass, to pulse with). The same numbers give the same pictures.
+`beat.m4a` (8 s of drums and bass). All numbers that shape the scenes and sounds were chosen by eye
+and ear.
 """
 
 import subprocess
@@ -24,16 +25,16 @@ from dreamreel.pipeline.media.ffmpeg import ffmpeg
 
 HERE = Path(__file__).resolve().parent
 RATE = Fraction(30000, 1001)
-SECONDS = 6
+SECONDS = 6  # length of the clip
 CUT = 3.6  # seconds into the clip
-SOUND_RATE = 48000
+SOUND_RATE = 48000  # samples per second, usual for video
 
 Field = NDArray[np.float32]
 
 
 def tileable_noise(seed: int, size: int = 512, slope: float = 1.8) -> Field:
-    """Noise (size, size) that repeats without a seam, its amplitude falling as 1/f^slope;
-    mean 0, spread 1."""
+    """Noise (size, size) that repeats without a seam. Its amplitude falls as 1/f^slope; its mean is
+    0, its standard deviation 1."""
     random = np.random.default_rng(seed)
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.rfftfreq(size), indexing="ij"))
     frequency[0, 0] = 1
@@ -47,19 +48,19 @@ def tileable_noise(seed: int, size: int = 512, slope: float = 1.8) -> Field:
 
 
 def skyline(seed: int, size: int = 512, slope: float = 1.45) -> Field:
-    """A line of peaks (size,) that repeats; from about -1 in the valleys to 2 on the summits."""
+    """Heights (size,) of a line of peaks that repeats: about -1 in valleys to 2 on summits."""
     random = np.random.default_rng(seed)
     frequency = np.arange(size // 2 + 1, dtype=float)
     frequency[0] = 1
     spectrum = random.standard_normal((2, frequency.size)) * frequency**-slope
     spectrum[:, :2] = 0
     line = np.fft.irfft(spectrum[0] + 1j * spectrum[1], size)
-    line = -np.abs(line / line.std())  # folded: sharp above, round below
+    line = -np.abs(line / line.std())  # folding makes summits sharp and valleys round
     return ((line - line.mean()) / line.std()).astype(np.float32)
 
 
 def look_up(noise: Field, x: Field, y: Field) -> Field:
-    """`noise` at (x, y) in its own pixels, repeated for ever."""
+    """The values of `noise`, which repeats, at (x, y) in its pixels."""
     size = noise.shape[0]
     wrapped = np.pad(noise, ((0, 1), (0, 1)), mode="wrap")
     return cv2.remap(
@@ -68,25 +69,25 @@ def look_up(noise: Field, x: Field, y: Field) -> Field:
 
 
 def smoothstep(low: float, high: float, value: Field) -> Field:
-    """0 below `low`, 1 above `high`, smooth between."""
+    """0 where `value` is below `low`, 1 above `high`, smooth between."""
     share = np.clip((value - low) / (high - low), 0, 1)
     return share * share * (3 - 2 * share)
 
 
 def colour(red: int, green: int, blue: int) -> Field:
-    """An RGB colour of 255 levels as BGR in [0, 1]."""
+    """The BGR colour in [0, 1] of RGB values from 0 to 255."""
     return np.float32([blue, green, red]) / 255
 
 
 def mix(first: Field, second: Field, share: Field) -> Field:
-    """From `first` to `second`, both (..., 3), by `share` (...)."""
+    """`first` mixed with `second`, both (..., 3); `share` (...) is the part of `second`."""
     return first + (second - first) * share[..., None]
 
 
 @dataclass(frozen=True)
 class View:
-    """Where each pixel looks: `x` to the right and `y` down, in frame heights; the middle of the
-    frame looks at x = `centre`."""
+    """The place at which each pixel looks: `x` to the right and `y` down, in frame heights. The
+    middle of the frame looks at x = `centre`."""
 
     x: Field
     y: Field
@@ -111,9 +112,9 @@ PEAKS, HILLS, MEADOW, SHORE = (
 
 
 def clouds(at: View, time: float, cover: float) -> tuple[Field, Field]:
-    """How thick the clouds are (0 to 1), and how lit, at `time` seconds.
+    """The thickness and the brightness of the clouds, 0 to 1, at `time` in seconds.
 
-    Two noises drift at two speeds and push each other about, so that the clouds billow.
+    Coarse and fine noise drift at two speeds, displaced by two more noises, so that clouds billow.
     """
     depth = 1 / np.clip(1.15 - at.y, 0.25, 2)  # lower clouds lie further away
     x = (at.x - at.centre) * 120 * depth + at.centre * 120 + time * 7
@@ -142,7 +143,7 @@ def ridge(
 
 
 def mountains(width: int, height: int, time: float) -> Field:
-    """The first scene: clouds over a ridge and its meadows, from a slow crane."""
+    """The first scene: clouds over a ridge and meadows, from a slowly moving camera."""
     at = view(width, height, pan=0.045 * time, zoom=1 + 0.012 * time)
     sky = mix(colour(44, 98, 178), colour(176, 208, 232), smoothstep(-0.1, 0.75, at.y))
     thick, lit = clouds(at, time, cover=-0.05)
@@ -164,7 +165,7 @@ def mountains(width: int, height: int, time: float) -> Field:
 
 
 def lake(width: int, height: int, time: float) -> Field:
-    """The second scene: evening clouds in a lake, and reeds before it."""
+    """The second scene: evening clouds mirrored in a lake, with reeds in front."""
     at = view(width, height, pan=3 - 0.03 * time, zoom=1.06 - 0.008 * time)
     shore = 0.56
     ripple = look_up(GRASS, at.x * 90, at.y * 900 - time * 30) * np.clip(at.y - shore, 0, 1) * 0.05
@@ -191,7 +192,7 @@ def lake(width: int, height: int, time: float) -> Field:
 
 
 def frame_at(width: int, height: int, time: float) -> NDArray[np.uint8]:
-    """The clip's frame at `time` seconds: uint8 BGR, a little filmic grain and vignette."""
+    """The frame of the clip at `time` seconds: (height, width, 3) uint8 BGR, with a vignette."""
     picture = mountains(width, height, time) if time < CUT else lake(width, height, time - CUT)
     x, y = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
     picture *= (1 - 0.16 * (x * x + y * y) ** 2)[..., None].astype(np.float32)
@@ -199,7 +200,7 @@ def frame_at(width: int, height: int, time: float) -> NDArray[np.uint8]:
 
 
 def petals(width: int, height: int, seed: int = 11) -> NDArray[np.uint8]:
-    """A bed of flowers seen from above, uint8 BGR: the further down, the smaller and darker."""
+    """A bed of flowers from above, (height, width, 3) uint8 BGR: deeper ones smaller, darker."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32) / height
     leaves = look_up(ROCK, x * 400, y * 400) + 0.6 * look_up(GRASS, x * 900, y * 500)
@@ -226,7 +227,7 @@ def petals(width: int, height: int, seed: int = 11) -> NDArray[np.uint8]:
 
 
 def beat(seconds: float = 8, tempo: float = 120) -> NDArray[np.int16]:
-    """Drums and a bass at so many beats a minute, two channels."""
+    """Drums and a bass at `tempo` beats per minute: (samples, 2)."""
     random = np.random.default_rng(5)
     time = np.arange(round(seconds * SOUND_RATE)) / SOUND_RATE
     step = 60 / tempo
@@ -245,7 +246,7 @@ def beat(seconds: float = 8, tempo: float = 120) -> NDArray[np.int16]:
 
 
 def write_sound(path: Path, samples: NDArray[np.int16]) -> None:
-    """`samples` (N, 2) as the file `path`, AAC."""
+    """Write `samples` (N, 2) as AAC into the file `path`."""
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "sound.wav"
         with wave.open(str(plain), "wb") as file:
@@ -256,7 +257,7 @@ def write_sound(path: Path, samples: NDArray[np.int16]) -> None:
 
 
 def sound(seconds: float) -> NDArray[np.int16]:
-    """Wind that breathes, and a few slow notes over it: (samples, 2)."""
+    """Wind that swells and fades, with a few slow notes: (samples, 2)."""
     random = np.random.default_rng(11)
     samples = round(seconds * SOUND_RATE)
     time = np.arange(samples) / SOUND_RATE
@@ -279,7 +280,7 @@ def sound(seconds: float) -> NDArray[np.int16]:
 
 
 def write_clip(path: Path, size: tuple[int, int], frames: int, crf: int) -> None:
-    """Encode the clip's first `frames` at `size` (width, height), odd sizes too, with its sound."""
+    """Encode the first `frames` of the clip, with its sound, at any `size` (width, height)."""
     width, height = size
     seconds = float(frames / RATE)
     odd = width % 2 or height % 2
@@ -290,49 +291,14 @@ def write_clip(path: Path, size: tuple[int, int], frames: int, crf: int) -> None
             file.setframerate(SOUND_RATE)
             file.writeframes(sound(seconds).tobytes())
         command = [
-            ffmpeg(),
-            "-v",
-            "error",
-            "-nostdin",
-            "-y",
-            "-f",
-            "rawvideo",
-            "-pixel_format",
-            "bgr24",
-            "-video_size",
-            f"{width}x{height}",
-            "-framerate",
-            f"{RATE.numerator}/{RATE.denominator}",
-            "-i",
-            "pipe:0",
-            "-i",
-            f"{folder}/sound.wav",
-            "-vf",
-            TO_BT709,
-            "-c:v",
-            "libx264",
-            "-preset",
-            "slow",
-            "-crf",
-            str(crf),
-            "-threads",
-            "1",
-            "-pix_fmt",
-            "yuv444p" if odd else "yuv420p",
-            "-c:a",
-            "aac",
-            "-b:a",
-            "96k",
-            "-fflags",
-            "+bitexact",
-            "-flags:v",
-            "+bitexact",
-            "-flags:a",
-            "+bitexact",
-            "-movflags",
-            "+faststart",
-            "-shortest",
-            str(path),
+            *(ffmpeg(), "-v", "error", "-nostdin", "-y"),
+            *("-f", "rawvideo", "-pixel_format", "bgr24", "-video_size", f"{width}x{height}"),
+            *("-framerate", f"{RATE.numerator}/{RATE.denominator}", "-i", "pipe:0"),
+            *("-i", f"{folder}/sound.wav", "-vf", TO_BT709),
+            *("-c:v", "libx264", "-preset", "slow", "-crf", str(crf), "-threads", "1"),
+            *("-pix_fmt", "yuv444p" if odd else "yuv420p", "-c:a", "aac", "-b:a", "96k"),
+            *("-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact"),
+            *("-movflags", "+faststart", "-shortest", str(path)),
         ]
         process = subprocess.Popen(command, stdin=subprocess.PIPE)
         assert process.stdin is not None
@@ -344,7 +310,7 @@ def write_clip(path: Path, size: tuple[int, int], frames: int, crf: int) -> None
 
 
 def main() -> None:
-    """Draw everything."""
+    """Make all samples."""
     write_clip(HERE / "clouds.mp4", (640, 360), round(SECONDS * RATE), crf=22)
     write_clip(HERE / "small.mp4", (161, 91), 24, crf=22)
     stills = {

@@ -1,4 +1,4 @@
-"""What tests share: small clips, made here, and the command line as a user meets it."""
+"""Fixtures: small generated clips and pictures, a network, and the command line."""
 
 import sys
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def dreamnet() -> Network:
 
 @pytest.fixture(scope="session")
 def scene() -> np.ndarray:
-    """A textured picture (240, 400, 3), uint8 BGR, with something at every scale."""
+    """A textured picture (240, 400, 3), uint8 BGR, with detail at every scale."""
     random = np.random.default_rng(3)
     total = np.full((240, 400, 3), 128.0)
     for cell in (64, 32, 16, 8, 4):
@@ -39,7 +39,8 @@ def scene() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def moving_clip(tmp_path_factory: pytest.TempPathFactory, scene: np.ndarray) -> Path:
-    """12 frames of 160x96 that slide right by 3 pixels each, 30000/1001 a second, with sound."""
+    """12 frames of 160x96 at 30000/1001 per second; the view moves right by 3 pixels a frame. With
+    sound."""
     folder = tmp_path_factory.mktemp("clips")
     frames = [scene[20:116, 3 * i : 3 * i + 160] for i in range(12)]
     return write_clip(folder / "moving.mp4", frames, sound=True)
@@ -47,7 +48,7 @@ def moving_clip(tmp_path_factory: pytest.TempPathFactory, scene: np.ndarray) -> 
 
 @pytest.fixture(scope="session")
 def odd_clip(tmp_path_factory: pytest.TempPathFactory, scene: np.ndarray) -> Path:
-    """5 frames of 131x77, 4:4:4, without sound."""
+    """5 frames of 131x77 in 4:4:4 at 25 per second, without sound."""
     folder = tmp_path_factory.mktemp("clips")
     frames = [scene[i : 77 + i, 2 * i : 131 + 2 * i] for i in range(5)]
     path = folder / "odd.mkv"
@@ -77,7 +78,7 @@ def odd_clip(tmp_path_factory: pytest.TempPathFactory, scene: np.ndarray) -> Pat
 def dreamreel(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., Run]:
-    """The command line, called as the console script calls it."""
+    """A function that runs the command line as the console script does: (*arguments) -> Run."""
 
     def call(*arguments: object) -> Run:
         monkeypatch.setattr(sys, "argv", ["dreamreel", *map(str, arguments)])
@@ -93,7 +94,7 @@ def dreamreel(
 
 @pytest.fixture
 def picture() -> torch.Tensor:
-    """A smooth image (1, 3, 96, 160) with a bright disc."""
+    """A smooth image (1, 3, 96, 160) with a bright disc in the middle."""
     y, x = torch.meshgrid(torch.linspace(0, 1, 96), torch.linspace(0, 1, 160), indexing="ij")
     disc = (((x - 0.5) ** 2 + (y - 0.5) ** 2) < 0.05).float()
     return torch.stack([x, y, (x + y) / 2])[None].lerp(disc[None, None], 0.5)

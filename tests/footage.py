@@ -517,7 +517,8 @@ CASES: dict[str, Case] = {
     "PNGs with alpha": Case(
         partial(stills, name="in", has_alpha=True), "out.mkv",
         ("output.codec=ffv1", "output.pixel_format=auto"), ("25 a second",), alpha=True),
-    "a single still": Case(lambda folder: stills(folder, "in", numbers=[5]) / "0005.png"),
+    "a single still": Case(
+        lambda folder: stills(folder, "in", numbers=[5]) / "0005.png", told=("is one picture",)),
     **{
         f"to {out}{', ' + codec if codec else ''}{', ' + kind if kind != 'auto' else ''}": Case(
             clip("in.mp4", *SOUND), out,

@@ -1,4 +1,4 @@
-"""Clips made and read by tests, and where things are."""
+"""Clips written and read for tests, the command line as a process, and paths of the checkout."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ SHARED = ROOT.parent / "shared"
 
 @dataclass(frozen=True)
 class Run:
-    """What came of a command."""
+    """The result of a command: its exit code, standard output and standard error."""
 
     code: int
     out: str
@@ -32,6 +32,7 @@ def write_clip(
     rate: Fraction = Fraction(30000, 1001),
     sound: bool = False,
 ) -> Path:
+    """Encode `frames`, BGR, at `path`; with `sound`, a tone of 440 Hz. Returns `path`."""
     silent = path.with_name(f"silent-{path.name}") if sound else path
     encode(frames, silent, Encoding(frames[0].shape[:2], rate, 12, "veryfast"))
     if sound:
@@ -57,7 +58,7 @@ def write_clip(
 
 
 def read_clip(path: Path) -> list[np.ndarray]:
-    """The frames at `path`, BGR, as the ffmpeg command sees them: a decoder that is not ours."""
+    """The frames at `path`, BGR, decoded by the ffmpeg command rather than by our own reader."""
     raw = subprocess.run(
         [
             *(ffmpeg(), "-v", "error", "-i", path, "-map", "0:v:0", "-fps_mode", "passthrough"),
@@ -78,7 +79,7 @@ def read_clip(path: Path) -> list[np.ndarray]:
 
 
 def start(*arguments: object, folder: Path | None = None) -> "subprocess.Popen[str]":
-    """The command line, in a process of its own, working in `folder`."""
+    """Start the command line as a process of its own in `folder`."""
     return subprocess.Popen(
         [sys.executable, "-m", "dreamreel.cli", *map(str, arguments)],
         cwd=folder,
@@ -89,7 +90,7 @@ def start(*arguments: object, folder: Path | None = None) -> "subprocess.Popen[s
 
 
 def varying_clip(path: Path) -> Path:
-    """One second at 30 a second, then two at 2 a second."""
+    """34 frames of 48x32, each 6 levels brighter: 30 in the first second, then 2 per second."""
     raw = b"".join(np.full((32, 48, 3), 6 * i, np.uint8).tobytes() for i in range(34))
     times = "if(lt(N,30),N/30,1+(N-30)/2)/TB"
     run_ffmpeg(

@@ -1,4 +1,4 @@
-"""Dreams and renders as tests ask for them."""
+"""Short ways to make jobs, renders, dreams and responses in tests."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +20,7 @@ from dreamreel.pipeline.networks.network import Network
 
 
 def file_of(path: Path | None) -> NamedFile | None:
-    """`path`, if there is one, as a job names it."""
+    """`path` as a `NamedFile`; None for None."""
     return None if path is None else NamedFile(path=path)
 
 
@@ -34,7 +34,7 @@ def render_video(
     kind: Literal["video", "preview"] = "video",
     **how: Any,
 ) -> Path:
-    """Dream the frames `span` of the video `source` into `out`; `how` is as for `run`."""
+    """Dream the frames `span` of the video `source` into `out`; `how` is for `run`."""
     job = Job(
         kind=kind,
         source=NamedFile(path=source),
@@ -54,13 +54,13 @@ def flight(
     colour: Colour | None = None,
     **more: bool,
 ) -> Flight:
-    """A flight of so many `seconds`."""
+    """A flight that lasts `seconds`; `more` is passed to `Flight`."""
     frames = max(1, round(seconds * rate))
     return Flight(frames=frames, rate=rate, size=size, to=file_of(to), colour=colour, **more)
 
 
 def going_on(film: Path, seconds: float, to: Path | None = None) -> Flight:
-    """The flight that continues that of `film` for so many `seconds`."""
+    """The flight that continues the zoom `film` for `seconds` more."""
     earlier = earlier_zoom(film)
     before = flight_of(earlier.job)
     frames = before.frames + max(1, round(seconds * before.rate))
@@ -80,7 +80,7 @@ def zoom_job(
     photo: Path | None = None,
     audio: Path | None = None,
 ) -> Job:
-    """The job that dreams the `flight` from `photo`, or as it says, into `out`."""
+    """The job that dreams `flight` into `out`, from `photo` or from a colour, noise or zoom."""
     return Job(
         kind="zoom",
         source=file_of(photo),
@@ -100,7 +100,7 @@ def render_zoom(
     audio: Path | None = None,
     **how: Any,
 ) -> Path:
-    """Dream the `flight` from `photo`, or as it says, into `out`; `how` is as for `run`."""
+    """Dream `flight` into `out`, as by `zoom_job`; `how` is for `run`."""
     if flight.earlier is not None:
         audio = music_of(flight.earlier, audio)
     return run(zoom_job(out, settings, flight, photo, audio), report, **how)
@@ -114,12 +114,12 @@ def dreamed(
     objective: Objective = L2,
     **more: Any,
 ) -> Tensor:
-    """`image`, dreamed by `objective` on the layers of `settings`; `more` is as for `dream`."""
+    """The dream of `image` by `objective` on the layers of `settings`; `more` is for `dream`."""
     return dream(image, network, terms_of(settings, network, objective), settings, ascent, **more)
 
 
 def terms(layers: dict[str, float], objective: Objective = L2) -> list[Term]:
-    """`objective` on each of `layers`, by its weight."""
+    """The terms of `objective` on each of `layers` (name to weight)."""
     return [Term(name, objective, weight) for name, weight in layers.items()]
 
 
@@ -130,5 +130,5 @@ def response(
     where: Tensor | None = None,
     tile: int | None = None,
 ) -> Tensor:
-    """The response of `layers` to each of `images`, as `response_of` has it."""
+    """The response of `layers` (name to weight) to each of `images`; see `response_of`."""
     return response_of(images, network, terms(layers), where, tile)

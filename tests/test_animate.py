@@ -1,4 +1,4 @@
-"""Dreams in motion."""
+"""The dream of a video: it moves with the picture, holds its strength, and restarts at a cut."""
 
 import itertools
 from collections.abc import Callable
@@ -32,7 +32,7 @@ Slide = Callable[[int, int], list[np.ndarray]]
 
 
 def chosen(**given: object) -> Settings:
-    """Quick settings, and those `given` of one picture or of what carries on."""
+    """Quick settings, with the `given` settings of the sections `dream` and `video`."""
     table = {"octaves": 2, "layers": {"textures": 1.0}, "steps": 5, "carry": 0.8, **given}
     carries = {name: table.pop(name) for name in Video.model_fields if name in table}
     return build(("test", {"dream": table, "video": carries}))
@@ -40,7 +40,7 @@ def chosen(**given: object) -> Settings:
 
 @pytest.fixture
 def slide(scene: np.ndarray) -> Slide:
-    """`count` frames of 160x96 that show the scene further right by `pixels` each."""
+    """A function (count, pixels) -> frames of 160x96; the view moves right by `pixels` a frame."""
 
     def frames(count: int, pixels: int) -> list[np.ndarray]:
         return [scene[20:116, pixels * i : pixels * i + 160] for i in range(count)]
@@ -56,7 +56,7 @@ def details(frames: list[np.ndarray], images: list[Tensor]) -> list[Tensor]:
     return [image - to_image(frame, CPU) for frame, image in zip(frames, images, strict=True)]
 
 
-def test_motion_follows_the_frames(slide: Slide) -> None:
+def test_a_frame_has_the_motion_since_the_frame_before(slide: Slide) -> None:
     first, second = follow_motion(slide(2, 3), RATE, Settings(), first=7)
     assert (first.number, second.number) == (7, 8)
     assert first.motion is None and second.motion is not None
@@ -64,13 +64,13 @@ def test_motion_follows_the_frames(slide: Slide) -> None:
     assert moved == pytest.approx([3, 0], abs=0.2)
 
 
-def test_a_cut_carries_nothing(slide: Slide) -> None:
+def test_no_motion_is_followed_across_a_cut(slide: Slide) -> None:
     frames = slide(3, 1) + [np.flip(frame, 0) for frame in slide(3, 1)]
     motions = [moving.motion for moving in follow_motion(frames, RATE, Settings())]
     assert [motion is None for motion in motions] == [True, False, False, True, False, False]
 
 
-def test_after_a_cut_the_dream_is_that_of_a_new_shot(dreamnet: Network, slide: Slide) -> None:
+def test_after_a_cut_the_dream_begins_anew(dreamnet: Network, slide: Slide) -> None:
     settings = chosen()
     other = [np.ascontiguousarray(np.flip(frame, 0)) for frame in slide(2, 1)]
     after = dreamed(slide(2, 1) + other, dreamnet, settings)[2]
@@ -78,12 +78,12 @@ def test_after_a_cut_the_dream_is_that_of_a_new_shot(dreamnet: Network, slide: S
     assert torch.equal(after, source + begin_shot(Subject.of(source, 2, dreamnet, settings)).detail)
 
 
-def test_a_dream_clings_to_what_moves(dreamnet: Network, slide: Slide) -> None:
+def test_detail_moves_with_the_picture(dreamnet: Network, slide: Slide) -> None:
     frames, settings = slide(8, 3), chosen()
     flow = torch.zeros(1, 2, 96, 160)
     flow[:, 0] = 3
 
-    def unrest(images: list[Tensor]) -> float:
+    def warp_error(images: list[Tensor]) -> float:
         found = details(frames, images)
         return float(
             np.mean(
@@ -96,10 +96,10 @@ def test_a_dream_clings_to_what_moves(dreamnet: Network, slide: Slide) -> None:
 
     ours = dreamed(frames, dreamnet, settings)
     alone = build(("test", settings.model_dump()), ("test", {"flow": {"method": "none"}}))
-    assert unrest(ours) < 0.3 * unrest(dreamed(frames, dreamnet, alone))
+    assert warp_error(ours) < 0.3 * warp_error(dreamed(frames, dreamnet, alone))
 
 
-def test_without_flow_each_frame_is_a_still(dreamnet: Network, slide: Slide) -> None:
+def test_without_flow_each_frame_is_dreamed_like_a_still(dreamnet: Network, slide: Slide) -> None:
     settings = build(
         ("test", chosen(hold_light=0.0).model_dump()), ("test", {"flow": {"method": "none"}})
     )
@@ -108,18 +108,18 @@ def test_without_flow_each_frame_is_a_still(dreamnet: Network, slide: Slide) -> 
         to_image(slide(2, 3)[1], CPU), dreamnet, settings.dream, Ascent(5, 1.5), key=(0, 1)
     )
     source = to_image(slide(2, 3)[1], CPU)
-    assert torch.equal(images[1], source + (still - source))  # as it is carried: a detail
+    assert torch.equal(images[1], source + (still - source))  # rounded as source plus detail
 
 
 def strengths(frames: list[np.ndarray], network: Network, settings: Settings) -> list[float]:
     layers = settings.dream.layers
 
-    def excited(image: Tensor) -> float:
+    def response_to(image: Tensor) -> float:
         return float(response(image, network, layers))
 
     images = dreamed(frames, network, settings)
     pairs = zip(frames, images, strict=True)
-    return [excited(image) / excited(to_image(frame, CPU)) for frame, image in pairs]
+    return [response_to(image) / response_to(to_image(frame, CPU)) for frame, image in pairs]
 
 
 def test_a_shot_keeps_the_strength_it_began_with(dreamnet: Network, slide: Slide) -> None:
@@ -129,13 +129,13 @@ def test_a_shot_keeps_the_strength_it_began_with(dreamnet: Network, slide: Slide
         assert min(found) > 0.7 * found[0]
 
 
-def test_a_shot_does_not_ramp(dreamnet: Network, slide: Slide) -> None:
+def test_strength_does_not_ramp_up_within_a_shot(dreamnet: Network, slide: Slide) -> None:
     settings = build(("test", {"dream": {"octaves": 1, "layers": "parts"}}))
     found = strengths(slide(30, 0), dreamnet, settings)
     assert max(found) < 1.12 * min(found)
 
 
-def test_strength_is_a_knob(dreamnet: Network, slide: Slide) -> None:
+def test_a_higher_strength_gives_a_stronger_dream(dreamnet: Network, slide: Slide) -> None:
     weak, usual, strong = (
         np.mean(strengths(slide(6, 1), dreamnet, chosen(strength=strength))) - 1
         for strength in (0.4, 1.0, 2.0)
@@ -143,12 +143,12 @@ def test_strength_is_a_knob(dreamnet: Network, slide: Slide) -> None:
     assert 0 < weak < 0.7 * usual < 0.5 * strong
 
 
-def test_a_layer_can_be_calmed_in_motion(dreamnet: Network, slide: Slide) -> None:
+def test_a_negative_weight_calms_its_layer_in_a_video(dreamnet: Network, slide: Slide) -> None:
     settings = chosen(layers={"textures": -1.0})
     assert max(strengths(slide(6, 1), dreamnet, settings)) < 1
 
 
-def test_the_loop_climbs_further_where_strength_is_missing_and_less_where_it_is_too_much() -> None:
+def test_a_frame_climbs_more_if_the_last_was_too_weak_and_less_if_too_strong() -> None:
     loop = StrengthLoop()
     loop.begin(10.0, 50.0)
     usual = loop.climb
@@ -159,14 +159,14 @@ def test_the_loop_climbs_further_where_strength_is_missing_and_less_where_it_is_
     assert loop.climb < usual < more
 
 
-def test_the_loop_s_target_is_the_first_strength_while_the_source_stays_alike() -> None:
+def test_the_target_strength_stays_while_the_source_changes_little() -> None:
     loop = StrengthLoop()
     loop.begin(10.0, 50.0)
     assert loop.target(10.0) == loop.target(12.0) == loop.target(8.5) == 5
     assert 1 < loop.target(40.0) < 5 < loop.target(2.0)
 
 
-def test_mix_is_between_the_source_and_the_dream(dreamnet: Network, slide: Slide) -> None:
+def test_mix_blends_the_source_and_the_dream(dreamnet: Network, slide: Slide) -> None:
     frames = slide(2, 1)
     wet, half, dry = (dreamed(frames, dreamnet, chosen(mix=mix))[1] for mix in (1.0, 0.5, 0.0))
     source = to_image(frames[1], CPU)
@@ -174,7 +174,7 @@ def test_mix_is_between_the_source_and_the_dream(dreamnet: Network, slide: Slide
     assert torch.allclose(half, (source + wet) / 2, atol=1e-5)
 
 
-def test_broad_light_is_held_and_fine_detail_stays(picture: Tensor) -> None:
+def test_hold_light_takes_broad_light_and_leaves_fine_detail(picture: Tensor) -> None:
     torch.manual_seed(1)
     fine = 0.1 * torch.randn(picture.shape)
     source = picture * 0.5 + 0.25
@@ -184,7 +184,7 @@ def test_broad_light_is_held_and_fine_detail_stays(picture: Tensor) -> None:
     assert torch.equal(hold_light(source + 0.1, source, 0.0), source + 0.1)
 
 
-def test_a_long_still_neither_drifts_nor_blurs(dreamnet: Network, slide: Slide) -> None:
+def test_a_long_still_video_neither_drifts_nor_blurs(dreamnet: Network, slide: Slide) -> None:
     frames = slide(60, 0)
     found = details(frames, dreamed(frames, dreamnet, chosen(steps=10, carry=0.9)))
     assert max(abs(float(detail.mean())) for detail in found) < 0.01
@@ -207,7 +207,9 @@ def test_a_shot_stays_as_crisp_as_it_began(dreamnet: Network, slide: Slide, pixe
     assert np.mean(found[25:]) == pytest.approx(found[0], rel=0.15)
 
 
-def test_newly_seen_places_are_as_strong_as_the_rest(dreamnet: Network, scene: np.ndarray) -> None:
+def test_uncovered_places_become_as_strong_as_the_rest(
+    dreamnet: Network, scene: np.ndarray
+) -> None:
     wall, card = scene[:144, :256], np.ascontiguousarray(np.flip(scene, 0)[:144, 140:400])
     frames, lefts = [], [96 + 14 * max(0, number - 2) for number in range(11)]
     for left in lefts:
@@ -217,7 +219,7 @@ def test_newly_seen_places_are_as_strong_as_the_rest(dreamnet: Network, scene: n
     settings = build(("test", {"dream": {"layers": {"textures": 1.0}, "octaves": 3}}))
     image, source = dreamed(frames, dreamnet, settings)[-1], to_image(frames[-1], CPU)
     uncovered, before = torch.zeros(1, 1, 144, 256), torch.zeros(1, 1, 144, 256)
-    uncovered[..., lefts[0] + 8 : lefts[-4]] = 1  # seen for three frames or more
+    uncovered[..., lefts[0] + 8 : lefts[-4]] = 1  # uncovered three frames ago or earlier
     before[..., 8 : lefts[0] - 8] = 1
 
     def strength(where: Tensor) -> float:
@@ -227,7 +229,7 @@ def test_newly_seen_places_are_as_strong_as_the_rest(dreamnet: Network, scene: n
     assert strength(uncovered) > 0.7 * strength(before)
 
 
-def test_patches_cover_what_was_uncovered_and_no_speck() -> None:
+def test_patches_cover_uncovered_places_and_skip_specks() -> None:
     uncovered = np.zeros((60, 100), bool)
     assert patches(uncovered, (120, 200), 32) == []
     uncovered[5, 5] = True
@@ -238,7 +240,7 @@ def test_patches_cover_what_was_uncovered_and_no_speck() -> None:
     assert patches(np.ones((60, 100), bool), (120, 200), 32) == []
 
 
-def test_between_frames_dreamed_in_full_the_dream_is_carried(
+def test_with_a_cadence_the_frames_between_only_carry_the_dream(
     dreamnet: Network, slide: Slide
 ) -> None:
     frames = slide(5, 0)
@@ -248,7 +250,7 @@ def test_between_frames_dreamed_in_full_the_dream_is_carried(
     assert not torch.allclose(found[3], found[4], atol=1e-3)
 
 
-def test_video_is_the_same_twice(dreamnet: Network, slide: Slide) -> None:
+def test_the_same_video_gives_the_same_dream(dreamnet: Network, slide: Slide) -> None:
     runs = [dreamed(slide(3, 2), dreamnet, chosen()) for _ in range(2)]
     assert all(torch.equal(one, other) for one, other in zip(*runs, strict=True))
 
@@ -272,7 +274,7 @@ def test_strength_may_change_over_time(dreamnet: Network, slide: Slide) -> None:
     "fading_in",
     [{"strength": "0:(0), 8:(1)"}, {"layers": {"textures": "where(t < 8, 0, 1)"}}],
 )
-def test_a_dream_that_fades_in_becomes_as_strong_as_any(
+def test_a_dream_that_fades_in_reaches_full_strength(
     slide: Slide, dreamnet: Network, fading_in: dict[str, object]
 ) -> None:
     frames, fades = slide(30, 0), chosen(**fading_in)
@@ -293,7 +295,7 @@ def test_a_dream_that_fades_in_becomes_as_strong_as_any(
     assert strengths[0] > 0.75 * strengths[1]
 
 
-def test_next_to_no_dream_stays(slide: Slide, dreamnet: Network) -> None:
+def test_a_very_weak_dream_does_not_fade_away(slide: Slide, dreamnet: Network) -> None:
     frames = slide(25, 0)
     faint = details(frames, dreamed(frames, dreamnet, chosen(strength=0.05)))
     sizes = [float(detail.abs().mean()) for detail in faint]

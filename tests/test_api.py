@@ -1,4 +1,4 @@
-"""The public API: its examples run, and nothing is imported before it is asked for."""
+"""The public API: its examples run, and importing it loads no torch."""
 
 import doctest
 import subprocess
@@ -19,7 +19,7 @@ def test_every_example_runs() -> None:
     assert found.attempted > 10 and found.failed == 0
 
 
-def test_a_job_is_made_and_run_as_its_page_says(tmp_path: Path, scene: np.ndarray) -> None:
+def test_the_documented_job_runs(tmp_path: Path, scene: np.ndarray) -> None:
     source = write_clip(tmp_path / "clip.mp4", [scene[:96, i : 160 + i] for i in range(3)])
     job = Job(
         kind="video",
@@ -30,17 +30,17 @@ def test_a_job_is_made_and_run_as_its_page_says(tmp_path: Path, scene: np.ndarra
     assert len(read_clip(run(job))) == 3
 
 
-def test_all_that_is_named_is_there() -> None:
+def test_every_name_in_all_exists() -> None:
     assert all(callable(getattr(pipeline, name)) for name in pipeline.__all__)
     with pytest.raises(AttributeError, match="no attribute 'dream_imag'"):
         _ = pipeline.dream_imag
 
 
-def test_importing_it_imports_no_torch() -> None:
+def test_importing_the_package_does_not_import_torch() -> None:
     code = "import sys; import dreamreel.pipeline; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
 
-def test_its_version_is_that_of_the_project() -> None:
+def test_the_version_is_that_of_pyproject() -> None:
     assert f'version = "{pipeline.__version__}"' in (ROOT / "pyproject.toml").read_text()

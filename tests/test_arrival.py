@@ -1,4 +1,4 @@
-"""How a zoom arrives: all there in the end, and no edge on the way."""
+"""A zoom arrives at its goal: the goal is complete at the end, and shows no edge on the way."""
 
 from itertools import pairwise
 
@@ -16,7 +16,8 @@ SIZE = (90, 160)
 
 
 def coordinates(scale: float, goal: tuple[int, int]) -> Tensor:
-    """Where in a goal of that size a frame looks that is headed for it, and sees it so large."""
+    """The places in a `goal` of that size (height, width) at which a frame looks that shows it at
+    `scale`: a grid for `grid_sample`."""
     back = torch.diag(torch.tensor([1 / scale, 1 / scale, 1.0], dtype=torch.float64))
     return view(back, SIZE, SIZE[0], CPU, goal).grid
 
@@ -39,13 +40,13 @@ def flown(steps: int, canvas: Tensor, goal: Tensor, until: float = 0.5) -> Tenso
 
 
 @pytest.mark.parametrize("scale", [0.93, 0.97, 1.0])
-def test_in_the_end_all_that_the_last_motion_leads_into_is_there(scale: float) -> None:
+def test_at_the_end_the_goal_is_opaque_wherever_the_last_motion_looks(scale: float) -> None:
     there = opacity(coordinates(scale, goal_size()), goal_size(), SIZE[0], scale, 1.0)
     seen = view(Velocity(1 / scale).during(1, SIZE[1] / SIZE[0]), SIZE, SIZE[0], CPU).of(there)
     assert float(seen.min()) > 0.99
 
 
-def test_ever_more_of_the_goal_is_there_as_it_comes_nearer() -> None:
+def test_a_goal_becomes_more_opaque_as_it_comes_nearer() -> None:
     grid = coordinates(0.5, goal_size())
     shares = [opacity(grid, goal_size(), SIZE[0], s, 0.5) for s in (0.3, 0.5, 0.7, 0.9)]
     assert all(float((b - a).min()) > -0.02 for a, b in pairwise(shares))
@@ -53,7 +54,7 @@ def test_ever_more_of_the_goal_is_there_as_it_comes_nearer() -> None:
     assert means == sorted(means) and means[-1] > means[0] + 0.3
 
 
-def test_its_outline_is_no_rectangle_and_never_reaches_its_edge() -> None:
+def test_a_goal_has_an_uneven_outline_inside_its_edge() -> None:
     for scale in (0.25, 0.4, 0.6):
         there = opacity(coordinates(scale, goal_size()), goal_size(), SIZE[0], scale, 0.2)
         rows = (there[0, 0] > 0.5).sum(1)
@@ -64,7 +65,7 @@ def test_its_outline_is_no_rectangle_and_never_reaches_its_edge() -> None:
         assert float(there[at_edge < 0.5].max() if (at_edge < 0.5).any() else 0) < 0.02
 
 
-def test_what_is_there_does_not_depend_on_how_many_frames_it_took() -> None:
+def test_an_arrival_looks_the_same_at_any_number_of_frames() -> None:
     canvas, goal = torch.full((1, 3, *SIZE), 0.2), torch.full((1, 3, *goal_size()), 0.8)
     few, many = flown(20, canvas, goal), flown(80, canvas, goal)
     assert (few - many).abs().mean() < 0.03 and (few - many).abs().max() < 0.22
@@ -72,7 +73,7 @@ def test_what_is_there_does_not_depend_on_how_many_frames_it_took() -> None:
     assert float(middle.min()) > 0.79
 
 
-def test_no_edge_shows_where_light_meets_dark() -> None:
+def test_no_edge_shows_between_a_dark_canvas_and_a_bright_goal() -> None:
     canvas, goal = torch.full((1, 3, *SIZE), 0.1), torch.full((1, 3, *goal_size()), 0.9)
     image = flown(40, canvas, goal)
     assert image.max() - image.min() > 0.7
@@ -80,7 +81,7 @@ def test_no_edge_shows_where_light_meets_dark() -> None:
     assert float(step) < 0.15
 
 
-def test_a_picture_is_inlaid_softly_and_whole_in_the_end(picture: Tensor) -> None:
+def test_an_inlaid_picture_has_soft_edges_and_is_whole_at_the_end(picture: Tensor) -> None:
     margin = around(picture.shape[2])
     goal = torch.zeros(1, 3, picture.shape[2] + 2 * margin, picture.shape[3] + 2 * margin)
     inside = (..., slice(margin, -margin), slice(margin, -margin))
@@ -91,7 +92,7 @@ def test_a_picture_is_inlaid_softly_and_whole_in_the_end(picture: Tensor) -> Non
     assert torch.equal(far[inside][:, :, 47:49, 60:100], picture[:, :, 47:49, 60:100])
 
 
-def test_growth_is_that_of_the_picture_and_holds_for_an_hour() -> None:
+def test_growth_multiplies_over_motions_without_overflow_for_an_hour() -> None:
     move = Velocity(1.5, 20, 0.1, tilt=4).during(0.1, 1.5)
     assert growth([move] * 20) == pytest.approx(1.5**2)
     ahead = homeward([Velocity(1.5).during(1 / 30, 1.5)] * 108_000)

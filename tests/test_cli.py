@@ -1,4 +1,4 @@
-"""The command line, as a user meets it: what works, and one clear line for what cannot."""
+"""The command line as a user calls it: results, and one clear line for each mistake."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def test_a_video_keeps_its_frames_rate_and_sound(
     assert not leftovers(tmp_path)
 
 
-def test_a_video_without_a_name_goes_beside_its_source(
+def test_without_an_output_name_a_video_goes_beside_its_source(
     dreamreel: Call, moving_clip: Path, tmp_path: Path
 ) -> None:
     shutil.copy(moving_clip, tmp_path / "clip.mp4")
@@ -83,7 +83,9 @@ def test_a_span_is_half_open_and_clipped_with_a_notice(
     assert len(read_clip(tmp_path / "b.mp4")) == 3
 
 
-def test_a_width_keeps_the_shape(dreamreel: Call, moving_clip: Path, tmp_path: Path) -> None:
+def test_a_new_width_keeps_the_aspect_ratio(
+    dreamreel: Call, moving_clip: Path, tmp_path: Path
+) -> None:
     run = dreamreel(
         "video", moving_clip, "-o", tmp_path / "a.mp4", "--width", 120, "--frames", ":2", *QUICK
     )
@@ -100,7 +102,9 @@ def test_the_same_command_gives_the_same_pictures(
     assert all(np.array_equal(x, y) for x, y in zip(one, other, strict=True))
 
 
-def test_a_still_shows_a_settled_frame(dreamreel: Call, moving_clip: Path, tmp_path: Path) -> None:
+def test_a_still_is_as_strong_as_the_video_at_its_time(
+    dreamreel: Call, moving_clip: Path, tmp_path: Path
+) -> None:
     run = dreamreel("video", moving_clip, "--still", "0.2", "-o", tmp_path / "a.png", *QUICK)
     assert run.code == 0, run.err
     assert run.out.splitlines()[-1] == str(tmp_path / "a.png")
@@ -112,7 +116,7 @@ def test_a_still_shows_a_settled_frame(dreamreel: Call, moving_clip: Path, tmp_p
     assert 0.7 < np.abs(still - sixth).mean() / np.abs(moving - sixth).mean() < 1.4
 
 
-def test_a_zoom_from_noise(dreamreel: Call, tmp_path: Path) -> None:
+def test_a_zoom_can_begin_with_noise(dreamreel: Call, tmp_path: Path) -> None:
     run = dreamreel(
         "zoom", "-o", tmp_path / "z.mp4", "--seconds", 0.5, "--fps", 12, "--size", "128x80", *QUICK
     )
@@ -121,7 +125,7 @@ def test_a_zoom_from_noise(dreamreel: Call, tmp_path: Path) -> None:
     assert (clip.width, clip.height, clip.frames, clip.rate) == (128, 80, 6, 12)
 
 
-def test_a_zoom_into_a_photo_cropped_to_the_canvas(
+def test_a_zoom_crops_its_photo_to_the_size(
     dreamreel: Call, tmp_path: Path, scene: np.ndarray
 ) -> None:
     Image.fromarray(scene).save(tmp_path / "photo.png")
@@ -157,7 +161,7 @@ def test_a_picture_keeps_its_alpha_and_stands_upright(
     assert np.array_equal(kept, np.asarray(stored.transpose(Image.Transpose.ROTATE_270))[..., 3])
 
 
-def test_alpha_that_cannot_be_kept_is_said(
+def test_alpha_that_cannot_be_kept_gives_a_notice(
     dreamreel: Call, tmp_path: Path, scene: np.ndarray
 ) -> None:
     Image.fromarray(np.dstack([scene[:96, :160], scene[:96, :160, 0]])).save(tmp_path / "a.png")
@@ -215,7 +219,7 @@ BAD = {
     "span past the end": ("video clip.mp4 -o o.mp4 --frames 50:60", "ends before frame 50"),
     "still and span": (
         "video clip.mp4 --still 0 --frames 0:3",
-        "--still makes one picture: leave it out",
+        "leave out --frames: --still makes one picture",
     ),
     "here": ("video .", "the pictures of a series must be of one size"),
     "root": ("image / -o o.png", "/ is a folder"),
@@ -245,7 +249,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_mistake_is_one_line_and_writes_nothing(
+def test_a_mistake_gives_one_line_and_writes_nothing(
     dreamreel: Call, bad_files: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     monkeypatch.chdir(bad_files)
@@ -260,13 +264,15 @@ def test_a_mistake_is_one_line_and_writes_nothing(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-def test_cuda_where_there_is_none(dreamreel: Call, moving_clip: Path, tmp_path: Path) -> None:
+def test_cuda_on_a_machine_without_it_is_refused(
+    dreamreel: Call, moving_clip: Path, tmp_path: Path
+) -> None:
     run = dreamreel("video", moving_clip, "-o", tmp_path / "o.mp4", "--device", "cuda")
-    assert run.code == 2 and "no device 'cuda' here; there is cpu" in run.err
+    assert run.code == 2 and "no device 'cuda' here; available: cpu" in run.err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_overwriting_replaces(dreamreel: Call, moving_clip: Path, tmp_path: Path) -> None:
+def test_overwrite_replaces_the_output(dreamreel: Call, moving_clip: Path, tmp_path: Path) -> None:
     (tmp_path / "o.mp4").write_text("old")
     run = dreamreel(
         "video", moving_clip, "-o", tmp_path / "o.mp4", "--overwrite", "--frames", ":2", *QUICK
@@ -274,7 +280,7 @@ def test_overwriting_replaces(dreamreel: Call, moving_clip: Path, tmp_path: Path
     assert run.code == 0 and probe(tmp_path / "o.mp4").frames == 2
 
 
-def test_a_preset_a_file_and_a_flag_in_their_order(
+def test_set_wins_over_a_preset_file_and_a_bundled_preset(
     dreamreel: Call, tmp_path: Path, scene: np.ndarray
 ) -> None:
     Image.fromarray(scene[:96, :160]).save(tmp_path / "a.png")
@@ -293,7 +299,7 @@ def test_a_preset_a_file_and_a_flag_in_their_order(
     assert "3/3 steps" in run.err
 
 
-def test_presets_are_listed_and_printed_whole(dreamreel: Call) -> None:
+def test_presets_are_listed_and_printed_in_full(dreamreel: Call) -> None:
     listed = dreamreel("presets").out.splitlines()
     assert [line.split()[0] for line in listed] == preset_names()
     printed = dreamreel("presets", "eyes").out
@@ -321,7 +327,7 @@ def test_a_span_of_seconds_cuts_pictures_and_sound_alike(
         assert float(sound.duration * sound.time_base) == pytest.approx(0.2, abs=0.03)
 
 
-def test_a_film_that_was_cut_off_is_dreamed_as_far_as_it_goes_or_refused(
+def test_a_truncated_film_is_dreamed_as_far_as_it_goes_or_refused(
     dreamreel: Call, tmp_path: Path, scene: np.ndarray
 ) -> None:
     whole, part, out = tmp_path / "a.mp4", tmp_path / "part.mp4", tmp_path / "o.mp4"
@@ -351,10 +357,10 @@ def test_sound_can_be_left_out(dreamreel: Call, moving_clip: Path, tmp_path: Pat
         (("--start", "1", "--frames", "0:3"), "give one or the other"),
         (("--start", "soon"), "--start 'soon' is no time"),
         (("--start", "9"), "no frame from 9 s to its end"),
-        (("--still", "0", "--end", "1"), "one picture: leave it out"),
+        (("--still", "0", "--end", "1"), "leave out --end: --still makes one picture"),
     ],
 )
-def test_spans_that_are_none_are_refused(
+def test_invalid_spans_are_refused(
     dreamreel: Call, moving_clip: Path, arguments: tuple[str, ...], told: str
 ) -> None:
     run = dreamreel("video", moving_clip, *arguments)
@@ -366,7 +372,7 @@ def test_networks_are_listed(dreamreel: Call) -> None:
     assert names[:2] == ["dreamnet", "bvlc_googlenet"] and "resnet50" in names
 
 
-def test_help_brings_no_torch() -> None:
+def test_help_does_not_import_torch() -> None:
     code = "import sys; from dreamreel import cli; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
@@ -381,7 +387,7 @@ def test_help_brings_no_torch() -> None:
     }
 
 
-def test_opencv_without_libgl_is_one_line_with_the_cure(tmp_path: Path, moving_clip: Path) -> None:
+def test_a_missing_libgl_gives_one_line_with_the_remedy(tmp_path: Path, moving_clip: Path) -> None:
     (tmp_path / "cv2").mkdir()
     (tmp_path / "cv2" / "__init__.py").write_text(
         "raise ImportError('libGL.so.1: cannot open shared object file: No such file or directory')"
@@ -409,7 +415,7 @@ def test_opencv_without_libgl_is_one_line_with_the_cure(tmp_path: Path, moving_c
 def test_the_bench_reports_its_figures(dreamreel: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     from dreamreel.pipeline.judging import bench
 
-    # The figures' shape, on small pictures; their values are for `dreamreel bench` alone.
+    # Small sizes: this test checks which figures there are; `dreamreel bench` gives their values.
     monkeypatch.setattr(bench, "SIZE", (96, 160))
     monkeypatch.setattr(bench, "MATRIX", 256)
     monkeypatch.setattr(bench, "OVERHEAD_FRAMES", 8)
@@ -427,7 +433,7 @@ def test_the_bench_reports_its_figures(dreamreel: Call, monkeypatch: pytest.Monk
     assert figures["peak_memory_mib"]["160x96"] > 100
 
 
-def test_the_samples_are_what_readme_says() -> None:
+def test_the_samples_are_as_readme_describes_them() -> None:
     clip = probe(ROOT / "samples" / "clouds.mp4")
     assert (clip.width, clip.height, clip.rate, clip.has_audio) == (
         640,

@@ -1,4 +1,4 @@
-"""DeepDream on one image."""
+"""The dream of one image: ascent, octaves, steps, weights and jitter."""
 
 import pytest
 import torch
@@ -24,18 +24,22 @@ def strength(network: Network, image: Tensor, layer: str) -> float:
 
 
 @pytest.mark.parametrize("layer", ["fire2b", "textures", "parts"])
-def test_a_dream_excites_its_layer(dreamnet: Network, picture: Tensor, layer: str) -> None:
+def test_a_dream_raises_the_response_of_its_layer(
+    dreamnet: Network, picture: Tensor, layer: str
+) -> None:
     dreamed = dream(picture, dreamnet, Dream(octaves=2, layers={layer: 1.0}), FIVE)
     assert strength(dreamnet, dreamed, layer) > 1.5 * strength(dreamnet, picture, layer)
 
 
-def test_a_negative_weight_calms_its_layer(dreamnet: Network, picture: Tensor) -> None:
+def test_a_negative_weight_lowers_the_response_of_its_layer(
+    dreamnet: Network, picture: Tensor
+) -> None:
     calm = Dream(octaves=1, layers={"textures": -1.0})
     dreamed = dream(picture, dreamnet, calm, FIVE)
     assert strength(dreamnet, dreamed, "textures") < strength(dreamnet, picture, "textures")
 
 
-def test_a_dream_is_an_image_again(dreamnet: Network, picture: Tensor) -> None:
+def test_a_dream_is_an_image(dreamnet: Network, picture: Tensor) -> None:
     dreamed = dream(picture, dreamnet, QUICK, FIVE)
     assert dreamed.shape == picture.shape and dreamed.dtype == torch.float32
     assert dreamed.min() >= 0 and dreamed.max() <= 1
@@ -43,17 +47,17 @@ def test_a_dream_is_an_image_again(dreamnet: Network, picture: Tensor) -> None:
 
 def test_the_same_arguments_give_the_same_bytes(dreamnet: Network, picture: Tensor) -> None:
     first = dream(picture, dreamnet, QUICK, FIVE, key=(4, 9))
-    torch.rand(3)  # the global generator has no say
+    torch.rand(3)  # the global generator has no influence
     assert torch.equal(first, dream(picture, dreamnet, QUICK, FIVE, key=(4, 9)))
     assert not torch.equal(first, dream(picture, dreamnet, QUICK, FIVE, key=(5, 9)))
     assert not torch.equal(first, dream(picture, dreamnet, QUICK, FIVE, key=(4, 8)))
 
 
-def test_no_steps_change_nothing(dreamnet: Network, picture: Tensor) -> None:
+def test_a_dream_of_no_steps_changes_nothing(dreamnet: Network, picture: Tensor) -> None:
     assert torch.equal(dream(picture, dreamnet, QUICK, Ascent(0, 1.5)), picture)
 
 
-def test_where_the_gain_is_nothing_nothing_changes(dreamnet: Network, picture: Tensor) -> None:
+def test_places_with_a_step_size_of_zero_do_not_change(dreamnet: Network, picture: Tensor) -> None:
     gain = torch.ones(1, 1, 96, 160)
     gain[..., :80] = 0
     dreamed = dream(picture, dreamnet, Dream(octaves=1), Ascent(3, 1.5 * gain))
@@ -61,7 +65,7 @@ def test_where_the_gain_is_nothing_nothing_changes(dreamnet: Network, picture: T
     assert (dreamed[..., 80:] - picture[..., 80:]).abs().mean() > 1 / 255
 
 
-def test_octaves_grow_to_the_image_by_the_scale(dreamnet: Network) -> None:
+def test_octaves_grow_by_the_octave_scale(dreamnet: Network) -> None:
     sizes = octave_sizes((360, 640), dreamnet, PARTS, Dream(octaves=3, octave_scale=2))
     assert sizes == [(90, 160), (180, 320), (360, 640)]
 
@@ -71,23 +75,23 @@ def test_octaves_too_small_for_the_network_are_left_out(dreamnet: Network) -> No
     assert octave_sizes((40, 40), dreamnet, PARTS, Dream(octaves=8)) == [(40, 40)]
 
 
-def test_an_image_no_network_can_see_is_explained(dreamnet: Network) -> None:
+def test_an_image_too_small_for_the_network_is_refused(dreamnet: Network) -> None:
     with pytest.raises(UserError, match="3x3 is too small for dreamnet at parts: 64x64 works"):
         octave_sizes((3, 3), dreamnet, PARTS, Dream())
 
 
 @pytest.mark.parametrize("by", ["mean", "std"])
-def test_a_step_has_the_size_that_is_set(dreamnet: Network, picture: Tensor, by: str) -> None:
+def test_an_ascent_direction_has_a_size_of_1(dreamnet: Network, picture: Tensor, by: str) -> None:
     chosen = Dream(normalise=by, smoothing=1.0)
     direction = ascent_direction(picture, dreamnet, [Term("textures")], chosen, (5, -3))
     size = direction.std() if by == "std" else direction.abs().mean()
     assert size.item() == pytest.approx(1, rel=1e-4)
 
 
-def test_weights_mean_what_they_say_whatever_a_layers_scale(
+def test_the_weight_of_a_term_does_not_depend_on_the_scale_of_its_layer(
     dreamnet: Network, picture: Tensor
 ) -> None:
-    # objects' activations are a thousand times weaker than those of textures.
+    # The activations of objects are a thousand times weaker than those of textures.
     alone = [
         gradient_of(picture.clone().requires_grad_(True), dreamnet, [Term(name, weight=2.0)])
         for name in ("textures", "objects")
@@ -99,9 +103,7 @@ def test_weights_mean_what_they_say_whatever_a_layers_scale(
     assert torch.allclose(both, alone[0] + alone[1], atol=0.1)
 
 
-def test_smoothing_takes_the_finest_detail_out_of_a_step(
-    dreamnet: Network, picture: Tensor
-) -> None:
+def test_smoothing_takes_the_finest_detail_from_a_step(dreamnet: Network, picture: Tensor) -> None:
     def roughness(smoothing: float) -> float:
         chosen = Dream(smoothing=smoothing)
         direction = ascent_direction(picture, dreamnet, PARTS, chosen, (0, 0))
@@ -116,7 +118,7 @@ def test_smoothing_takes_the_finest_detail_out_of_a_step(
     size=st.tuples(st.integers(1, 500), st.integers(1, 500)),
     key=st.tuples(*[st.integers(0, 2**62)] * 4),
 )
-def test_jitter_stays_within_its_reach(
+def test_jitter_is_repeatable_and_within_its_bounds(
     largest: int, size: tuple[int, int], key: tuple[int, int, int, int]
 ) -> None:
     shift = jitter(largest, size, key)

@@ -1,4 +1,4 @@
-"""Motion: estimated, followed, and distrusted where it should be."""
+"""Optical flow: its direction and scale, warping along it, and the places where it is occluded."""
 
 from pathlib import Path
 
@@ -39,7 +39,9 @@ def raft_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("method", ["dis", "farneback"])
-def test_flow_points_from_here_to_the_previous_frame(scene: np.ndarray, method: str) -> None:
+def test_flow_points_from_the_current_frame_to_the_previous_one(
+    scene: np.ndarray, method: str
+) -> None:
     previous, current = scene[20:180, 20:260], scene[24:184, 14:254]
     motion = between(previous, current, method)
     inside = motion.flow[30:-30, 30:-30].reshape(-1, 2)
@@ -56,12 +58,12 @@ def test_warping_along_the_flow_gives_the_current_frame(scene: np.ndarray) -> No
     assert error < 0.3 * (before - after).abs().mean()
 
 
-def test_warping_by_nothing_is_nothing(picture: torch.Tensor) -> None:
+def test_warping_by_zero_flow_changes_nothing(picture: torch.Tensor) -> None:
     warped = warp(picture, torch.zeros(1, 2, 96, 160))
     assert torch.allclose(warped, picture, atol=1e-5)
 
 
-def test_warping_by_whole_pixels_moves_them(picture: torch.Tensor) -> None:
+def test_warping_by_whole_pixels_shifts_the_image(picture: torch.Tensor) -> None:
     flow = torch.zeros(1, 2, 96, 160)
     flow[:, 0], flow[:, 1] = 7, -3
     warped = warp(picture, flow)
@@ -78,12 +80,12 @@ def test_a_hundred_half_pixel_warps_do_not_ring() -> None:
     assert detail.square().mean() < energy
 
 
-def test_a_still_scene_is_all_visible(scene: np.ndarray) -> None:
+def test_a_still_scene_has_no_occlusion(scene: np.ndarray) -> None:
     motion = between(scene, scene)
     assert motion.hidden < 0.01
 
 
-def test_what_was_covered_is_not_visible(scene: np.ndarray) -> None:
+def test_uncovered_places_are_occluded(scene: np.ndarray) -> None:
     card = np.ascontiguousarray(np.flip(scene, (0, 1))[:80, :80])
     previous, current = scene.copy(), scene.copy()
     previous[80:160, 160:240] = card
@@ -95,26 +97,26 @@ def test_what_was_covered_is_not_visible(scene: np.ndarray) -> None:
     assert far_away.mean() > 0.97
 
 
-def test_a_dream_is_carried_wherever_the_flow_is_trusted(scene: np.ndarray) -> None:
+def test_a_dream_is_carried_at_all_visible_places(scene: np.ndarray) -> None:
     motion = between(scene[20:180, 20:260], scene[24:184, 14:254])
     assert (motion.carried >= motion.visible).all()
 
 
-def test_light_that_changes_hides_nothing(scene: np.ndarray) -> None:
+def test_a_change_of_light_is_no_occlusion(scene: np.ndarray) -> None:
     darker = np.asarray(scene * 0.7, np.uint8)
     motion = between(scene, darker)
     assert motion.likeness > 0.9
     assert motion.hidden < 0.1
 
 
-def test_another_picture_is_not_alike_and_black_is_like_black(scene: np.ndarray) -> None:
+def test_another_picture_is_unlike_and_black_is_like_black(scene: np.ndarray) -> None:
     other = np.ascontiguousarray(np.flip(scene, (0, 1)))
     assert between(scene, other).likeness < 0.5
     black = np.zeros_like(scene)
     assert between(black, black + 2).likeness == 1
 
 
-def test_beyond_the_frame_is_not_visible() -> None:
+def test_places_outside_the_frame_are_not_visible() -> None:
     back = np.zeros((40, 60, 2), np.float32)
     back[..., 0] = -10
     seen = soft(points_inside(back))
@@ -122,7 +124,7 @@ def test_beyond_the_frame_is_not_visible() -> None:
     assert seen[5:-5, 15:-5].min() == 1
 
 
-def test_motion_is_scaled_to_the_frame() -> None:
+def test_flow_is_scaled_to_the_size_of_the_frame() -> None:
     flow = np.zeros((30, 40, 2), np.float32)
     flow[...] = (2, 3)
     tensor = flow_at(flow, (90, 160), CPU)
@@ -131,7 +133,7 @@ def test_motion_is_scaled_to_the_frame() -> None:
     assert tensor[0, :, 45, 80].tolist() == pytest.approx([8, 9])
 
 
-def test_flow_is_estimated_at_one_size_or_a_small_frame_s_own(scene: np.ndarray) -> None:
+def test_flow_is_estimated_at_a_fixed_size_or_that_of_a_smaller_frame(scene: np.ndarray) -> None:
     assert working_frame(scene, 240) is scene
     assert working_frame(scene, 120).shape == (120, 200, 3)
     assert working_frame(scene, 480) is scene
@@ -144,7 +146,7 @@ def test_every_estimator_can_be_chosen() -> None:
 
 
 @pytest.mark.parametrize("size", [(96, 160), (135, 201)])
-def test_raft_gives_flow_of_any_size(
+def test_raft_gives_flow_at_any_frame_size(
     raft_file: Path, scene: np.ndarray, size: tuple[int, int]
 ) -> None:
     estimate = find_estimator(settings_with(method="raft_small", weights=str(raft_file)))
@@ -154,12 +156,12 @@ def test_raft_gives_flow_of_any_size(
     assert np.isfinite(flow).all()
 
 
-def test_raft_wants_weights_of_its_own(raft_file: Path) -> None:
+def test_raft_refuses_weights_of_another_network(raft_file: Path) -> None:
     with pytest.raises(UserError, match="raft"):
         find_estimator(settings_with(method="raft", weights=str(raft_file)))
 
 
-def test_raft_says_where_its_weights_could_come_from(
+def test_without_a_download_raft_names_the_setting_for_weights(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def no_net(*arguments: object, **options: object) -> None:
@@ -171,7 +173,7 @@ def test_raft_says_where_its_weights_could_come_from(
         find_estimator(settings_with(method="raft"))
 
 
-def test_flow_does_not_depend_on_the_frame_s_size(scene: np.ndarray) -> None:
+def test_flow_does_not_depend_on_the_size_of_the_frame(scene: np.ndarray) -> None:
     def motion(scale: int) -> np.ndarray:
         large = np.repeat(np.repeat(scene, scale, 0), scale, 1)
         pair = large[:, : -8 * scale], large[:, 8 * scale :]

@@ -236,7 +236,7 @@ def test_pictures_in_the_output_folder_are_replaced_only_on_request(
     folder.mkdir()
     for name in ("0.png", "77.png", "notes.txt"):
         (folder / name).write_text("mine")
-    with pytest.raises(UserError, match="2 of them like %d.png: --overwrite"):
+    with pytest.raises(UserError, match="2 of its files match %d.png"):
         render(moving_clip, folder / "%d.png", span=(0, 2))
     out = folder / "%d.png"
     render_video(moving_clip, out, plain(), (0, 2), overwrite=True)

@@ -1,5 +1,5 @@
-"""Nothing of anybody's is deleted, overwritten or reached: files that are in the way, names that
-are more than names, files that name others, and weights that are no numbers."""
+"""A render deletes, overwrites and contacts nothing that is not its own: whatever stands in its
+way, is named like an address or refers to others. Weights that are no numbers are refused."""
 
 import json
 import os
@@ -32,7 +32,7 @@ NO_LINKS = pytest.mark.skipif(sys.platform == "win32", reason="links need rights
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scene: np.ndarray) -> Path:
-    """The folder where commands run: `s.mp4`, of four frames, `p.png`, and `song.m4a`."""
+    """The working folder, with `s.mp4` (four frames), `p.png` and `song.m4a`."""
     monkeypatch.chdir(tmp_path)
     write_clip(tmp_path / "s.mp4", [scene[i : 48 + i, :64] for i in range(4)])
     Image.fromarray(scene[:48, :64]).save(tmp_path / "p.png")
@@ -41,7 +41,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scene: np.ndarray) -> 
 
 
 def everything(folder: Path) -> dict[str, bytes | str | None]:
-    """What is in `folder`, by name: files' bytes, links' aims, None for folders."""
+    """The contents of `folder`, by path: the bytes of a file, the target of a link, else None."""
 
     def held(path: Path) -> bytes | str | None:
         if path.is_symlink():
@@ -58,7 +58,7 @@ def assert_refused(run: Run, *words: str) -> None:
         assert word in run.err
 
 
-# What stands where the work folder would be.
+# Things that stand where the work folder would be.
 
 
 def a_folder(place: Path) -> None:
@@ -115,7 +115,7 @@ IN_THE_WAY = [a_folder, an_empty_folder, a_folder_with_names_of_ours,
 @NO_LINKS
 @pytest.mark.parametrize("restart", [False, True])
 @pytest.mark.parametrize("put", IN_THE_WAY)
-def test_what_stands_in_the_work_folders_place_stays(
+def test_anything_in_place_of_the_work_folder_is_kept(
     dreamreel: Call, here: Path, put: Callable[[Path], None], restart: bool
 ) -> None:
     put(here / "out.mp4.unfinished")
@@ -130,7 +130,7 @@ def test_what_stands_in_the_work_folders_place_stays(
 @pytest.mark.parametrize("ending", [".json", ".state"])
 @pytest.mark.parametrize("put", [a_folder, a_link_to_nothing, a_pipe])
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_what_is_no_file_where_a_companion_would_be_is_told_before_the_first_frame(
+def test_a_non_file_in_place_of_the_record_or_state_is_refused_at_once(
     dreamreel: Call, here: Path, ending: str, put: Callable[[Path], None], overwrite: bool
 ) -> None:
     put(here / f"out.mp4{ending}")
@@ -145,7 +145,7 @@ def test_what_is_no_file_where_a_companion_would_be_is_told_before_the_first_fra
 @pytest.mark.parametrize(
     "name", ["out.mp4.json.partial", "out.mp4.state.partial", ".out.mp4.partial", "out.mp4.partial"]
 )
-def test_links_by_likely_names_are_not_written_through(
+def test_links_with_names_of_temporary_files_are_not_written_through(
     dreamreel: Call, here: Path, name: str
 ) -> None:
     (here / "victim.txt").write_text("mine")
@@ -158,7 +158,7 @@ def test_links_by_likely_names_are_not_written_through(
 
 @NO_LINKS
 @pytest.mark.parametrize("command", ["video s.mp4 -o out.mp4", "image p.png -o out.png"])
-def test_what_no_file_can_replace_stays(dreamreel: Call, here: Path, command: str) -> None:
+def test_a_pipe_in_place_of_the_output_is_kept(dreamreel: Call, here: Path, command: str) -> None:
     out = here / command.split()[-1]
     os.mkfifo(out)
     assert_refused(dreamreel(*command.split(), *QUICK, "--overwrite"), "is a pipe")
@@ -167,7 +167,7 @@ def test_what_no_file_can_replace_stays(dreamreel: Call, here: Path, command: st
 
 @NO_LINKS
 @pytest.mark.parametrize("command", ["video s.mp4 -o out.mp4", "image p.png -o out.png"])
-def test_a_link_in_the_place_of_the_result_is_replaced_itself(
+def test_overwrite_replaces_a_link_and_not_its_target(
     dreamreel: Call, here: Path, command: str
 ) -> None:
     (here / "victim").write_text("mine")
@@ -180,7 +180,7 @@ def test_a_link_in_the_place_of_the_result_is_replaced_itself(
 
 
 def stopped(here: Path) -> Path:
-    """The work folder of a render into out.mp4 that was stopped."""
+    """The work folder of a stopped render of s.mp4 into out.mp4."""
     from dreamreel.pipeline.config.grammar import build
     from dreamreel.pipeline.errors import Stopped
     from dreamreel.pipeline.jobs.report import Report
@@ -195,7 +195,7 @@ def stopped(here: Path) -> Path:
 
 @NO_LINKS
 @pytest.mark.parametrize("restart", [False, True])
-def test_what_others_put_into_a_work_folder_stays(
+def test_foreign_files_in_a_work_folder_are_kept(
     dreamreel: Call, here: Path, restart: bool
 ) -> None:
     work = stopped(here)
@@ -234,9 +234,7 @@ def test_a_work_file_that_is_a_link_is_not_written_through(
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", b"\x80\x02K\x01.", None])
-def test_a_state_that_is_none_is_one_line(
-    dreamreel: Call, here: Path, damage: bytes | None
-) -> None:
+def test_a_damaged_state_gives_one_line(dreamreel: Call, here: Path, damage: bytes | None) -> None:
     state = stopped(here) / "state.pt"
     if damage is None:
         saved = torch.load(state, weights_only=True)
@@ -248,7 +246,7 @@ def test_a_state_that_is_none_is_one_line(
     assert dreamreel("video", "s.mp4", "-o", "out.mp4", *QUICK, "--restart").code == 0
 
 
-def test_a_file_that_comes_during_the_render_is_not_replaced(
+def test_an_output_that_appears_during_the_render_is_not_replaced(
     dreamreel: Call, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dreamreel.pipeline.jobs import assembly as jobs
@@ -268,11 +266,15 @@ def test_a_file_that_comes_during_the_render_is_not_replaced(
     assert not (here / "out.mp4.unfinished").exists()
 
 
-def test_pictures_replace_their_like_alone_and_only_when_asked(dreamreel: Call, here: Path) -> None:
+def test_pictures_replace_only_files_of_their_pattern_and_only_on_request(
+    dreamreel: Call, here: Path
+) -> None:
     (here / "o").mkdir()
     for name in ("0.png", "7.png", "notes.txt", "1.jpg"):
         (here / "o" / name).write_text("mine")
-    assert_refused(dreamreel("video", "s.mp4", "-o", "o/%d.png", *QUICK), "2 of them like %d.png")
+    assert_refused(
+        dreamreel("video", "s.mp4", "-o", "o/%d.png", *QUICK), "2 of its files match %d.png"
+    )
     run = dreamreel("video", "s.mp4", "-o", "o/%d.png", *QUICK, "--overwrite")
     assert run.code == 0, run.err
     assert {path.name for path in (here / "o").iterdir()} == {
@@ -286,7 +288,7 @@ def test_pictures_replace_their_like_alone_and_only_when_asked(dreamreel: Call, 
 
 
 @NO_LINKS
-def test_pictures_may_go_into_a_folder_by_a_link(dreamreel: Call, here: Path) -> None:
+def test_pictures_may_go_into_a_folder_through_a_link(dreamreel: Call, here: Path) -> None:
     (here / "real").mkdir()
     (here / "o").symlink_to("real")
     run = dreamreel("video", "s.mp4", "-o", "o/%d.png", *QUICK)
@@ -294,7 +296,7 @@ def test_pictures_may_go_into_a_folder_by_a_link(dreamreel: Call, here: Path) ->
     assert (here / "o").is_symlink() and len(list((here / "real").iterdir())) == 4
 
 
-# What a record names.
+# The output that a record names.
 
 
 @pytest.mark.parametrize(
@@ -302,7 +304,9 @@ def test_pictures_may_go_into_a_folder_by_a_link(dreamreel: Call, here: Path) ->
     ["/tmp/x.mp4", "../x.mp4", "a/x.mp4", "a/../x.mp4", "..", ".", "", "/", "a/b/%d.png",
      "../%d.png", "/%d.png", "%d.png", "x\0.mp4"],
 )  # fmt: skip
-def test_a_record_names_a_file_beside_it_alone(dreamreel: Call, here: Path, output: str) -> None:
+def test_a_record_with_an_output_elsewhere_is_refused(
+    dreamreel: Call, here: Path, output: str
+) -> None:
     assert dreamreel("video", "s.mp4", "-o", "o.mp4", *QUICK).code == 0
     (here / "in").mkdir()
     record = here / "in" / "o.mp4.json"
@@ -315,10 +319,12 @@ def test_a_record_names_a_file_beside_it_alone(dreamreel: Call, here: Path, outp
     assert dreamreel("reproduce", record, "-o", here / "again.mp4").code == 0
 
 
-# What is read is not written.
+# Files that a command reads are not written.
 
 
-def test_what_is_read_is_never_written(dreamreel: Call, here: Path, scene: np.ndarray) -> None:
+def test_no_command_overwrites_a_file_that_it_reads(
+    dreamreel: Call, here: Path, scene: np.ndarray
+) -> None:
     shutil.copy("song.m4a", "song.mp4")
     shutil.copy("p.png", "q.mp4.json")
     shutil.copy(BUNDLED_WEIGHTS, "w.safetensors")
@@ -372,9 +378,7 @@ def test_what_is_read_is_never_written(dreamreel: Call, here: Path, scene: np.nd
         assert everything(here) == before, command
 
 
-def test_a_record_is_replaced_by_that_of_the_very_file_it_is_of(
-    dreamreel: Call, here: Path
-) -> None:
+def test_a_lost_film_can_be_reproduced_in_its_place(dreamreel: Call, here: Path) -> None:
     assert dreamreel("video", "s.mp4", "-o", "o.mp4", *QUICK).code == 0
     film = (here / "o.mp4").read_bytes()
     (here / "o.mp4").unlink()
@@ -383,7 +387,7 @@ def test_a_record_is_replaced_by_that_of_the_very_file_it_is_of(
     assert (here / "o.mp4").read_bytes() == film
 
 
-# Names that are more than names.
+# Names that look like addresses, protocols, patterns or options.
 
 NAMES = ("tcp:127.0.0.1:{port}", "http:127.0.0.1:{port}", "concat:s.mp4|s.mp4", "file:s.mp4",
          "subfile,,start,0,end,0,,:s.mp4", "cache:s.mp4", "async:s.mp4", "crypto:s.mp4",
@@ -393,7 +397,7 @@ NAMES = ("tcp:127.0.0.1:{port}", "http:127.0.0.1:{port}", "concat:s.mp4|s.mp4", 
 
 @pytest.fixture
 def listening() -> Iterator[tuple[int, list[object]]]:
-    """A port of this machine's, and who has come to it."""
+    """A listening port of this machine, and the addresses that have connected to it."""
     came: list[object] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.1)
@@ -417,7 +421,7 @@ def listening() -> Iterator[tuple[int, list[object]]]:
 
 @NO_LINKS
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_is_that_of_a_file_and_nothing_more(
+def test_a_source_name_is_never_taken_for_an_address_or_an_option(
     dreamreel: Call, here: Path, listening: tuple[int, list[object]], name: str
 ) -> None:
     port, came = listening
@@ -456,7 +460,9 @@ def test_a_name_is_that_of_a_file_and_nothing_more(
 @pytest.mark.parametrize(
     "name", [name for name in NAMES if "|" not in name and "{" not in name and "%" not in name]
 )
-def test_a_result_goes_where_its_name_says(dreamreel: Call, here: Path, name: str) -> None:
+def test_an_output_name_is_never_taken_for_an_address_or_an_option(
+    dreamreel: Call, here: Path, name: str
+) -> None:
     for suffix in (".mkv", ".gif"):
         out = f"{name}{suffix}"
         run = dreamreel("video", "s.mp4", *QUICK, f"--output={out}")
@@ -470,7 +476,7 @@ def test_a_result_goes_where_its_name_says(dreamreel: Call, here: Path, name: st
     ]
 
 
-# Files that name others.
+# Files that refer to others.
 
 PLAYLISTS = {
     "HLS": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{film}\n#EXT-X-ENDLIST\n",
@@ -492,7 +498,7 @@ PLAYLISTS = {
 
 @pytest.mark.parametrize("kind", PLAYLISTS)
 @pytest.mark.parametrize("ending", [".mp4", ".m3u8", ".txt"])
-def test_a_playlist_is_no_film(
+def test_a_playlist_is_refused(
     dreamreel: Call, here: Path, listening: tuple[int, list[object]], kind: str, ending: str
 ) -> None:
     port, came = listening
@@ -511,7 +517,7 @@ def test_a_playlist_is_no_film(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a program of this kind runs on POSIX")
 @pytest.mark.parametrize("name", ["pic.png", "pic.eps", "pic.jpg", "pic"])
-def test_a_picture_starts_no_program(
+def test_reading_a_picture_starts_no_program(
     here: Path, dreamreel: Call, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     from PIL import EpsImagePlugin
@@ -552,7 +558,7 @@ def test_only_regular_files_are_read(here: Path, command: str) -> None:
     assert process.returncode == 2 and out == "" and err.count("\n") == 1, err
 
 
-# Weights that are no numbers.
+# Weights that are no finite numbers.
 
 
 def weights(spoil: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -560,7 +566,7 @@ def weights(spoil: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, torch.Te
     return state | {"fire2a.squeeze.weight": spoil(state["fire2a.squeeze.weight"].float())}
 
 
-def one_of_them(value: float) -> Callable[[torch.Tensor], torch.Tensor]:
+def with_one(value: float) -> Callable[[torch.Tensor], torch.Tensor]:
     def spoil(tensor: torch.Tensor) -> torch.Tensor:
         tensor = tensor.clone()
         tensor.view(-1)[7] = value
@@ -571,8 +577,8 @@ def one_of_them(value: float) -> Callable[[torch.Tensor], torch.Tensor]:
 
 SPOILT: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "NaN": lambda tensor: torch.full_like(tensor, torch.nan),
-    "one NaN": one_of_them(torch.nan),
-    "one infinite": one_of_them(torch.inf),
+    "one NaN": with_one(torch.nan),
+    "one infinite": with_one(torch.inf),
     "bool": lambda tensor: tensor > 0,
     "complex": lambda tensor: tensor.to(torch.complex64),
     "meta": lambda tensor: tensor.to("meta"),
@@ -583,7 +589,7 @@ SPOILT: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("kind", SPOILT)
-def test_weights_that_are_no_finite_numbers_are_refused(
+def test_weights_that_are_not_finite_numbers_are_refused(
     dreamreel: Call, here: Path, kind: str
 ) -> None:
     torch.save(weights(SPOILT[kind]), "w.pth")
@@ -596,7 +602,7 @@ def test_weights_that_are_no_finite_numbers_are_refused(
 @pytest.mark.parametrize("command", ["image p.png -o o.png", "video s.mp4 -o o.mp4",
                                      "zoom p.png -o o.mp4 --seconds 0.2"])  # fmt: skip
 @pytest.mark.parametrize("times", [1e12, 1e30])
-def test_a_dream_that_is_no_number_is_told_rather_than_shown(
+def test_a_dream_that_overflows_is_refused_and_not_written(
     dreamreel: Call, here: Path, command: str, precision: str, times: float
 ) -> None:
     state = {
@@ -607,18 +613,18 @@ def test_a_dream_that_is_no_number_is_told_rather_than_shown(
     run = dreamreel(
         *command.split(), "--weights", "w.safetensors", *QUICK, "--precision", precision
     )
-    assert_refused(run, "no number")
+    assert_refused(run, "became NaN or infinite")
     assert everything(here) == before
 
 
-def test_good_weights_of_half_precision_still_load(here: Path) -> None:
+def test_weights_of_half_precision_load(here: Path) -> None:
     state = {name: tensor.half() for name, tensor in read_weights(BUNDLED_WEIGHTS).items()}
     torch.save({"model": state, "step": torch.tensor(3), "mask": torch.tensor([True])}, "w.pth")
     assert load_network("dreamnet", Path("w.pth"), "cpu").name == "dreamnet"
     assert isinstance(DreamNet().stem.weight, torch.Tensor)
 
 
-def test_pictures_published_into_a_folder_that_filled_meanwhile_replace_nothing(
+def test_publishing_pictures_replaces_no_file_that_appeared_meanwhile(
     tmp_path: Path,
 ) -> None:
     made, out = tmp_path / "made", tmp_path / "o"
@@ -631,7 +637,7 @@ def test_pictures_published_into_a_folder_that_filled_meanwhile_replace_nothing(
 
 
 @NO_LINKS
-def test_the_umask_is_kept(dreamreel: Call, here: Path) -> None:
+def test_results_obey_the_umask(dreamreel: Call, here: Path) -> None:
     before = os.umask(0o027)
     try:
         for command in ("video s.mp4 -o o.mp4", "image p.png -o o.png"):

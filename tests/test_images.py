@@ -1,4 +1,4 @@
-"""The image convention and picture files."""
+"""Conversion between frames and images, resizing, and picture files."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from dreamreel.pipeline.tensors import blur, crop_to, resize, to_frame, to_image
 CPU = torch.device("cpu")
 
 
-def test_a_frame_survives_being_an_image(scene: np.ndarray) -> None:
+def test_a_frame_survives_conversion_to_an_image_and_back(scene: np.ndarray) -> None:
     image = to_image(scene, CPU)
     assert image.shape == (1, 3, *scene.shape[:2]) and image.dtype == torch.float32
     assert np.array_equal(to_frame(image), scene)
@@ -30,7 +30,7 @@ def test_an_image_is_rgb() -> None:
 
 
 @given(width=st.integers(1, 2000), height=st.integers(1, 2000), new=st.integers(1, 2000))
-def test_a_new_width_keeps_the_shape(width: int, height: int, new: int) -> None:
+def test_a_new_width_keeps_the_aspect_ratio(width: int, height: int, new: int) -> None:
     fitted = fitted_size(height, width, new)
     assert fitted[1] == new
     assert fitted[0] == max(1, round(height * new / width))
@@ -47,7 +47,7 @@ def test_a_flat_image_stays_flat_under_a_blur() -> None:
     assert torch.allclose(blur(torch.full((1, 3, 9, 7), 0.3), 2.0), torch.tensor(0.3), atol=1e-6)
 
 
-def test_cropping_covers_the_canvas_about_the_centre(picture: torch.Tensor) -> None:
+def test_cropping_fills_the_size_and_keeps_the_centre(picture: torch.Tensor) -> None:
     cropped = crop_to(picture, (64, 64))
     assert cropped.shape == (1, 3, 64, 64)
     assert cropped[0, :, 32, 32].mean() > cropped[0, :, 5, 5].mean()  # the disc stays in the middle
@@ -80,7 +80,7 @@ def test_exif_turns_a_picture_upright(
     tmp_path: Path, picture: torch.Tensor, orientation: int
 ) -> None:
     upright = Image.fromarray(to_frame(picture)[..., ::-1])
-    # What the camera stored: the inverse of the turn that the tag asks for.
+    # The stored pixels are turned by the inverse of what the tag asks for.
     inverse = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -98,7 +98,7 @@ def test_exif_turns_a_picture_upright(
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "LA", "CMYK", "1", "I;16"])
-def test_every_kind_of_pixel_becomes_rgb(tmp_path: Path, mode: str) -> None:
+def test_every_pixel_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     grey = np.tile(np.arange(0, 250, 10, np.uint8), (20, 1))
     path = tmp_path / ("a.tif" if mode in ("CMYK", "I;16") else "a.png")
     if mode == "I;16":
@@ -115,7 +115,7 @@ def test_every_kind_of_pixel_becomes_rgb(tmp_path: Path, mode: str) -> None:
         assert torch.allclose(image[0, :, 3, :], expected, atol=0.02)
 
 
-def test_a_colour_that_is_transparent_is_alpha(tmp_path: Path) -> None:
+def test_a_transparent_colour_becomes_alpha(tmp_path: Path) -> None:
     pixels = np.zeros((20, 30, 3), np.uint8)
     pixels[:, 15:] = (200, 30, 60)
     Image.fromarray(pixels).save(tmp_path / "a.png", transparency=(200, 30, 60))
@@ -124,7 +124,7 @@ def test_a_colour_that_is_transparent_is_alpha(tmp_path: Path) -> None:
     assert alpha[:, :15].min() == 1 and alpha[:, 15:].max() == 0
 
 
-def test_grey_of_floats_is_read_or_refused(tmp_path: Path) -> None:
+def test_float_grey_is_read_if_its_values_are_known_and_else_refused(tmp_path: Path) -> None:
     ramp = np.tile(np.linspace(0, 1, 30, dtype=np.float32), (20, 1))
     Image.fromarray(ramp).save(tmp_path / "a.tif")
     image = load_picture(tmp_path / "a.tif", CPU).image
@@ -134,13 +134,13 @@ def test_grey_of_floats_is_read_or_refused(tmp_path: Path) -> None:
         load_picture(tmp_path / "b.tif", CPU)
 
 
-def test_what_is_no_picture_is_one_line(tmp_path: Path) -> None:
+def test_a_file_that_is_no_picture_gives_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("no picture at all")
     with pytest.raises(UserError, match="no picture that can be read"):
         load_picture(tmp_path / "a.png", CPU)
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.xyz", "a"])
-def test_a_name_no_picture_can_have_is_refused(name: str) -> None:
+def test_an_output_name_without_a_picture_ending_is_refused(name: str) -> None:
     with pytest.raises(UserError, match=".png, .jpg"):
         check_picture_name(Path(name))

@@ -1,4 +1,4 @@
-"""Dreams measured against their sources."""
+"""The figures of a dream against its source, and the preview of motion."""
 
 import itertools
 import json
@@ -43,22 +43,24 @@ def noisy(frames: Frames, spread: float) -> Frames:
     ]
 
 
-def test_a_source_is_its_own_measure(measured: Measure, sources: Frames) -> None:
+def test_a_source_measured_against_itself_shows_no_difference(
+    measured: Measure, sources: Frames
+) -> None:
     found = measured(sources, sources)
     assert found.frames == 6
     assert found.strength == pytest.approx(1)
     assert found.sharpness == pytest.approx(1)
     assert found.colour_drift == found.brightness == 0
     assert found.warp_error is not None and found.warp_error_ratio is not None
-    assert found.warp_error_ratio <= 1  # the source's own error has a floor
+    assert found.warp_error_ratio <= 1  # the source's own error is raised to a floor
     assert [one.cut for one in found.series] == [True] + [False] * 5
 
 
-def test_noise_that_changes_is_warp_error_of_its_own_size(
+def test_the_warp_error_of_changing_noise_is_twice_its_variance(
     measured: Measure, sources: Frames
 ) -> None:
     found = measured(sources, noisy(sources, 8))
-    # Two independent frames differ by twice the variance; bilinear sampling smooths some of one.
+    # The difference of independent frames has twice the variance; bilinear sampling smooths one.
     assert found.warp_error == pytest.approx(2 * (8 / 255) ** 2, rel=0.35)
 
 
@@ -71,9 +73,7 @@ def test_a_blank_video_has_no_warp_error_and_no_strength(
     assert found.sharpness == 0
 
 
-def test_the_error_since_the_shot_began_grows_with_a_slide_off(
-    measured: Measure, scene: np.ndarray
-) -> None:
+def test_a_slow_slide_shows_in_the_long_warp_error(measured: Measure, scene: np.ndarray) -> None:
     still = [scene[20:116, 20:180]] * 6
     creeping = [np.roll(still[0], i, 1) for i in range(6)]
     found = measured(still, creeping)
@@ -81,7 +81,7 @@ def test_the_error_since_the_shot_began_grows_with_a_slide_off(
     assert found.long_warp_error > 1.5 * found.warp_error
 
 
-def test_flicker_is_told_where_the_source_stands_still(
+def test_flicker_is_measured_only_where_the_source_is_still(
     measured: Measure, sources: Frames, scene: np.ndarray
 ) -> None:
     still = [scene[20:116, 20:180]] * 5
@@ -89,7 +89,7 @@ def test_flicker_is_told_where_the_source_stands_still(
     assert measured(still, [np.uint8(frame) for frame in blinking]).flicker == pytest.approx(
         6, abs=0.3
     )
-    assert measured(sources, noisy(sources, 8)).flicker is None  # nothing stands still there
+    assert measured(sources, noisy(sources, 8)).flicker is None  # there is no still place
 
 
 def test_colour_drift_and_brightness_are_distances_in_lab(
@@ -105,12 +105,12 @@ def test_colour_drift_and_brightness_are_distances_in_lab(
     assert found.colour_drift == pytest.approx(found.brightness, abs=0.05)
 
 
-def test_blur_is_less_sharp(measured: Measure, sources: Frames) -> None:
+def test_blur_lowers_sharpness(measured: Measure, sources: Frames) -> None:
     soft = [cv2.GaussianBlur(frame, (0, 0), 1.5) for frame in sources]
     assert measured(sources, soft).sharpness < 0.5
 
 
-def test_nothing_is_measured_across_a_cut(measured: Measure, scene: np.ndarray) -> None:
+def test_no_warp_error_is_measured_across_a_cut(measured: Measure, scene: np.ndarray) -> None:
     other = np.ascontiguousarray(np.flip(scene, 0))
     frames = [scene[20:116, 20:180]] * 4 + [other[20:116, 20:180]] * 4
     found = measured(frames, frames)
@@ -129,7 +129,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory, scene: np.ndarray) -> tuple[
     return source, write_clip(folder / "dream.mp4", noisy(small[2:8], 5))
 
 
-def test_the_command_tells_people_and_programs(
+def test_measure_prints_text_or_json(
     dreamreel: Callable[..., Run], clips: tuple[Path, Path], tmp_path: Path
 ) -> None:
     plot = tmp_path / "p.png"
@@ -178,7 +178,7 @@ def test_the_command_tells_people_and_programs(
         (["--frames", "2:8", "--plot", "p.doc"], [".doc"]),
     ],
 )
-def test_mistakes_are_one_line(
+def test_a_mistake_gives_one_line(
     dreamreel: Callable[..., Run],
     clips: tuple[Path, Path],
     options: list[str],
@@ -189,7 +189,7 @@ def test_mistakes_are_one_line(
     assert all(word in run.err for word in words)
 
 
-def test_another_shape_is_one_line(
+def test_a_dream_of_another_shape_is_refused(
     dreamreel: Callable[..., Run], clips: tuple[Path, Path], tmp_path: Path, scene: np.ndarray
 ) -> None:
     square = write_clip(tmp_path / "square.mp4", [scene[:96, :96]] * 10)
@@ -222,7 +222,7 @@ def test_a_preview_shows_every_frame_beside_its_flow(
     assert flow.std((0, 1)).max() < 40 < flow.max()  # one motion, one colour
 
 
-def test_a_preview_of_no_flow_is_a_mistake(
+def test_a_preview_without_flow_is_refused(
     dreamreel: Callable[..., Run], moving_clip: Path
 ) -> None:
     run = dreamreel("video", moving_clip, "--preview-flow", "--set", "flow.method=none")

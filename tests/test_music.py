@@ -1,4 +1,4 @@
-"""Music: what is heard in each frame, from sounds made here."""
+"""Music for schedules: beats, onsets, bands and loudness of generated sounds."""
 
 import itertools
 from fractions import Fraction
@@ -30,7 +30,7 @@ def tone(pitch: float, seconds: float = 1) -> np.ndarray:
 
 
 def struck(times: np.ndarray, seconds: float, pitch: float = 1000) -> np.ndarray:
-    """Short strokes at `times`."""
+    """The samples of short strokes at `times`, in seconds."""
     samples = np.zeros(int(seconds * RATE))
     stroke = tone(pitch, 0.03) * np.exp(-np.arange(int(0.03 * RATE)) / RATE / 0.006)
     for time in times:
@@ -47,7 +47,7 @@ def clicks(bpm: float, seconds: float = 10) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def tones(tmp_path_factory: pytest.TempPathFactory) -> Sound:
-    """A second each of bass, mid and treble, with a silent second before and after each."""
+    """One second each of bass, mid and treble, with a silent second before and after each."""
     nothing = 0 * SECOND
     parts = [nothing, tone(60), nothing, tone(500), nothing, tone(5000), nothing]
     path = write_sound(tmp_path_factory.mktemp("tones") / "tones.wav", np.concatenate(parts))
@@ -55,7 +55,7 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Sound:
 
 
 @pytest.mark.parametrize("suffix", ["wav", "mp3", "m4a", "ogg", "flac"])
-def test_beats_are_where_clicks_are_whatever_the_file(tmp_path: Path, suffix: str) -> None:
+def test_beats_are_found_at_the_clicks_in_every_format(tmp_path: Path, suffix: str) -> None:
     times, samples = clicks(120)
     sound = hear(write_sound(tmp_path / f"clicks.{suffix}", samples), FPS, 300)
     assert sound.bpm == pytest.approx(120, abs=1)
@@ -69,7 +69,7 @@ def test_the_tempo_is_found(tmp_path: Path, bpm: float) -> None:
     assert hear(write_sound(tmp_path / "c.wav", samples), FPS, 300).bpm == pytest.approx(bpm, abs=1)
 
 
-def test_beats_are_those_of_the_drum_not_of_what_is_between(tmp_path: Path) -> None:
+def test_beats_follow_the_drum_and_not_the_hats_between(tmp_path: Path) -> None:
     beat = 60 / 110
     kicks, hats = np.arange(0.1, 9.8, beat), np.arange(0.1 + beat / 2, 9.8, beat)
     random = np.random.default_rng(0)
@@ -84,7 +84,7 @@ def test_beats_are_those_of_the_drum_not_of_what_is_between(tmp_path: Path) -> N
     assert max(np.abs(kicks - one).min() for one in sound.beats) < 0.03
 
 
-def test_a_beat_is_one_and_falls_until_the_next(tmp_path: Path) -> None:
+def test_the_beat_curve_is_1_at_a_beat_and_falls_until_the_next(tmp_path: Path) -> None:
     _, samples = clicks(120)
     sound = hear(write_sound(tmp_path / "c.wav", samples), FPS, 300)
     curve = [sound.at(frame)["beat"] for frame in range(300)]
@@ -95,7 +95,7 @@ def test_a_beat_is_one_and_falls_until_the_next(tmp_path: Path) -> None:
     assert not any(curve[: beats[0]])
 
 
-def test_onsets_are_where_something_sets_in(tmp_path: Path) -> None:
+def test_the_onset_curve_rises_at_each_stroke(tmp_path: Path) -> None:
     times = np.array([0.5, 1.1, 2.4, 2.7])
     sound = hear(write_sound(tmp_path / "o.wav", struck(times, 4)), FPS, 120)
     curve = np.array([sound.at(frame)["onset"] for frame in range(120)])
@@ -105,33 +105,33 @@ def test_onsets_are_where_something_sets_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "name"), list(enumerate(BANDS)))
-def test_a_tone_raises_its_band_alone(tones: Sound, number: int, name: str) -> None:
+def test_a_tone_raises_only_its_own_band(tones: Sound, number: int, name: str) -> None:
     now = tones.at((2 * number + 1) * 30 + 15)
     assert now[name] > 0.95 and now["loud"] > 0.95
     assert all(now[other] < 0.05 for other in BANDS if other != name)
 
 
-def test_what_falls_silent_falls_slowly(tones: Sound) -> None:
+def test_loudness_falls_slowly_after_a_tone(tones: Sound) -> None:
     loud = [tones.at(frame)["loud"] for frame in range(60, 90)]
     assert loud[0] > 0.8 and 0.2 < loud[6] < 0.7 and loud[-1] < 0.01
     assert np.all(np.diff(loud) < 0)
 
 
-def test_all_is_from_0_to_1_and_0_after_the_end(tones: Sound) -> None:
+def test_all_curves_are_from_0_to_1_and_0_after_the_end(tones: Sound) -> None:
     assert tuple(tones.at(0)) == MUSIC
     assert all(0 <= value <= 1 for frame in range(240) for value in tones.at(frame).values())
     for frame in (-1, 215, 239, 240, 9999):
         assert not any(tones.at(frame).values())
 
 
-def test_what_is_loud_all_the_time_is_loud(tmp_path: Path) -> None:
+def test_a_steady_tone_stays_loud_and_has_no_beats(tmp_path: Path) -> None:
     sound = hear(write_sound(tmp_path / "hum.wav", tone(440, 4)), FPS, 120)
     assert min(sound.at(60)["loud"], sound.at(60)["mid"]) > 0.99
     assert sound.beats == () and sound.bpm == 0
 
 
 @pytest.mark.parametrize("dither", [0, 1 / 32767])
-def test_silence_is_nothing(tmp_path: Path, dither: float) -> None:
+def test_silence_has_no_beats_and_no_loudness(tmp_path: Path, dither: float) -> None:
     samples = dither * np.random.default_rng(0).integers(-1, 2, 3 * RATE)
     sound = hear(write_sound(tmp_path / "nothing.wav", samples), FPS, 120)
     assert sound.beats == () and sound.bpm == 0
@@ -139,12 +139,12 @@ def test_silence_is_nothing(tmp_path: Path, dither: float) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0.05, 0.7])
-def test_the_shortest_sounds_are_heard(tmp_path: Path, seconds: float) -> None:
+def test_very_short_sounds_are_heard(tmp_path: Path, seconds: float) -> None:
     sound = hear(write_sound(tmp_path / "short.wav", tone(440, seconds)), FPS, 30)
     assert 0 < sound.at(0)["loud"] <= 1 and not any(sound.at(29).values())
 
 
-def test_what_is_over_before_it_begins_is_silent(tmp_path: Path) -> None:
+def test_a_sound_that_is_over_or_too_short_is_silent(tmp_path: Path) -> None:
     path = write_sound(tmp_path / "short.wav", tone(440))
     for sound in (
         hear(path, FPS, 9, start=Fraction(5)),
@@ -153,14 +153,14 @@ def test_what_is_over_before_it_begins_is_silent(tmp_path: Path) -> None:
         assert not any(sound.at(0).values())
 
 
-def test_it_is_heard_the_same_again(tmp_path: Path) -> None:
+def test_the_same_file_gives_the_same_curves(tmp_path: Path) -> None:
     path = write_sound(tmp_path / "c.wav", clicks(100, 4)[1])
     one, other = hear(path, FPS, 120), hear(path, FPS, 120)
     assert one.beats == other.beats
     assert [one.at(frame) for frame in range(120)] == [other.at(frame) for frame in range(120)]
 
 
-def test_it_may_begin_later_and_at_any_rate(tmp_path: Path) -> None:
+def test_hearing_may_start_at_any_time_and_rate(tmp_path: Path) -> None:
     times, samples = clicks(120)
     path = write_sound(tmp_path / "c.wav", samples)
     later = hear(path, Fraction(30000, 1001), 200, start=Fraction(2))
@@ -183,7 +183,7 @@ def test_sound_that_begins_after_the_pictures_is_heard_when_it_is_shown(tmp_path
     assert sound.at(49)["loud"] == 0 and sound.at(57)["loud"] > 0.8
 
 
-def test_what_has_no_sound_is_refused_in_one_line(tmp_path: Path, odd_clip: Path) -> None:
+def test_a_file_without_sound_is_refused(tmp_path: Path, odd_clip: Path) -> None:
     (tmp_path / "no.mp3").write_text("no music\n" * 99)
     for path, words in (
         (odd_clip, "has no sound"),

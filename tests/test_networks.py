@@ -1,4 +1,4 @@
-"""Networks: frozen, folded, fast, and the same numbers as where they came from."""
+"""Networks: frozen and sped up, with the numbers of their originals; weights, layers, names."""
 
 import pickle
 import re
@@ -32,7 +32,7 @@ channels_last = torch.channels_last
 
 
 def random_googlenet() -> nn.Module:
-    """torchvision's GoogLeNet with random weights and batch norms that do something."""
+    """torchvision's GoogLeNet with random weights and batch norms that are not the identity."""
     torch.manual_seed(1)
     module = models.googlenet(weights=None, aux_logits=False, init_weights=False).eval()
     for part in module.modules():
@@ -44,7 +44,7 @@ def random_googlenet() -> nn.Module:
     return module
 
 
-def test_dreamnet_is_ported_exactly() -> None:
+def test_dreamnet_gives_the_activations_of_its_original() -> None:
     network = load_network("dreamnet", device="cpu", precision="float32")
     y, x = torch.meshgrid(torch.arange(96.0), torch.arange(160.0), indexing="ij")
     image = torch.stack([x / 160, y / 96, (x + y) / 256])[None]
@@ -62,7 +62,7 @@ def test_dreamnet_is_ported_exactly() -> None:
         assert activation.max().item() == pytest.approx(largest, abs=2e-3)
 
 
-def test_folding_and_fast_layers_change_no_number(picture: Tensor) -> None:
+def test_folding_and_fast_layers_keep_activations_and_gradients(picture: Tensor) -> None:
     module = random_googlenet()
     network = assemble(find_architecture("googlenet"), module.state_dict(), CPU, torch.float32)
     kept: list[Tensor] = []
@@ -74,15 +74,15 @@ def test_folding_and_fast_layers_change_no_number(picture: Tensor) -> None:
     found = network.activations(image, ["inception4c"])["inception4c"]
     (gradient,) = torch.autograd.grad(found.square().sum(), image)
     assert torch.allclose(found, kept[0], rtol=1e-3, atol=1e-3 * kept[0].std().item())
-    # A pooling may choose another of two places that differ by a rounding: not every pixel is
-    # the same, the direction is.
+    # Where two places differ by rounding, a max pool may choose the other one: single pixels of the
+    # gradient may differ, its direction may not.
     scale = expected.abs().max()
     along = F.cosine_similarity((gradient / scale).flatten(), (expected / scale).flatten(), 0)
     assert along > 0.999
     assert not any(isinstance(part, nn.BatchNorm2d) for part in network.module.modules())
 
 
-def test_bfloat16_points_the_same_way(picture: Tensor) -> None:
+def test_a_gradient_in_bfloat16_points_the_same_way(picture: Tensor) -> None:
     gradients = []
     for precision in ("float32", "bfloat16"):
         network = load_network("dreamnet", device="cpu", precision=precision)
@@ -92,11 +92,11 @@ def test_bfloat16_points_the_same_way(picture: Tensor) -> None:
     assert F.cosine_similarity(*(g.flatten() for g in gradients), 0) > 0.97
 
 
-def test_nothing_is_trainable(dreamnet: Network) -> None:
+def test_no_parameter_is_trainable(dreamnet: Network) -> None:
     assert not any(parameter.requires_grad for parameter in dreamnet.module.parameters())
 
 
-def test_it_computes_no_deeper_than_asked(dreamnet: Network, picture: Tensor) -> None:
+def test_a_network_computes_no_deeper_than_asked(dreamnet: Network, picture: Tensor) -> None:
     ran: list[str] = []
     handles = [
         part.register_forward_hook(lambda part, inputs, output, name=name: ran.append(name))
@@ -109,8 +109,8 @@ def test_it_computes_no_deeper_than_asked(dreamnet: Network, picture: Tensor) ->
     assert not {"textures", "parts", "fire5a", "objects"} & set(ran)
 
 
-def test_a_layer_is_not_overwritten_by_what_follows(picture: Tensor) -> None:
-    # vgg's ReLUs write into the convolutions before them.
+def test_an_activation_is_not_overwritten_by_a_later_layer(picture: Tensor) -> None:
+    # The in-place ReLUs of VGG write into the output of the convolutions before them.
     torch.manual_seed(0)
     state = models.vgg11(weights=None).state_dict()
     network = assemble(find_architecture("vgg11"), state, CPU, torch.float32)
@@ -128,7 +128,7 @@ def test_a_layer_is_not_overwritten_by_what_follows(picture: Tensor) -> None:
     height=st.integers(9, 24),
     width=st.integers(9, 24),
 )
-def test_a_strided_stem_is_its_convolution(
+def test_a_strided_stem_equals_its_convolution(
     kernel: int, stride: int, padding: int, height: int, width: int
 ) -> None:
     conv = nn.Conv2d(3, 8, kernel, stride, padding)
@@ -143,7 +143,7 @@ def test_a_strided_stem_is_its_convolution(
     height=st.integers(5, 13),
     width=st.integers(5, 13),
 )
-def test_a_pool_that_keeps_the_size_is_gathered_in_stripes(
+def test_a_striped_pool_of_stride_1_equals_its_pool_on_any_threads(
     reach: int, threads: int, height: int, width: int
 ) -> None:
     options = (2 * reach + 1, 1, reach)
@@ -165,7 +165,7 @@ def test_a_pool_that_keeps_the_size_is_gathered_in_stripes(
     height=st.integers(4, 13),
     width=st.integers(4, 13),
 )
-def test_a_striped_pool_is_its_pool(
+def test_a_striped_pool_equals_its_pool(
     kernel: int, stride: int, padding: int, ceil: bool, height: int, width: int
 ) -> None:
     pool = nn.MaxPool2d(kernel, stride, padding, ceil_mode=ceil)
@@ -184,13 +184,13 @@ def assert_same_function(one: nn.Module, other: nn.Module, x: Tensor) -> None:
         assert torch.allclose(expected, found, atol=1e-4)
 
 
-def test_local_response_norm_is_pytorchs() -> None:
+def test_local_response_norm_equals_that_of_pytorch() -> None:
     x = torch.randn(1, 16, 5, 7) * 100
     expected = F.local_response_norm(x, 5, alpha=1e-4, beta=0.75, k=1.0)
     assert torch.allclose(LocalResponseNorm(16)(x), expected, rtol=1e-4)
 
 
-def test_bvlc_googlenet_sees_bgr_less_caffes_mean() -> None:
+def test_bvlc_googlenet_sees_bgr_minus_the_mean_of_caffe() -> None:
     state = BvlcGoogLeNet().state_dict()
     network = assemble(find_architecture("bvlc_googlenet"), state, CPU, torch.float32)
     seen: list[Tensor] = []
@@ -201,7 +201,7 @@ def test_bvlc_googlenet_sees_bgr_less_caffes_mean() -> None:
     assert seen[0][0, :, 0, 0].tolist() == pytest.approx([-104, 127.5 - 117, 255 - 123], abs=1e-3)
 
 
-def test_names_include_what_torchvision_has_and_dreams_by_convolution() -> None:
+def test_names_include_the_convolutional_networks_of_torchvision() -> None:
     names = network_names()
     assert list(names)[:2] == ["dreamnet", "bvlc_googlenet"]
     wanted = {
@@ -233,7 +233,7 @@ def test_names_include_what_torchvision_has_and_dreams_by_convolution() -> None:
         "squeezenet1_1",
     ],
 )
-def test_layers_of_torchvisions_are_known_without_weights(name: str) -> None:
+def test_layers_of_torchvision_networks_are_known_without_weights(name: str) -> None:
     layers = network_layers(name)
     assert len({layer.name for layer in layers}) == len(layers)
     assert favourite_layer(name) in {layer.name for layer in layers}
@@ -249,7 +249,7 @@ def test_receptive_fields_are_those_of_the_literature() -> None:
     assert (vgg["features.30"].field.receptive, vgg["features.30"].field.stride) == (212, 32)
 
 
-def test_a_receptive_field_is_what_a_place_can_see(dreamnet: Network) -> None:
+def test_a_receptive_field_is_where_the_gradient_of_a_place_reaches(dreamnet: Network) -> None:
     field = dreamnet.layers["textures"].field
     network = load_network("dreamnet", device="cpu", precision="float32")
     image = torch.rand(1, 3, 192, 192, requires_grad=True)
@@ -263,7 +263,7 @@ def test_a_receptive_field_is_what_a_place_can_see(dreamnet: Network) -> None:
     assert field.stride == 8
 
 
-def test_a_long_kernel_widens_a_field_across_too() -> None:
+def test_a_1x7_kernel_widens_the_receptive_field() -> None:
     layers = {layer.name: layer.field for layer in network_layers("inception_v3")}
     before, after = layers["Mixed_6b.branch7x7_1"], layers["Mixed_6b.branch7x7_2"]  # 1x7
     assert after.receptive == (before.receptive or 0) + 6 * 16
@@ -281,7 +281,7 @@ def test_partial_weights_serve_the_layers_they_cover(tmp_path: Path, picture: Te
         network.check(["features.9"])
 
 
-def test_another_classifier_does_not_matter(tmp_path: Path) -> None:
+def test_weights_with_another_classifier_load(tmp_path: Path) -> None:
     state = models.squeezenet1_1(weights=None, num_classes=7).state_dict()
     save_file(state, tmp_path / "mine.safetensors")
     load_network("squeezenet1_1", tmp_path / "mine.safetensors", "cpu").check(["features.12"])
@@ -292,7 +292,9 @@ class Bomb:
         return (Path.touch, (Path("exploded"),))  # type: ignore[return-value]
 
 
-def test_a_pickle_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pickle_with_code_is_refused_and_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"weights": Bomb()}, tmp_path / "bomb.pth")
     (tmp_path / "plain.pt").write_bytes(pickle.dumps(Bomb()))
@@ -308,10 +310,12 @@ def test_a_pickle_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("w.safetensors", b"nothing like it", "cannot be read as weights"),
         ("w.pth", b"", "w.pth is empty"),
         ("w.pth", b"\xff\xd8\xff\xe0 a JPEG", "cannot be read as weights"),
-        ("w.bin", b"x", "no weights file; .safetensors"),
+        ("w.bin", b"x", "not a weights file; give a .safetensors"),
     ],
 )
-def test_broken_weights_are_one_line(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+def test_broken_weights_give_one_line(
+    tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=words):
         load_network("resnet18", tmp_path / name, "cpu")
@@ -336,7 +340,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         "resnet18",
     ],
 )
-def test_every_family_takes_its_own_weights_and_dreams(name: str, picture: Tensor) -> None:
+def test_every_family_loads_its_own_weights_and_has_a_gradient(name: str, picture: Tensor) -> None:
     architecture = find_architecture(name)
     network = assemble(architecture, architecture.build().state_dict(), CPU, torch.float32)
     layer = favourite_layer(name)
@@ -347,7 +351,7 @@ def test_every_family_takes_its_own_weights_and_dreams(name: str, picture: Tenso
     assert gradient.abs().sum() > 0
 
 
-def test_densenets_published_names_are_understood() -> None:
+def test_densenet_weights_load_by_their_published_names() -> None:
     architecture = find_architecture("densenet121")
     state = architecture.build().state_dict()
     published = {
@@ -373,16 +377,16 @@ def test_every_network_listed_can_be_built(name: str) -> None:
         ("resnet5", "did you mean 'resnet50'"),
         ("GoogLeNet", "did you mean 'googlenet'"),
         ("zzz", "dreamreel networks lists them"),
-        ("vit_b_16", "sees in patches"),
+        ("vit_b_16", "is a vision transformer"),
         ("bvlc_googlenet", "--weights FILE"),
     ],
 )
-def test_a_network_that_cannot_be_had_is_answered(name: str, words: str) -> None:
+def test_an_unavailable_network_is_refused_with_advice(name: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         load_network(name, device="cpu")
 
 
-def test_a_wrong_layer_is_answered_with_the_nearest(dreamnet: Network) -> None:
+def test_an_unknown_layer_is_answered_with_the_nearest_name(dreamnet: Network) -> None:
     with pytest.raises(UserError, match="no layer 'creature'; did you mean 'creatures'"):
         dreamnet.check(["parts", "creature"])
 
@@ -392,7 +396,7 @@ def test_without_a_connection_the_file_to_fetch_is_named(
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody listens
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # a port without a server
     with pytest.raises(UserError) as error:
         load_network("resnet18", device="cpu")
     message = str(error.value)
@@ -400,7 +404,7 @@ def test_without_a_connection_the_file_to_fetch_is_named(
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_every_download_names_its_checksum() -> None:
+def test_every_download_has_a_checksum_in_its_name() -> None:
     for name in network_names():
         if name not in ("dreamnet", "bvlc_googlenet"):
             url = models.get_model_weights(name).DEFAULT.url
@@ -416,16 +420,16 @@ def test_weights_in_the_cache_are_used(tmp_path: Path, monkeypatch: pytest.Monke
     load_network("squeezenet1_1", device="cpu").check(["features.12"])
 
 
-def test_a_device_that_is_not_there_is_one_line() -> None:
+def test_a_missing_device_is_refused() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
-    with pytest.raises(UserError, match="no device 'cuda' here; there is cpu"):
+    with pytest.raises(UserError, match="no device 'cuda' here; available: cpu"):
         find_device("cuda")
     with pytest.raises(UserError, match="unknown device 'gpu'"):
         find_device("gpu")
 
 
-def test_the_deepest_layer_tells_places_apart(dreamnet: Network) -> None:
+def test_the_deepest_layer_has_more_than_one_place(dreamnet: Network) -> None:
     assert dreamnet.deepest_layer((96, 160)) == "objects"
     assert dreamnet.deepest_layer((16, 16)) != "objects"
     activation = dreamnet.activations(torch.rand(1, 3, 96, 160), ["objects"])["objects"]

@@ -1,5 +1,7 @@
-"""Series of pictures and animated ones, as frames."""
+"""Series of pictures, and animations, read as frames."""
 
+import re
+import shutil
 import struct
 import zlib
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from PIL import Image, features
 
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.media.animations import Animation, find_animation, gif_fault, read_animation
-from dreamreel.pipeline.media.sequences import Series, _natural, _parts, find_series, read_series
+from dreamreel.pipeline.media.sequences import Series, find_series, read_series
 
 random = np.random.default_rng(5)
 
@@ -51,7 +53,7 @@ def names(path: Path) -> list[str]:
 
 @given(numbers=st.sets(st.integers(0, 400), min_size=2, max_size=8), padded=st.booleans())
 @settings(max_examples=25, deadline=None)
-def test_numbers_are_in_order_and_gaps_are_told(
+def test_numbered_pictures_are_in_order_and_gaps_are_known(
     tmp_path_factory: pytest.TempPathFactory, numbers: set[int], padded: bool
 ) -> None:
     folder = tmp_path_factory.mktemp("frames")
@@ -65,20 +67,28 @@ def test_numbers_are_in_order_and_gaps_are_told(
 
 
 @given(
-    words=st.lists(
-        st.lists(st.sampled_from(["a", "B", "-", "_", "7", "10", "010", "é"]), min_size=1).map(
-            "".join
-        ),
+    stems=st.lists(
+        st.lists(
+            st.sampled_from(["a", "B", "-", "_", "7", "10", "010", "é"]), min_size=1, max_size=40
+        ).map("".join),
         min_size=2,
         max_size=9,
         unique=True,
     )
 )
-def test_natural_order_counts_numbers_as_numbers(words: list[str]) -> None:
-    ordered = sorted(words, key=_natural)
-    for one, other in pairwise(ordered):
-        pairs = zip(_parts(one.casefold()), _parts(other.casefold()), strict=False)
-        for left, right in pairs:  # the first part that differs decides
+@settings(deadline=None)
+def test_natural_order_compares_numbers_as_numbers(
+    tmp_path_factory: pytest.TempPathFactory, stems: list[str]
+) -> None:
+    folder = tmp_path_factory.mktemp("frames")
+    first = write(folder / f"{stems[0]}.png", noise())
+    for stem in stems[1:]:
+        shutil.copy(first, folder / f"{stem}.png")
+    found = series(folder / "*.png")
+    assert sorted(file.stem for file in found.files) == sorted(stems)
+    for one, other in pairwise(file.stem.casefold() for file in found.files):
+        words_and_numbers = (re.split(r"([0-9]+)", stem) for stem in (one, other))
+        for left, right in zip(*words_and_numbers, strict=False):  # the first difference decides
             if left.isdigit() and int(left) != int(right):
                 assert int(left) < int(right)
                 break
@@ -106,7 +116,7 @@ def test_dates_and_clocks_have_no_gaps(tmp_path: Path) -> None:
     assert series(tmp_path).missing == ()
 
 
-def test_what_is_no_picture_is_left_out(tmp_path: Path) -> None:
+def test_files_that_are_no_pictures_are_left_out(tmp_path: Path) -> None:
     write(tmp_path / "a1.png", noise())
     write(tmp_path / ".a2.png", noise())
     (tmp_path / "Thumbs.db").write_text("thumbs")
@@ -125,7 +135,9 @@ def test_what_is_no_picture_is_left_out(tmp_path: Path) -> None:
         ("f[0-9].png", ["f1.png"]),
     ],
 )
-def test_a_pattern_means_its_files(tmp_path: Path, pattern: str, found: list[str]) -> None:
+def test_a_pattern_matches_exactly_its_files(
+    tmp_path: Path, pattern: str, found: list[str]
+) -> None:
     for name in ("f1.png", "f12.png", "f0012.png", "f  1.png", "f[.png", "xf1.png", "f1.png.tif"):
         write(tmp_path / name, noise())
     assert sorted(names(tmp_path / pattern)) == sorted(found)
@@ -202,7 +214,7 @@ def folder_without_pictures(folder: Path) -> Path:
         (lambda folder: write(folder / "a\udcff.png", noise()).parent, "is not UTF-8"),
     ],
 )
-def test_what_is_no_series_is_one_line(
+def test_an_unusable_series_gives_one_line(
     tmp_path: Path, make: Callable[[Path], Path], words: str
 ) -> None:
     with pytest.raises(UserError, match=words) as told:
@@ -210,7 +222,7 @@ def test_what_is_no_series_is_one_line(
     assert "\n" not in str(told.value)
 
 
-def test_a_folder_that_may_not_be_looked_into_is_one_line(
+def test_a_folder_that_may_not_be_read_gives_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: Path) -> None:  # as the system does, though not to root
@@ -225,7 +237,9 @@ def test_a_folder_that_may_not_be_looked_into_is_one_line(
 @pytest.mark.parametrize("ending", [".png", ".tif"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("depth", [8, 16])
-def test_what_is_lossless_is_exact(tmp_path: Path, ending: str, channels: int, depth: int) -> None:
+def test_lossless_pictures_are_read_exactly(
+    tmp_path: Path, ending: str, channels: int, depth: int
+) -> None:
     written = [noise(channels, depth) for _ in range(3)]
     for number, pixels in enumerate(written):
         write(tmp_path / f"a{number}{ending}", pixels)
@@ -238,7 +252,7 @@ def test_what_is_lossless_is_exact(tmp_path: Path, ending: str, channels: int, d
 
 
 @pytest.mark.parametrize("ending", [".jpg", ".webp", ".bmp", ".tga", ".avif"])
-def test_other_formats_are_read(tmp_path: Path, scene: np.ndarray, ending: str) -> None:
+def test_other_picture_formats_are_read(tmp_path: Path, scene: np.ndarray, ending: str) -> None:
     if ending == ".avif" and not features.check("avif"):
         pytest.skip("Pillow without AVIF")
     Image.fromarray(scene[..., ::-1]).save(tmp_path / f"a{ending}", quality=98)
@@ -248,7 +262,7 @@ def test_other_formats_are_read(tmp_path: Path, scene: np.ndarray, ending: str) 
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "PA", "RGBA"])
-def test_every_mode_becomes_colour(tmp_path: Path, mode: str) -> None:
+def test_every_pixel_mode_becomes_colour(tmp_path: Path, mode: str) -> None:
     picture = Image.fromarray(noise(4)).convert("LA" if mode == "LA" else "RGBA")
     picture = picture.convert("L").convert(mode) if mode in ("1", "L", "P") else picture
     picture = picture.quantize(256) if mode == "PA" else picture
@@ -260,7 +274,7 @@ def test_every_mode_becomes_colour(tmp_path: Path, mode: str) -> None:
     assert np.array_equal(frame, expected if found.has_alpha else expected[..., :3])
 
 
-def test_alpha_that_is_multiplied_in_is_no_longer(tmp_path: Path) -> None:
+def test_premultiplied_alpha_of_a_tiff_is_divided_out(tmp_path: Path) -> None:
     pixels = np.full((4, 5, 4), (10000, 20000, 30000, 32768), np.uint16)
     tags = [(256, 5), (257, 4), (258, 158), (259, 1), (262, 2), (273, 166), (277, 4), (278, 4)]
     tags += [(279, pixels.nbytes), (284, 1), (338, 1)]  # 338: associated alpha (TIFF 6.0, 18)
@@ -275,7 +289,7 @@ def test_alpha_that_is_multiplied_in_is_no_longer(tmp_path: Path) -> None:
     assert np.abs(frame[0, 0].astype(int) - [60000, 40000, 20000, 32768]).max() <= 1
 
 
-def test_frames_are_of_one_kind(tmp_path: Path) -> None:
+def test_all_frames_of_a_series_have_one_depth_and_number_of_channels(tmp_path: Path) -> None:
     write(tmp_path / "a1.png", opaque := noise())
     write(tmp_path / "a2.png", deep := noise(4, 16))
     write(tmp_path / "a3.png", grey := noise(1))
@@ -300,7 +314,7 @@ TURNS = {
 
 
 def png_with_exif(pixels: np.ndarray, orientation: int, late: bool) -> bytes:
-    """A PNG that has its EXIF before its pixels, or after them as ExifTool writes it."""
+    """A PNG with EXIF before its pixels or, if `late`, after them, as ExifTool writes it."""
     data = cv2.imencode(".png", pixels)[1].tobytes()
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -353,11 +367,13 @@ def exr(values: np.ndarray, **options: str) -> bytes:
 
 @pytest.mark.parametrize("kind", ["half", "float"])
 @pytest.mark.parametrize("compression", ["none", "zip16"])
-def test_light_is_shown_under_the_srgb_curve(tmp_path: Path, kind: str, compression: str) -> None:
+def test_linear_light_is_converted_by_the_srgb_curve(
+    tmp_path: Path, kind: str, compression: str
+) -> None:
     light = np.float32([-1, 0, 0.001, 0.2140, 0.5, 1, 7, np.inf, np.nan])
     shown = np.array([0, 0, 0.01292, 0.5, 0.7354, 1, 1, 1, 0])
     rgb = np.zeros((5, 9, 3), np.float32)
-    rgb[..., 0] = light  # red, and nothing else
+    rgb[..., 0] = light  # red alone
     (tmp_path / "a.exr").write_bytes(exr(rgb, format=kind, compression=compression))
     found = series(tmp_path)
     assert (found.height, found.width, found.depth, found.has_alpha) == (5, 9, 16, False)
@@ -366,8 +382,9 @@ def test_light_is_shown_under_the_srgb_curve(tmp_path: Path, kind: str, compress
     assert np.allclose(frame[2, :, 2] / 65535, shown, atol=2e-4)
 
 
-def test_the_alpha_of_light_is_no_longer_multiplied_in(tmp_path: Path) -> None:
-    rgba = np.float32([[[0.5, 0.25, 0, 0.5], [0.2140, 0, 0, 0]]])  # grey is 0.2140, a glow too
+def test_premultiplied_alpha_of_an_exr_is_divided_out(tmp_path: Path) -> None:
+    # 0.2140 is shown as a middle grey. The second place glows: it has light and no alpha.
+    rgba = np.float32([[[0.5, 0.25, 0, 0.5], [0.2140, 0, 0, 0]]])
     (tmp_path / "a1.exr").write_bytes(exr(np.tile(rgba, (3, 1, 1))))
     found = series(tmp_path)
     assert found.has_alpha
@@ -375,21 +392,21 @@ def test_the_alpha_of_light_is_no_longer_multiplied_in(tmp_path: Path) -> None:
     assert np.allclose(frame[1] / 65535, [[0, 0.7354, 1, 0.5], [0, 0, 0.5, 0]], atol=1e-3)
 
 
-def test_grey_light_and_light_cut_off(tmp_path: Path) -> None:
+def test_a_grey_exr_is_read_and_a_truncated_one_replaced(tmp_path: Path) -> None:
     for number in (1, 2):
         data = exr(np.full((40, 30), 0.2140), compression="none")
         (tmp_path / f"a{number}.exr").write_bytes(data if number == 1 else data[: len(data) // 2])
     told: list[str] = []
     first, second = read_series(series(tmp_path), on_lost=told.append)
     assert np.allclose(first / 65535, 0.5, atol=1e-3)
-    assert np.array_equal(first, second)  # not black, as FFmpeg paints what is missing
+    assert np.array_equal(first, second)  # FFmpeg would paint what is missing black
     assert len(told) == 1 and "a2.exr" in told[0] and "its end is missing" in told[0]
 
 
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF")  # as the package does by itself
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")  # Pillow warns of damaged EXIF
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".tif", ".webp"])
 @pytest.mark.parametrize("depth", [8, 16])
-def test_the_frame_before_stands_in_for_one_that_is_lost(
+def test_the_frame_before_replaces_one_that_cannot_be_read(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], ending: str, depth: int
 ) -> None:
     if depth == 16 and ending in (".jpg", ".webp"):
@@ -407,11 +424,11 @@ def test_the_frame_before_stands_in_for_one_that_is_lost(
     assert [line.partition(" cannot be read (")[0] for line in told] == [
         str(files[at]) for at in (0, 2, 3)
     ]
-    for start in range(6):  # and wherever reading starts, the same one
+    for start in range(6):  # the same replacement, wherever reading starts
         some = list(read_series(found, start, start + 2))
         assert all(map(np.array_equal, some, stand_ins[start : start + 2]))
         assert len(some) == len(stand_ins[start : start + 2])
-    assert capfd.readouterr().err == ""  # decoders have no word on the terminal
+    assert capfd.readouterr().err == ""  # decoders write nothing to the terminal
 
 
 def test_where_no_picture_can_be_read_there_is_no_frame(tmp_path: Path) -> None:
@@ -424,7 +441,7 @@ def test_where_no_picture_can_be_read_there_is_no_frame(tmp_path: Path) -> None:
     assert len(told) == 2
 
 
-def test_a_picture_that_is_another_by_now_is_lost(tmp_path: Path) -> None:
+def test_a_picture_that_changed_its_size_counts_as_lost(tmp_path: Path) -> None:
     files = [write(tmp_path / f"a{n}.png", noise()) for n in range(2)]
     found = series(tmp_path)
     write(files[1], noise(size=(7, 7)))
@@ -438,7 +455,7 @@ DURATIONS = (40, 0, 10, 120, 70, 20)
 
 
 def pictures(mode: str, count: int = 6) -> list[Image.Image]:
-    """Pictures of few colours, for GIF to keep them; half of each is transparent in RGBA."""
+    """`count` pictures of few colours, which GIF keeps exactly; in RGBA, partly transparent."""
     made = []
     for number in range(count):
         pixels = random.integers(0, 4, (24, 32, 4), dtype=np.uint8) * 85
@@ -459,18 +476,18 @@ def save(path: Path, made: list[Image.Image], **options: object) -> Path:
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 @pytest.mark.parametrize("kind", LOSSLESS)
 @pytest.mark.parametrize("disposal", [0, 2])
-def test_animations_are_what_was_written(
+def test_animations_are_read_as_written(
     tmp_path: Path, kind: str, mode: str, disposal: int
 ) -> None:
     made = pictures(mode)
     options = {"gif": {"disposal": disposal}, "png": {"disposal": disposal // 2}}.get(kind, {})
     if kind == "gif" and mode == "RGBA":
-        options["disposal"] = 2  # or what was there before would show through
+        options["disposal"] = 2  # else the frame before would show through
     path = save(tmp_path / f"a.{kind}", made, duration=DURATIONS, loop=3, **options)
     found = animation(path)
     assert (found.height, found.width, found.loops) == (24, 32, 3)
     assert found.has_alpha == (mode == "RGBA")
-    # What is shown for no time to speak of, browsers show for a tenth of a second.
+    # Like browsers, the reader shows a frame of 10 ms or less for a tenth of a second.
     assert found.durations == tuple(Fraction(ms if ms > 10 else 100, 1000) for ms in DURATIONS)
     for pixels, frame in zip(made, read_animation(found), strict=True):
         order = [2, 1, 0, 3] if found.has_alpha else [2, 1, 0]
@@ -483,11 +500,11 @@ def test_animations_are_what_was_written(
     assert all(map(np.array_equal, some, list(read_animation(found))[2:5])) and len(some) == 3
 
 
-def test_a_png_is_shown_for_exact_fractions(tmp_path: Path) -> None:
+def test_durations_of_an_apng_are_exact_fractions(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", pictures("RGB", 3), duration=1000 * 1001 / 30000)
     data = path.read_bytes()
     at, changed = 0, 0
-    while (at := data.find(b"fcTL", at) + 4) > 3:  # its delay is 20 bytes further on
+    while (at := data.find(b"fcTL", at) + 4) > 3:  # the delay comes 20 bytes later
         body = data[at - 4 : at + 20] + struct.pack(">HH", 1001, 30000) + data[at + 24 : at + 26]
         data = data[: at - 4] + body + struct.pack(">I", zlib.crc32(body)) + data[at + 30 :]
         changed += 1
@@ -495,7 +512,7 @@ def test_a_png_is_shown_for_exact_fractions(tmp_path: Path) -> None:
     assert animation(path).durations == (Fraction(1001, 30000),) * 3 and changed == 3
 
 
-def test_the_still_for_those_who_know_no_animation_is_no_frame(tmp_path: Path) -> None:
+def test_the_default_image_of_an_apng_is_no_frame(tmp_path: Path) -> None:
     made = pictures("RGB", 4)
     found = animation(save(tmp_path / "a.png", made, duration=50, default_image=True))
     assert len(found.durations) == 3
@@ -513,7 +530,7 @@ def test_animated_avifs_are_read(tmp_path: Path, scene: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("kind", ["gif", "png"])
-def test_of_an_animation_cut_off_there_is_what_is_left(tmp_path: Path, kind: str) -> None:
+def test_the_complete_frames_of_a_truncated_animation_are_read(tmp_path: Path, kind: str) -> None:
     path = save(tmp_path / f"a.{kind}", made := pictures("RGB"), duration=50)
     data = path.read_bytes()
     for part in (0.9, 0.6, 0.4):
@@ -526,7 +543,7 @@ def test_of_an_animation_cut_off_there_is_what_is_left(tmp_path: Path, kind: str
 
 
 @pytest.mark.parametrize("beyond, frames", [(1, 6), (255, 3)])
-def test_frames_beyond_the_canvas_are_cut_to_it_and_far_ones_not_read(
+def test_gif_frames_beyond_the_canvas_are_cropped_and_far_ones_not_read(
     tmp_path: Path, beyond: int, frames: int
 ) -> None:
     path = save(tmp_path / "a.gif", pictures("RGB"), duration=50)
@@ -540,7 +557,7 @@ def test_frames_beyond_the_canvas_are_cut_to_it_and_far_ones_not_read(
 
 
 @pytest.mark.parametrize("lost", [0, 2])
-def test_of_a_png_a_damaged_frame_is_stood_in_for(tmp_path: Path, lost: int) -> None:
+def test_a_damaged_apng_frame_is_replaced_by_a_neighbour(tmp_path: Path, lost: int) -> None:
     path = save(tmp_path / "a.png", made := pictures("RGB"), duration=[40, 50, 60, 70, 80, 90])
     data = path.read_bytes()
     at = [at for at in range(len(data)) if data[at : at + 4] == b"fcTL"][lost] + 60
@@ -569,22 +586,22 @@ def test_a_still_is_no_animation(tmp_path: Path, name: str) -> None:
     assert find_animation(tmp_path / name) is None
 
 
-def test_what_is_no_picture_is_no_animation(tmp_path: Path) -> None:
+def test_a_file_that_is_no_picture_is_no_animation(tmp_path: Path) -> None:
     (tmp_path / "text.gif").write_text("no picture at all")
     (tmp_path / "empty.gif").touch()
     for path in (*tmp_path.iterdir(), tmp_path, tmp_path / "absent.gif"):
         assert find_animation(path) is None
-    save(tmp_path / "pages.tif", pictures("RGB"))  # pages follow no clock
+    save(tmp_path / "pages.tif", pictures("RGB"))  # pages have no times
     assert find_animation(tmp_path / "pages.tif") is None
 
 
-def test_a_gif_breaks_off_where_its_blocks_do(tmp_path: Path) -> None:
+def test_a_gif_that_ends_between_its_blocks_is_faulty(tmp_path: Path) -> None:
     path = tmp_path / "a.gif"
     frames = [Image.fromarray(noise(size=(20, 30))) for _ in range(4)]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=100)
     data = path.read_bytes()
     assert gif_fault(data) is None
-    assert gif_fault(data[:-1] + b"\x21\xfe\x02hi\0;") is None  # a remark before its end
+    assert gif_fault(data[:-1] + b"\x21\xfe\x02hi\0;") is None  # a comment block before the end
     assert gif_fault(data[:-1]) == "it breaks off after 4 frames"
     for end in range(len(data) - 1):
         assert gif_fault(data[:end]) is not None

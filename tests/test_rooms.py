@@ -1,4 +1,4 @@
-"""A package imports only from packages below it, modules form no circle, all of it is installed."""
+"""Rooms of the package: imports go one way and form no cycle, and every package is installed."""
 
 import ast
 import tomllib
@@ -10,13 +10,13 @@ import pytest
 
 from making import ROOT
 
-# From the lowest to the highest; what lies in `pipeline` itself is below all of them.
+# Each imports only from those before it, and from the modules of `pipeline` itself.
 ROOMS = ("config", "media", "networks", "motion", "dreaming", "zooming", "jobs", "judging", "app")
 PIPELINE = "dreamreel.pipeline"
 
 
 def modules() -> dict[str, Path]:
-    """Each module's full name, and its file."""
+    """The full name of each module of the pipeline, with its file."""
     paths = (ROOT / "pipeline").rglob("*.py")
     names = {".".join(("dreamreel", *path.relative_to(ROOT).with_suffix("").parts)): path
              for path in paths}  # fmt: skip
@@ -24,7 +24,7 @@ def modules() -> dict[str, Path]:
 
 
 def imports(name: str, path: Path) -> Iterator[str]:
-    """The modules of ours that a module imports, by whatever form, anywhere in it."""
+    """The modules of this package that a module imports, in any form, anywhere in it."""
     known = modules()
     package = name if path.stem == "__init__" else name.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text())):
@@ -41,6 +41,7 @@ def imports(name: str, path: Path) -> Iterator[str]:
 
 
 def rank(name: str) -> int:
+    """The place of a module's room among ROOMS, from 1; 0 for the modules of `pipeline` itself."""
     room = name.removeprefix(PIPELINE).lstrip(".").split(".")
     return ROOMS.index(room[0]) + 1 if room[0] in ROOMS else 0
 
@@ -51,12 +52,12 @@ def test_every_room_is_known() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in modules() if name != PIPELINE])
-def test_a_module_imports_from_its_own_room_or_from_below(name: str) -> None:
+def test_a_module_imports_only_from_its_own_room_or_earlier_ones(name: str) -> None:
     found = set(imports(name, modules()[name]))
     assert not [other for other in found if rank(other) > rank(name) or other == "dreamreel.cli"]
 
 
-def test_modules_form_no_circle() -> None:
+def test_there_is_no_import_cycle() -> None:
     graph = {name: set(imports(name, path)) - {name} for name, path in modules().items()
              if path.stem != "__init__"}  # fmt: skip
     assert list(TopologicalSorter(graph).static_order())  # raises CycleError

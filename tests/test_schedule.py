@@ -1,4 +1,4 @@
-"""Schedules: a number for each frame, in a line, in a table, and in the settings."""
+"""Schedules: one number for each frame, written as a line or a table, alone and in settings."""
 
 import itertools
 import json
@@ -40,9 +40,9 @@ def values(schedule: Any, *frames: int) -> list[float]:
     return [round(parse(schedule).at(moment(frame)), 9) for frame in frames]
 
 
-def test_numbers_lead_to_the_next_key_and_expressions_hold_until_it() -> None:
-    """As Deforum's get_inbetweens has it: an expression is worked out for each frame up to the next
-    key, and what that leaves open is filled in linearly."""
+def test_numbers_are_interpolated_and_expressions_last_until_the_next_key() -> None:
+    """As in Deforum's get_inbetweens: an expression is evaluated at each frame up to the next key;
+    the frames between a plain number and the next key are interpolated linearly."""
     assert values("0:(1), 60:(3)", 0, 15, 30, 60, 99) == [1, 1.5, 2, 3, 3]
     assert values("0:(t/10), 60:(3)", 0, 15, 59, 60) == [0, 1.5, 5.9, 3]
     assert values("0:(1/2), 60:(3)", 0, 59, 60) == [0.5, 0.5, 3]
@@ -52,7 +52,7 @@ def test_numbers_lead_to_the_next_key_and_expressions_hold_until_it() -> None:
     assert values("0:(2), 60:(4), 60:(8)", 30, 60) == [5, 8]
 
 
-def test_what_is_pasted_from_deforum_works() -> None:
+def test_schedules_pasted_from_deforum_work() -> None:
     for text in (
         "0:(1.02), 60:(1.05+0.02*sin(2*pi*t/30))",
         '"0": (1.0025+0.002*sin(1.25*3.14*t/30))',
@@ -80,7 +80,7 @@ def test_what_is_pasted_from_deforum_works() -> None:
         ("round(n / 3)", 40),
     ],
 )
-def test_a_key_is_a_frame_a_time_a_share_or_a_beat(key: str, frame: int) -> None:
+def test_a_key_is_a_frame_a_time_a_percentage_or_a_beat(key: str, frame: int) -> None:
     for schedule in (f"0:(0), {key}:({frame})", {"0": 0, key: frame}):
         assert values(schedule, 3, frame, 120) == [pytest.approx(3), frame, frame]
 
@@ -88,9 +88,9 @@ def test_a_key_is_a_frame_a_time_a_share_or_a_beat(key: str, frame: int) -> None
 def test_beats_need_music_or_a_tempo() -> None:
     assert values({"0b": 0, "4b": 60, "bpm": 120}, 30) == [30]
     assert values({"0b": 0, "1b": 15, "bpm": 120, "beat0": 0.5}, 15, 30) == [0, 15]
-    with pytest.raises(ValueError, match="count beats, and no music has any"):
+    with pytest.raises(ValueError, match="count beats, and there are none"):
         parse("0b:(0), 4b:(1)").at(Moment(0, 9, Fraction(30)))
-    with pytest.raises(ValueError, match="'bass' is heard in music, and there is none"):
+    with pytest.raises(ValueError, match="'bass' needs music, and there is none"):
         parse("1+bass").at(Moment(0, 9, Fraction(30)))
     assert parse("1+bass").needs_music and not parse("1+t").needs_music
 
@@ -114,7 +114,7 @@ def test_beats_need_music_or_a_tempo() -> None:
         ("7 // 2 + 7 % 4 + -7 // 2", 2),
     ],
 )
-def test_an_expression_means_what_it_says(text: str, value: float) -> None:
+def test_expressions_follow_the_usual_rules(text: str, value: float) -> None:
     assert parse(text).at(moment(6)) == pytest.approx(value)
 
 
@@ -163,7 +163,7 @@ def test_operators_bind_as_in_python(first: int, rest: list[tuple[str, str, int]
         ("0:(1), 60 2", "column 12: expected ':' and a value, found the end"),
         ("0:(1), x:(2)", "column 8: expected a key such as 48, 2s"),
         ("9e999", "column 1: expected a smaller number, found '9e999'"),
-        ("-" * 99 + "1", "column 41: nested too deep"),
+        ("-" * 99 + "1", "column 41: nested more than 40 levels deep"),
         ("+".join("1" * 999), "an expression of more than 300 words"),
         ({}, "expected at least one key"),
         ({"0s": True}, "'0s': expected a number or an expression, found 'True'"),
@@ -201,7 +201,7 @@ def test_a_frame_without_a_value_is_named(text: str, reason: str) -> None:
 
 
 @given(st.text() | st.lists(st.sampled_from(WORDS), max_size=12).map("".join))
-def test_junk_is_a_number_or_explained(text: str) -> None:
+def test_any_text_is_a_schedule_or_refused_in_one_line(text: str) -> None:
     for given_ in (text, {text: 1}, {"0": text}, {"0": 1, "ease": text}):
         try:
             parse(given_).at(moment(6))
@@ -209,12 +209,12 @@ def test_junk_is_a_number_or_explained(text: str) -> None:
             assert len(str(error).splitlines()) == 1
 
 
-def test_the_longest_expression_can_be_worked_out() -> None:
+def test_the_longest_expression_can_be_evaluated() -> None:
     for text in ("+".join("1" * 149), "**".join("1" * 149), "(" * 39 + "t" + ")" * 39):
         assert parse(text).at(moment(1)) == pytest.approx(149 if "+" in text else 1)
 
 
-def test_a_chain_of_comparisons_takes_no_longer_than_it_looks() -> None:
+def test_nested_comparisons_are_evaluated_quickly() -> None:
     text = "t"
     for _ in range(35):
         text = f"0 < ({text}) < 9"
@@ -222,7 +222,7 @@ def test_a_chain_of_comparisons_takes_no_longer_than_it_looks() -> None:
 
 
 @given(st.dictionaries(st.integers(0, 200), numbers, min_size=1))
-def test_straight_lines_have_no_jumps(keys: dict[int, float]) -> None:
+def test_linear_interpolation_has_no_jumps(keys: dict[int, float]) -> None:
     schedule = parse(", ".join(f"{key}:({value!r})" for key, value in keys.items()))
     found = [schedule.at(moment(frame)) for frame in range(210)]
     places = sorted(keys)
@@ -236,13 +236,15 @@ def test_straight_lines_have_no_jumps(keys: dict[int, float]) -> None:
 
 
 @given(st.dictionaries(st.integers(0, 200), numbers, min_size=1), st.integers(0, 210))
-def test_what_is_held_is_a_value_of_a_key(keys: dict[int, float], frame: int) -> None:
+def test_a_held_schedule_has_only_the_values_of_its_keys(
+    keys: dict[int, float], frame: int
+) -> None:
     table = {str(key): value for key, value in keys.items()}
     assert parse({**table, "ease": "hold"}).at(moment(frame)) in keys.values()
 
 
 @pytest.mark.parametrize("name", EASES)
-def test_an_ease_leads_from_one_end_to_the_other(name: str) -> None:
+def test_an_ease_goes_from_0_to_1_without_jumps(name: str) -> None:
     ease = EASES[name]
     assert ease(0) == pytest.approx(0, abs=1e-12)
     assert ease(1) == pytest.approx(0 if name == "hold" else 1)
@@ -251,7 +253,7 @@ def test_an_ease_leads_from_one_end_to_the_other(name: str) -> None:
     assert max(steps) < 0.1
 
 
-def test_a_bezier_is_that_of_css() -> None:
+def test_a_bezier_ease_equals_that_of_css() -> None:
     assert parse_ease("bezier(0.25, 0.1, 0.25, 1)")(0.5) == pytest.approx(0.8024, abs=1e-4)
     assert parse_ease("bezier(0.42,0,0.58,1)")(0.5) == pytest.approx(0.5)
     assert parse_ease("bezier(0, 0, 1, 1)")(0.3) == pytest.approx(0.3)
@@ -260,7 +262,7 @@ def test_a_bezier_is_that_of_css() -> None:
             parse_ease(wrong)
 
 
-def test_each_span_may_have_its_own_ease() -> None:
+def test_each_key_may_have_its_own_ease() -> None:
     table = {"0": 0, "10": {"value": 10, "ease": "hold"}, "20": 20, "30": 0, "ease": "in-quad"}
     assert values(table, 5, 10, 19, 20, 25) == [2.5, 10, 10, 20, 15]
     assert values({"0": {"value": "t", "ease": "linear"}, "10": 0}, 5) == [2.5]
@@ -273,7 +275,7 @@ def test_noise_is_smooth_and_always_the_same(x: float, seed: int) -> None:
     assert noise(2.5) == pytest.approx(-0.5256286, abs=1e-6)
 
 
-def test_noise_is_as_often_above_as_below() -> None:
+def test_noise_is_balanced_about_zero() -> None:
     found = [noise(0.37 * i, 3) for i in range(4000)]
     assert abs(sum(found) / len(found)) < 0.05
     assert min(found) < -0.9 and max(found) > 0.9
@@ -294,7 +296,7 @@ written = st.one_of(
 
 
 @given(written)
-def test_a_schedule_survives_being_written_down(given_: Any) -> None:
+def test_a_schedule_survives_being_written_and_parsed(given_: Any) -> None:
     schedule = parse(given_)
     assert parse(schedule.plain()) == schedule == pickle.loads(pickle.dumps(schedule))
     assert hash(parse(schedule.plain())) == hash(schedule)
@@ -319,7 +321,7 @@ def scheduled(**dream: Any) -> Settings:
     return build(("test", {"dream": dream}))
 
 
-def test_settings_have_the_values_of_the_moment() -> None:
+def test_scheduled_settings_have_the_values_of_their_moment() -> None:
     settings = build(
         ("--set", parse_assignment("dream.strength=0:(0.5), 2s:(1.5)")),
         ("--set", parse_assignment('camera.zoom={"0s" = 1.2, "2s" = 2.0, ease = "smooth"}')),
@@ -335,12 +337,12 @@ def test_settings_have_the_values_of_the_moment() -> None:
     assert settings.dream.strength == 0.5 and settings.changes
 
 
-def test_settings_without_schedules_are_those_of_every_moment() -> None:
+def test_settings_without_schedules_are_the_same_at_every_moment() -> None:
     settings = Settings()
     assert settings_at(settings, moment(5)) is settings and not settings.schedules
 
 
-def test_whole_numbers_stay_whole() -> None:
+def test_scheduled_whole_numbers_stay_whole() -> None:
     settings = scheduled(octaves={"0s": 2, "2s": 6}, steps="t * 1.5")
     octaves = [settings_at(settings, moment(frame)).dream.octaves for frame in (0, 7, 8, 30, 60)]
     assert octaves == [2, 2, 3, 4, 6]
@@ -348,7 +350,7 @@ def test_whole_numbers_stay_whole() -> None:
     assert steps == 8 and isinstance(steps, int)
 
 
-def test_weights_of_layers_change() -> None:
+def test_layer_weights_may_be_scheduled() -> None:
     settings = scheduled(layers={"parts": "0:(1), 60:(0)", "x.1": {"0s": 0, "2s": 1}, "y": 3})
     assert settings.dream.layers == {"parts": 1.0, "x.1": 0.0, "y": 3.0}
     assert settings_at(settings, moment(45)).dream.layers == {"parts": 0.25, "x.1": 0.75, "y": 3.0}
@@ -396,21 +398,21 @@ def test_a_schedule_that_a_setting_cannot_have_is_explained(text: str, words: st
         build(("--set", parse_assignment(text)))
 
 
-def test_a_moment_out_of_range_names_setting_frame_value_and_bounds() -> None:
+def test_a_value_out_of_range_is_refused_with_setting_frame_and_bounds() -> None:
     settings = scheduled(strength="t")
-    with pytest.raises(UserError, match=r"dream.strength at frame 20 = 20 should be .* 10 \(size"):
+    with pytest.raises(UserError, match=r"dream.strength at frame 20 = 20 should be .* 10 \(fact"):
         settings_at(settings, moment(20))
     overshooting = scheduled(mix={"0s": 0, "2s": 1, "ease": "out-back"})
     with pytest.raises(UserError, match="dream.mix at frame 50 = 1.0.* less than or equal to 1"):
         settings_at(overshooting, moment(50))
 
 
-def test_what_cannot_change_is_there() -> None:
+def test_every_setting_listed_as_fixed_exists() -> None:
     known = dict(fields())
     assert all(name in known or any(one.startswith(f"{name}.") for one in known) for name in FIXED)
 
 
-def test_every_number_of_the_dream_and_the_camera_may_change() -> None:
+def test_every_number_of_the_dream_and_the_camera_may_be_scheduled() -> None:
     for name, field in fields():
         if name.startswith(("dream.", "camera.")) and isinstance(field.default, int | float):
             settings = build(("--set", parse_assignment(f"{name}=0:({field.default})")))
@@ -442,7 +444,7 @@ def test_curves_are_drawn(dreamreel: Call, tmp_path: Path) -> None:
     [
         (["eyes"], "nothing changes over time"),
         (["--set", "dream.strength=t"], "dream.strength at frame 11 = 11 should be"),
-        (["--set", "dream.strength=1+bass"], "'bass' is heard in music, and there is none"),
+        (["--set", "dream.strength=1+bass"], "'bass' needs music, and there is none"),
         (["--set", "dream.strength=bass", "--audio", "no.mp3"], "there is no file no.mp3"),
         (["--set", "dream.strength=s", "--seconds", "0"], "is no length"),
     ],

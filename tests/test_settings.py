@@ -1,6 +1,5 @@
-"""One grammar for presets, flags and files."""
+"""Settings and presets: one grammar for flags, --set and files."""
 
-import re
 import tomllib
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from dreamreel.pipeline.config.fields import Settings, fields, value_of
 from dreamreel.pipeline.config.grammar import build, parse_assignment, parse_value, to_toml
 from dreamreel.pipeline.config.presets import load_preset, merge_presets, preset_names
 from dreamreel.pipeline.errors import UserError
-from making import ROOT
 
 
 def test_later_tables_win() -> None:
@@ -107,11 +105,6 @@ def test_there_are_six_looks_and_each_loads() -> None:
         preset = load_preset(name)
         assert preset.description
         assert isinstance(preset.settings(), Settings)
-
-
-def test_readme_describes_every_look_as_it_describes_itself() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", (ROOT / "README.md").read_text(), re.M)
-    assert dict(rows) == {name: load_preset(name).description for name in preset_names()}
 
 
 def test_looks_differ_in_more_than_their_layer() -> None:

@@ -1,4 +1,4 @@
-"""Real clips and real networks, where they lie beside the checkout."""
+"""Real clips and networks of the shared folder beside the checkout; skipped without it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_a_real_clip_is_dreamed(dreamreel: Callable[..., Run], tmp_path: Path, n
     frames = read_clip(tmp_path / "o.mp4")
     assert len(frames) == 3
     assert after.has_audio == before.has_audio
-    if before.times:  # each frame at its own time, to the end of the last
+    if before.times:  # each frame at its own time; the film lasts to the end of the last
         due = [float(time) for time in before.times[:3]]
         found = [float(time) for time in frame_times(tmp_path / "o.mp4")]
         assert found == pytest.approx(due, abs=0.001)
@@ -90,7 +90,7 @@ def test_a_real_network_dreams(
     assert run.code == 0, run.err
 
 
-def test_bvlc_googlenet_knows_a_cat() -> None:
+def test_bvlc_googlenet_recognises_a_cat() -> None:
     from dreamreel.pipeline.media.stills import load_picture
     from dreamreel.pipeline.tensors import crop_to
 

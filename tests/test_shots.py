@@ -1,4 +1,4 @@
-"""Cuts, and what is none: motion, light, fades and flashes."""
+"""Cuts are found, and motion, changes of light, fades and flashes are not taken for cuts."""
 
 from fractions import Fraction
 
@@ -30,17 +30,17 @@ def other(scene: np.ndarray) -> Frames:
 
 
 def faded(frames: Frames, to: int, back: bool = False) -> Frames:
-    """`frames`, which fade to a level, or out of it."""
+    """`frames` that fade to the grey level `to`; with `back`, from it."""
     shares = np.linspace(1, 0, len(frames)) if not back else np.linspace(0, 1, len(frames))
     pairs = zip(frames, shares, strict=True)
     return [np.uint8(np.round(to + share * (frame - float(to)))) for frame, share in pairs]
 
 
-def test_hard_cuts_are_found_where_they_are(pan: Frames, other: Frames) -> None:
+def test_hard_cuts_are_found_at_their_frames(pan: Frames, other: Frames) -> None:
     assert cuts(pan[:7] + other[:9] + pan[20:25]) == [7, 16]
 
 
-def test_a_cut_right_after_the_beginning_counts(pan: Frames, other: Frames) -> None:
+def test_a_cut_right_after_the_beginning_is_found(pan: Frames, other: Frames) -> None:
     assert cuts([pan[0], *other[:14]], min_seconds=0.5) == [1]
 
 
@@ -52,7 +52,7 @@ def test_fast_motion_is_no_cut(scene: np.ndarray) -> None:
     assert cuts([scene[:90, 12 * i : 160 + 12 * i] for i in range(20)]) == []
 
 
-def test_shots_shorter_than_the_shortest_are_not_cut_again(pan: Frames, other: Frames) -> None:
+def test_no_cut_is_found_before_a_shot_has_its_shortest_length(pan: Frames, other: Frames) -> None:
     mixed = pan[:10] + other[:10] + pan[20:30]
     assert cuts(mixed) == [10, 20]
     assert cuts(mixed, min_seconds=0.6) == [10]
@@ -72,19 +72,19 @@ def test_a_flash_is_no_cut(pan: Frames, length: int, level: int) -> None:
     assert cuts(pan[:10] + flash + pan[10 + length : 25]) == []
 
 
-def test_motion_goes_on_across_a_flash(pan: Frames) -> None:
+def test_motion_is_followed_across_a_flash(pan: Frames) -> None:
     frames = pan[:10] + [np.full_like(pan[0], 255)] * 2 + pan[12:16]
     for moving in list(follow_motion(frames, RATE, build()))[10:13]:
         assert moving.motion is not None
         assert np.median(moving.motion.flow[..., 0]) == pytest.approx(2, abs=0.3)
 
 
-def test_light_that_is_switched_on_is_no_cut(pan: Frames) -> None:
+def test_a_sudden_change_of_light_is_no_cut(pan: Frames) -> None:
     dark = [np.uint8(frame * 0.35) for frame in pan[:12]]
     assert cuts(dark + pan[12:24]) == []
 
 
-def test_a_grey_cut_is_found(pan: Frames, other: Frames) -> None:
+def test_a_cut_between_grey_pictures_is_found(pan: Frames, other: Frames) -> None:
     def grey(frames: Frames) -> Frames:
         return [np.repeat(frame.mean(2, keepdims=True).astype(np.uint8), 3, 2) for frame in frames]
 

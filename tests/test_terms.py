@@ -1,4 +1,4 @@
-"""Terms: what is climbed, how much of it there is, and that tiles change neither."""
+"""Terms: their gradients and responses, masks, and that tiles change none of these."""
 
 from fractions import Fraction
 
@@ -26,7 +26,7 @@ from dreamreel.pipeline.networks.network import Network
 from dreamreel.pipeline.zooming.endless import ZoomState, infinite_zoom
 from dreamreel.pipeline.zooming.journey import Journey
 
-ROUNDING = 1e-3  # of a gradient's mean size, on average over the picture; see `test_tiles`
+ROUNDING = 1e-3  # mean error allowed, as a share of a gradient's mean size; see `test_tiles`
 SIZE, TILE = (163, 211), 144
 
 
@@ -77,14 +77,14 @@ def test_the_response_to_any_objective_is_the_same_in_tiles(
 
 
 def zoomed(image: Tensor, network: Network, settings: Settings) -> list[Tensor]:
-    """Nine frames, whose variety is climbed as well from the first on."""
+    """Nine frames of a zoom that climbs the diversity of its features from the first frame on."""
     state = ZoomState(variety=VarietyLoop(usual=1.0, told=VarietyLoop.EARLY, weight=1.0))
     journey = Journey(9, Fraction(10))
     return list(infinite_zoom(image, network, constant(settings), journey, state=state))
 
 
-def test_a_tiled_zoom_is_an_untiled_one(network: Network, image: Tensor) -> None:
-    """Its dream climbs deviations from a mean over the picture, and its loops measure responses."""
+def test_a_tiled_zoom_equals_an_untiled_one(network: Network, image: Tensor) -> None:
+    """A zoom climbs deviations from a mean over the whole picture, and measures responses."""
     image = textured(163, 400)  # wider than the tiles that the deepest layer needs
     dreams = {"layers": "textures", "octaves": 1, "steps": 2}
     tiled, whole = (
@@ -95,26 +95,27 @@ def test_a_tiled_zoom_is_an_untiled_one(network: Network, image: Tensor) -> None
         assert float((one - other).abs().mean()) < (0.01 + 0.02 * number) / 255
 
 
-def test_a_deviation_leaves_out_what_all_places_have_alike(network: Network, image: Tensor) -> None:
-    """Within a picture of one tile over and over, each unit is as excited here as there."""
-    tile = image[..., :16, :16].repeat(1, 1, 10, 12).contiguous(memory_format=torch.channels_last)
+def test_deviation_ignores_what_all_places_have_in_common(network: Network, image: Tensor) -> None:
+    """Activations of a repeated pattern repeat as well, and deviate less from their mean."""
+    pattern = image[..., :16, :16].repeat(1, 1, 10, 12)
+    pattern = pattern.contiguous(memory_format=torch.channels_last)
     inside = (..., slice(64, 96), slice(64, 128))
     alike, special = (
-        float(gradient(tile, network, Term("textures", one))[inside].abs().mean())
+        float(gradient(pattern, network, Term("textures", one))[inside].abs().mean())
         for one in (L2, DEVIATION)
     )
     assert special < 0.5 * alike
 
 
 def test_diversity_responds_to_how_much_places_differ(network: Network, image: Tensor) -> None:
-    tile = image[..., :32, :32].repeat(1, 1, 6, 8).contiguous(memory_format=torch.channels_last)
+    pattern = image[..., :32, :32].repeat(1, 1, 6, 8).contiguous(memory_format=torch.channels_last)
     (varied,), (same,) = (
-        mean_responses(one, network, [Term("objects", DIVERSITY)]) for one in (image, tile)
+        mean_responses(one, network, [Term("objects", DIVERSITY)]) for one in (image, pattern)
     )
     assert 0 < float(same) < 0.9 * float(varied) < 1
 
 
-def test_a_term_with_a_place_is_climbed_there_alone(network: Network, image: Tensor) -> None:
+def test_a_masked_term_is_climbed_only_inside_its_mask(network: Network, image: Tensor) -> None:
     where = left_half(image)
     found = gradient(image, network, Term("fire2a", where=where))
     field = network.layers["fire2a"].field.receptive or 0
@@ -123,8 +124,8 @@ def test_a_term_with_a_place_is_climbed_there_alone(network: Network, image: Ten
     assert found[..., middle + field :].abs().max() == 0
 
 
-def test_a_place_is_rolled_with_the_picture(network: Network, image: Tensor) -> None:
-    """With jitter, too, a masked dream changes nothing far from its mask."""
+def test_a_mask_is_shifted_with_the_jitter(network: Network, image: Tensor) -> None:
+    """Even with jitter, a masked dream changes nothing far from its mask."""
     settings = Dream(octaves=1, jitter=64, smoothing=0.0)
     terms = [Term("fire2a", where=left_half(image))]
     found = dream(image, network, terms, settings, Ascent(4, 2.0))
@@ -134,7 +135,9 @@ def test_a_place_is_rolled_with_the_picture(network: Network, image: Tensor) -> 
     assert float((found - image)[..., :100].abs().mean()) > 1 / 255
 
 
-def test_the_response_within_a_place_is_of_that_place(network: Network, image: Tensor) -> None:
+def test_a_masked_response_ignores_the_picture_outside_its_mask(
+    network: Network, image: Tensor
+) -> None:
     dimmed = image.clone()
     dimmed[..., image.shape[3] // 2 :] = 0.5
     there = [Term("textures", where=left_half(image))]
@@ -146,7 +149,7 @@ def test_the_response_within_a_place_is_of_that_place(network: Network, image: T
     assert kept[1] == pytest.approx(kept[0], rel=0.2) and lost[1] < 0.5 * lost[0]
 
 
-def test_terms_of_one_layer_share_a_pass_and_add_up(network: Network, image: Tensor) -> None:
+def test_terms_of_one_layer_add_up(network: Network, image: Tensor) -> None:
     one, other = Term("parts", L2, 1.0), Term("parts", DEVIATION, 0.5)
     alone = [
         gradient(image, network, Term(t.layer, t.objective, 2 * t.weight)) / 2
@@ -157,7 +160,7 @@ def test_terms_of_one_layer_share_a_pass_and_add_up(network: Network, image: Ten
     assert torch.allclose(both, alone[0] + second, atol=1e-3 * float(both.abs().mean()))
 
 
-def test_terms_are_those_of_the_settings_or_the_networks_choice(network: Network) -> None:
+def test_terms_are_those_of_the_settings_or_the_default_of_the_network(network: Network) -> None:
     assert terms_of(Dream(), network) == (Term("parts"),)
     chosen = terms_of(Dream(layers={"textures": 2.0, "objects": 0.0}), network, DEVIATION)
     assert proportions(chosen) == {"deviation:textures": 1.0}

@@ -1,4 +1,4 @@
-"""What a network sees in tiles is what it sees as a whole."""
+"""Gradients and responses in tiles equal those of the whole picture; memory decides on tiles."""
 
 import subprocess
 import sys
@@ -24,16 +24,16 @@ from dreamreel.pipeline.networks.tiles import (
     Grid,
     Sight,
     Tile,
-    cut,
+    grid_of,
     is_out_of_memory,
     smallest_tile,
-    spans,
+    tile_slices,
 )
 from rendering import dreamed as dream
 from rendering import response, terms
 
-# Of a gradient's mean size, on average over the picture. Rounding alone was seen at 1e-6, and at
-# 2e-4 where it took one ReLU from just below zero to just above; a misplaced field costs 0.1.
+# The mean error allowed, as a share of a gradient's mean size. Rounding alone was measured at 1e-6,
+# and at 2e-4 where it moved one ReLU across zero; a misplaced receptive field gives 0.1.
 ROUNDING = 1e-3
 NO_MEMORY = RuntimeError(
     "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate "
@@ -47,7 +47,7 @@ def network() -> Network:
 
 
 def textured(height: int, width: int) -> Tensor:
-    """An image (1, 3, H, W) with something at every scale."""
+    """An image (1, 3, H, W) with detail at every scale."""
     random = torch.Generator().manual_seed(7)
     total = torch.full((1, 3, height, width), 0.5)
     for cell in (64, 16, 4, 1):
@@ -63,7 +63,7 @@ def gradient(
 
 
 def difference(image: Tensor, network: Network, weights: dict[str, float], tile: int) -> Tensor:
-    """How far off the gradient in tiles is, as a share of the whole one's mean size."""
+    """The error of the gradient in tiles, as a share of the mean size of the whole gradient."""
     whole = gradient(image, network, weights)
     return (gradient(image, network, weights, tile) - whole).abs() / whole.abs().mean()
 
@@ -77,7 +77,7 @@ def difference(image: Tensor, network: Network, weights: dict[str, float], tile:
         ((317, 389), 257, {"textures": 1.0, "parts": -0.5, "fire2a.squeeze": 0.3, "stem": 0.0}),
     ],
 )
-def test_the_gradient_in_tiles_is_the_whole_one(
+def test_the_gradient_in_tiles_equals_the_whole_one(
     network: Network, size: tuple[int, int], tile: int, weights: dict[str, float]
 ) -> None:
     assert difference(textured(*size), network, weights, tile).mean() < ROUNDING
@@ -87,11 +87,13 @@ def test_the_gradient_in_tiles_is_the_whole_one(
     ("name", "layer", "size"),
     [
         ("squeezenet1_1", "features.7", (189, 243)),
-        ("inception_v3", "Mixed_6a", (241, 275)),  # no padding: places are lost at the edges
+        ("inception_v3", "Mixed_6a", (241, 275)),  # without padding: fewer places
         ("resnet18", "layer2", (187, 209)),
     ],
 )
-def test_other_networks_see_the_same_in_tiles(name: str, layer: str, size: tuple[int, int]) -> None:
+def test_gradients_of_other_networks_are_the_same_in_tiles(
+    name: str, layer: str, size: tuple[int, int]
+) -> None:
     torch.manual_seed(0)
     architecture = find_architecture(name)
     state = architecture.build().state_dict()
@@ -104,20 +106,20 @@ def test_other_networks_see_the_same_in_tiles(name: str, layer: str, size: tuple
 def test_no_seam_shows_where_tiles_meet(network: Network) -> None:
     image, layers = textured(301, 467), [network.layers["parts"]]
     off = difference(image, network, {"parts": 1.0}, 256)
-    (row, *_) = cut((301, 467), 256, layers)
+    (row, *_) = grid_of((301, 467), 256, layers)
     borders = [edge for tile in row for edge in (tile.columns.start, tile.columns.stop)][1:-1]
     at_borders = torch.stack([off[..., edge - 2 : edge + 2] for edge in borders])
     assert at_borders.mean() < 3 * off.mean()
 
 
-def test_tiles_of_a_layer_that_sees_the_whole_picture_fade_into_each_other(
+def test_tiles_of_a_layer_without_places_leave_no_seam(
     network: Network,
 ) -> None:
     image, layers = textured(300, 540), [network.layers["classes"]]
     found = gradient(image, network, {"classes": 1.0}, 300)
-    (row,) = cut((300, 540), 300, layers)
+    (row,) = grid_of((300, 540), 300, layers)
     seams = [seam for one, other in pairwise(row) for seam in where_they_meet(one, other)]
-    # In steps of two, since the gradient knows even columns from odd ones: the stem takes strides.
+    # Columns two apart: the stem has a stride of 2, so even and odd columns differ by themselves.
     change = (found[..., 2:] - found[..., :-2]).abs().mean((0, 1, 2))
     for seam in seams:
         assert change[seam - 2 : seam].max() < 1.4 * change[seam - 20 : seam + 20].median()
@@ -127,19 +129,19 @@ def test_tiles_of_a_layer_that_sees_the_whole_picture_fade_into_each_other(
 
 
 def where_they_meet(one: Tile, other: Tile) -> tuple[int, int, int]:
-    """The columns where the tile `other` begins, where `one` ends, and half-way between."""
+    """The columns at which the tile `other` begins, `one` ends, and the one half-way between."""
     begin, end = other.columns.start, one.columns.stop
     return begin, (begin + end) // 2, end
 
 
-def test_a_picture_no_larger_than_a_tile_is_seen_whole(dreamnet: Network, picture: Tensor) -> None:
+def test_a_picture_no_larger_than_a_tile_is_not_tiled(dreamnet: Network, picture: Tensor) -> None:
     weights = {"textures": 1.0}
     assert torch.equal(
         gradient(picture, dreamnet, weights, 160), gradient(picture, dreamnet, weights)
     )
 
 
-def test_a_dream_in_tiles_is_the_dream(network: Network) -> None:
+def test_a_dream_in_tiles_equals_the_whole_one(network: Network) -> None:
     image, three = textured(230, 290), Ascent(3, 1.5)
     chosen = Dream(octaves=2, layers={"textures": 1.0})
     in_tiles = chosen.model_copy(update={"tile": 160})
@@ -147,7 +149,7 @@ def test_a_dream_in_tiles_is_the_dream(network: Network) -> None:
     assert difference.abs().max() < 1 / 255
 
 
-def test_excitement_in_tiles_is_that_of_the_whole(network: Network) -> None:
+def test_the_response_in_tiles_equals_the_whole_one(network: Network) -> None:
     pair = torch.cat([textured(301, 467), 1 - textured(301, 467)])
     weights = {"textures": 1.0, "parts": 0.5, "stem": -1.0}
     where = torch.rand(1, 1, 301, 467, generator=torch.Generator().manual_seed(1))
@@ -156,7 +158,7 @@ def test_excitement_in_tiles_is_that_of_the_whole(network: Network) -> None:
         assert torch.allclose(response(pair, network, weights, places, 256), whole, rtol=1e-5)
 
 
-def test_a_layer_without_places_is_excited_too(network: Network) -> None:
+def test_a_layer_without_places_has_nearly_the_same_response_in_tiles(network: Network) -> None:
     pair = torch.cat([textured(290, 300), textured(290, 300) / 2])
     where = torch.ones(1, 1, 290, 300)
     whole = response(pair, network, {"classes": 1.0}, where)
@@ -166,12 +168,12 @@ def test_a_layer_without_places_is_excited_too(network: Network) -> None:
 
 @examples(max_examples=200)
 @given(st.data())
-def test_spans_cover_overlap_and_begin_at_places_of_the_whole(data: st.DataObject) -> None:
+def test_tile_slices_cover_all_overlap_and_begin_on_the_stride(data: st.DataObject) -> None:
     stride = data.draw(st.sampled_from([1, 2, 8, 32]))
     overlap = data.draw(st.integers(0, 400))
     tile = data.draw(st.integers(overlap + stride, overlap + 700))
     length = data.draw(st.integers(1, 5000))
-    found = spans(length, tile, overlap, stride)
+    found = tile_slices(length, tile, overlap, stride)
     assert found[0].start == 0 and found[-1].stop == length
     assert all(overlap < span.stop - span.start <= tile for span in found) or found == [
         slice(0, length)
@@ -198,12 +200,13 @@ def test_spans_cover_overlap_and_begin_at_places_of_the_whole(data: st.DataObjec
         (UserError("out of memory"), False),
     ],
 )
-def test_errors_of_memory_are_told_from_others(error: Exception, says_so: bool) -> None:
+def test_out_of_memory_errors_are_recognised(error: Exception, says_so: bool) -> None:
     assert is_out_of_memory(error) == says_so
 
 
 class Scarce:
-    """Sees pictures of up to `side` pixels, and remembers the tiles that it was shown."""
+    """Stands for a network that has memory for tiles up to `side` pixels wide; `shown` keeps the
+    widths of the tiles that it was given."""
 
     def __init__(self, side: int) -> None:
         self.side, self.shown = side, list[int]()
@@ -218,7 +221,7 @@ class Scarce:
         return "seen"
 
 
-def test_where_memory_runs_out_tiles_grow_smaller_and_stay_so(network: Network) -> None:
+def test_out_of_memory_makes_tiles_smaller_for_good(network: Network) -> None:
     sight, told = Sight("dreamnet", network.layers), list[str]()
     sight.on_notice = told.append
     scarce = Scarce(700)
@@ -232,14 +235,14 @@ def test_where_memory_runs_out_tiles_grow_smaller_and_stay_so(network: Network) 
     assert len(scarce.shown) == len(told) == 1
 
 
-def test_where_no_tile_is_small_enough_it_is_one_line(network: Network) -> None:
+def test_too_little_memory_for_any_tile_is_refused(network: Network) -> None:
     sight, scarce = Sight("dreamnet", network.layers), Scarce(100)
     with pytest.raises(UserError, match="not enough memory .* 4000x2000 in dreamnet at parts.*256"):
         sight.within_memory(scarce, (2000, 4000), ["parts"])
     assert len(scarce.shown) < 9
 
 
-def test_another_error_is_not_answered(network: Network) -> None:
+def test_an_error_other_than_out_of_memory_is_passed_on(network: Network) -> None:
     sight, tries = Sight("dreamnet", network.layers), list[Grid | None]()
 
     def see(grid: Grid | None) -> None:
@@ -251,7 +254,7 @@ def test_another_error_is_not_answered(network: Network) -> None:
     assert len(tries) == 1 and sight.tile is None
 
 
-def test_a_tile_too_small_is_answered_with_one_that_works(network: Network) -> None:
+def test_a_tile_too_small_is_refused_with_one_that_works(network: Network) -> None:
     with pytest.raises(
         UserError, match="dream.tile = 255 is too small for dreamnet at textures, parts: 256 works"
     ):
@@ -267,7 +270,7 @@ from dreamreel.pipeline.networks.catalog import load_network
 
 torch.set_num_threads(1)
 limits = resource.getrlimit(resource.RLIMIT_AS)
-resource.setrlimit(resource.RLIMIT_AS, (1 << 45, limits[1]))  # as wide as none, and yet a limit
+resource.setrlimit(resource.RLIMIT_AS, (1 << 45, limits[1]))  # too high to matter, yet a limit
 network = load_network("dreamnet", device="cpu", precision="float32")
 network.sight.on_notice = print
 
@@ -276,7 +279,7 @@ def gradient(height, width):
     image = torch.rand(1, 3, height, width).contiguous(memory_format=torch.channels_last)
     return gradient_of(image.requires_grad_(True), network, [Term("textures")])
 
-gradient(256, 256)  # what is loaded at first use, is
+gradient(256, 256)  # loads whatever torch loads at first use
 used = int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) << 10
 resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20), limits[1]))
 tiled = gradient(600, 900)
@@ -289,16 +292,16 @@ print(float((tiled - whole).abs().mean() / whole.abs().mean()))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits an address space")
-def test_a_gradient_that_runs_out_of_memory_is_found_in_tiles() -> None:
-    # Whole it takes 190 MB, in tiles as few as 40; it is given 100.
+def test_a_gradient_that_runs_out_of_memory_is_computed_in_tiles() -> None:
+    # The whole gradient takes 190 MB, tiles take down to 40 MB; the process is allowed 100 MB.
     done = subprocess.run([sys.executable, "-c", OUT_OF_MEMORY], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     notice, difference = done.stdout.splitlines()
-    assert notice.startswith("out of memory at 900x600: going on in tiles of ")
+    assert notice.startswith("out of memory at 900x600: continuing in tiles of ")
     assert float(difference) < ROUNDING
 
 
-def test_what_memory_does_not_suffice_for_is_seen_in_tiles_from_the_start(
+def test_a_picture_too_large_for_free_memory_is_tiled_from_the_start(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
@@ -309,13 +312,13 @@ def test_what_memory_does_not_suffice_for_is_seen_in_tiles_from_the_start(
         sight.on_notice = told.append
         grids = [sight.within_memory(lambda grid: grid, size, layers) for _ in range(2)]
         assert [grid is not None for grid in grids] == [tiled, tiled]
-        assert len(told) == tiled and (not tiled or "are free: dreamed in tiles of" in told.pop())
+        assert len(told) == tiled and (not tiled or "are free: dreaming in tiles of" in told.pop())
         assert sight.tile is None or network.memory_for((sight.tile, sight.tile), layers) <= free
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells")
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux alone has it")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_memory_is_told_about_right(precision: str) -> None:
+def test_the_estimate_of_memory_is_about_right(precision: str) -> None:
     run = subprocess.run(
         [sys.executable, "-c", PEAK, precision], capture_output=True, text=True, check=True
     )
@@ -336,7 +339,7 @@ def told(name):
 
 network = load_network("dreamnet", device="cpu", precision=sys.argv[1])
 image = torch.rand(1, 3, 720, 960).contiguous(memory_format=torch.channels_last)
-Path("/proc/self/clear_refs").write_text("5")  # the peak is now
+Path("/proc/self/clear_refs").write_text("5")  # reset the peak
 before = told("VmRSS")
 gradient_of(image.requires_grad_(True), network, [Term("parts")])
 print(network.memory_for((720, 960), ["parts"]), told("VmHWM") - before)

@@ -1,4 +1,4 @@
-"""Renders that are stopped, and go on."""
+"""Renders that are stopped and resumed; lost files, full disks, and changed sources."""
 
 import os
 import random
@@ -39,7 +39,7 @@ Render = Callable[[Path, Settings, Report], Path]
 
 @pytest.fixture
 def clip(tmp_path: Path, scene: np.ndarray) -> Path:
-    """Two shots of eight frames, with sound, the second after a flash of two frames."""
+    """Two shots of eight frames, with sound; the first has a flash of two frames."""
     there = [scene[20:116, 3 * i : 3 * i + 160] for i in range(8)]
     then = [np.flip(scene[100:196, 2 * i : 2 * i + 160], 0) for i in range(8)]
     frames = [*there[:3], *[np.full_like(there[0], 255)] * 2, *there[5:], *then]
@@ -66,14 +66,14 @@ def renders(clip: Path) -> dict[str, Render]:
 
 
 def stopping_after(frames: int) -> Report:
-    """A report that asks to stop when so many frames more are made."""
+    """A report that asks to stop once `frames` more frames are made."""
     asked = iter([False] * (frames - 1))
     return Report(is_stopping=lambda: next(asked, True))
 
 
 @pytest.mark.usefixtures("short_segments")
 @pytest.mark.parametrize("kind", ["video", "span", "preview", "zoom"])
-def test_a_render_that_was_stopped_often_is_that_of_one_go(
+def test_a_render_stopped_often_equals_an_uninterrupted_one(
     clip: Path, tmp_path: Path, kind: str
 ) -> None:
     settings, render = build(("test", QUICK)), renders(clip)[kind]
@@ -94,13 +94,13 @@ def test_a_render_that_was_stopped_often_is_that_of_one_go(
 
 
 @pytest.mark.usefixtures("short_segments")
-def test_segments_begin_at_fixed_frames_and_make_one_clip(clip: Path, tmp_path: Path) -> None:
+def test_joined_segments_hold_all_frames(clip: Path, tmp_path: Path) -> None:
     out = render_video(clip, tmp_path / "o.mp4", build(("test", QUICK)))
     assert count_frames(out) == 16
 
 
 @pytest.mark.usefixtures("short_segments")
-def test_a_variable_rate_is_kept_frame_by_frame(tmp_path: Path) -> None:
+def test_joined_segments_keep_a_variable_rate(tmp_path: Path) -> None:
     source = varying_clip(tmp_path / "a.mp4")
     settings = build(("test", QUICK))
     for first, last in ((0, None), (20, 33)):
@@ -112,7 +112,7 @@ def test_a_variable_rate_is_kept_frame_by_frame(tmp_path: Path) -> None:
         )
 
 
-def test_another_job_is_not_mixed_in_and_nothing_is_lost(clip: Path, tmp_path: Path) -> None:
+def test_another_job_is_refused_and_the_frames_so_far_are_kept(clip: Path, tmp_path: Path) -> None:
     out, settings = tmp_path / "o.mp4", build(("test", QUICK))
     with pytest.raises(Stopped):
         render_video(clip, out, settings, report=stopping_after(6))
@@ -138,7 +138,7 @@ def test_a_source_that_changed_is_another_job(
         render_video(clip, out, settings)
 
 
-def test_two_renders_into_one_file_are_one_too_many(clip: Path, tmp_path: Path) -> None:
+def test_a_second_render_into_the_same_file_is_refused(clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "o.mp4"
     with pytest.raises(Stopped):
         render_video(clip, out, build(("test", QUICK)), report=stopping_after(2))
@@ -155,7 +155,7 @@ def usual() -> Encoding:
     return Encoding((32, 48), Fraction(25), 20, "veryfast")
 
 
-def test_frames_that_are_gone_are_missed(tmp_path: Path, usual: Encoding) -> None:
+def test_lost_frames_are_noticed(tmp_path: Path, usual: Encoding) -> None:
     out = tmp_path / "o.mp4"
     with (
         pytest.raises(KeyError),
@@ -173,7 +173,7 @@ def test_frames_that_are_gone_are_missed(tmp_path: Path, usual: Encoding) -> Non
         pass
 
 
-def test_what_was_not_saved_is_not_there(tmp_path: Path, usual: Encoding) -> None:
+def test_work_resumes_from_the_last_save(tmp_path: Path, usual: Encoding) -> None:
     frames = np.random.default_rng(0).integers(0, 255, (4, 32, 48, 3), np.uint8)
     out = tmp_path / "o.mp4"
     with (
@@ -187,14 +187,14 @@ def test_what_was_not_saved_is_not_there(tmp_path: Path, usual: Encoding) -> Non
         raise KeyError
     with open_segments(out, {}, usual, Threads(torch=2, encoder=2)) as work:
         assert (work.done, work.state) == (2, {"at": 2})
-        assert work.threads == Threads(torch=1, encoder=1)  # as it began
+        assert work.threads == Threads(torch=1, encoder=1)  # those that it began with
         work.add(frames[3])
         work.save(None)
         ((segment, _),) = work.segments()
         assert count_frames(segment) == 3
 
 
-def test_a_frame_of_another_size_is_our_own_mistake(tmp_path: Path, usual: Encoding) -> None:
+def test_a_frame_of_another_size_is_a_programming_error(tmp_path: Path, usual: Encoding) -> None:
     with (
         pytest.raises(ValueError, match="in a video of"),
         open_segments(tmp_path / "o.mp4", {}, usual, Threads(torch=1, encoder=1)) as work,
@@ -251,7 +251,7 @@ def test_no_ffmpeg_is_left_running(tmp_path: Path) -> None:
     assert not children()
 
 
-def test_a_name_as_long_as_can_be_has_its_folder(tmp_path: Path) -> None:
+def test_the_longest_file_names_have_work_folders_of_their_own(tmp_path: Path) -> None:
     longest = tmp_path / ("n" * 251 + ".mp4")
     folder_of(longest).mkdir()
     assert folder_of(longest) != folder_of(tmp_path / ("n" * 250 + "m.mp4"))
@@ -323,7 +323,7 @@ def kill_its_ffmpeg(process: "subprocess.Popen[str]") -> None:
         pytest.param("video", kill_its_ffmpeg, 20, marks=pytest.mark.slow),
     ],
 )
-def test_a_render_that_is_stopped_at_random_moments_is_that_of_one_go(
+def test_a_render_stopped_at_random_moments_equals_an_uninterrupted_one(
     tmp_path: Path,
     long_clip: Path,
     command: str,
@@ -358,7 +358,7 @@ def test_a_render_that_is_stopped_at_random_moments_is_that_of_one_go(
     }  # fmt: skip
 
 
-def test_a_source_that_changes_under_the_render_stops_it(
+def test_a_source_that_changes_during_the_render_stops_it(
     clip: Path, tmp_path: Path, scene: np.ndarray
 ) -> None:
     settings, before = build(("test", QUICK)), clip.read_bytes()
@@ -380,7 +380,7 @@ def test_a_source_that_changes_under_the_render_stops_it(
     assert render_video(clip, out, settings).read_bytes() == whole
 
 
-def test_a_folder_that_vanishes_under_the_render_stops_it(clip: Path, tmp_path: Path) -> None:
+def test_a_folder_that_vanishes_during_the_render_stops_it(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     out, made = tmp_path / "there" / "o.mp4", iter(range(100))
 
@@ -422,7 +422,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", disk], check=True)
 
 
-def test_a_disk_that_fills_on_the_way_stops_the_render_and_loses_nothing(
+def test_a_full_disk_stops_the_render_and_loses_nothing(
     tmp_path: Path, long_clip: Path, small_disk: Path
 ) -> None:
     assert start("video", long_clip, "-o", tmp_path / "whole.mp4", *OPTIONS).wait(120) == 0
@@ -441,12 +441,12 @@ def test_a_disk_that_fills_on_the_way_stops_the_render_and_loses_nothing(
     assert sorted(path.name for path in small_disk.iterdir()) == ["o.mp4", "o.mp4.json"]
 
 
-def test_a_folder_that_turns_read_only_stops_the_render_and_loses_nothing(
+def test_a_read_only_disk_refuses_the_render_and_loses_nothing(
     tmp_path: Path, long_clip: Path, small_disk: Path
 ) -> None:
     def mount(how: str) -> None:
         if subprocess.run(["mount", "-o", f"remount,{how}", small_disk]).returncode != 0:
-            pytest.skip("the disk is in use, or cannot be mounted anew")
+            pytest.skip("the disk is in use, or cannot be remounted")
 
     def render(out: Path) -> "subprocess.Popen[str]":
         return start("video", long_clip, "-o", out, *OPTIONS)
@@ -455,7 +455,7 @@ def test_a_folder_that_turns_read_only_stops_the_render_and_loses_nothing(
     out = small_disk / "o.mp4"
     process = render(out)
     wait_for_work(out, process)
-    process.send_signal(signal.SIGINT)  # nothing is open for writing then
+    process.send_signal(signal.SIGINT)  # a file open for writing would prevent `ro`
     process.communicate(timeout=60)
     mount("ro")
     refused = render(out)
@@ -467,7 +467,7 @@ def test_a_folder_that_turns_read_only_stops_the_render_and_loses_nothing(
     assert out.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
-def test_a_disk_without_room_is_found_out_at_once(
+def test_too_little_disk_space_is_refused_at_once(
     tmp_path: Path, long_clip: Path, small_disk: Path
 ) -> None:
     (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free - 2_000_000))

@@ -1,4 +1,4 @@
-"""Video files in and out."""
+"""Video files: rates, probing, reading, encoding, sound, times and damage."""
 
 import threading
 from collections.abc import Iterator
@@ -52,17 +52,17 @@ USUAL = Encoding((32, 48), Fraction(25), 20, "veryfast")
         (Fraction(750000, 71393), Fraction(750000, 71393)),
     ],
 )
-def test_rates_are_the_fractions_they_stand_for(given_rate: Fraction, exact: Fraction) -> None:
+def test_rounded_rates_become_the_exact_fractions(given_rate: Fraction, exact: Fraction) -> None:
     assert snap_rate(given_rate) == exact
 
 
 @given(st.integers(1, 240))
-def test_whole_rates_and_their_1001ths_are_themselves(number: int) -> None:
+def test_exact_rates_stay_as_they_are(number: int) -> None:
     assert snap_rate(Fraction(number)) == number
     assert snap_rate(Fraction(number * 1000, 1001)) == Fraction(number * 1000, 1001)
 
 
-def test_a_clip_is_what_it_says(moving_clip: Path, odd_clip: Path) -> None:
+def test_probe_finds_size_rate_frames_and_sound(moving_clip: Path, odd_clip: Path) -> None:
     clip = probe(moving_clip)
     assert (clip.width, clip.height, clip.frames) == (160, 96, 12)
     assert clip.rate == Fraction(30000, 1001)
@@ -71,7 +71,7 @@ def test_a_clip_is_what_it_says(moving_clip: Path, odd_clip: Path) -> None:
     assert (odd.width, odd.height, odd.rate, odd.has_audio) == (131, 77, 25, False)
 
 
-def test_frames_come_out_in_order_to_the_last(tmp_path: Path) -> None:
+def test_all_frames_are_read_in_order(tmp_path: Path) -> None:
     frames = [np.full((32, 48, 3), 20 * i, np.uint8) for i in range(12)]
     clip = write_clip(tmp_path / "grey.mp4", frames)
     found = [round(float(frame.mean()) / 20) for frame in read_frames(clip)]
@@ -81,7 +81,7 @@ def test_frames_come_out_in_order_to_the_last(tmp_path: Path) -> None:
     assert list(read_frames(clip, 12)) == []
 
 
-def test_colours_survive(tmp_path: Path) -> None:
+def test_colours_survive_encoding(tmp_path: Path) -> None:
     colours = [(0, 255, 0), (255, 0, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (40, 120, 200)]
     frame = np.repeat(np.repeat(np.uint8([colours]), 120, 0), 40, 1)
     clip = write_clip(tmp_path / "bars.mp4", [frame] * 3)
@@ -91,7 +91,7 @@ def test_colours_survive(tmp_path: Path) -> None:
         assert np.median(inside, 0) == pytest.approx(colour, abs=2)
 
 
-def test_players_are_told_of_bt709(tmp_path: Path) -> None:
+def test_a_video_is_tagged_as_bt709(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "tagged.mp4", [np.zeros((32, 48, 3), np.uint8)] * 2)
     with av.open(str(clip)) as container:
         context = container.streams.video[0].codec_context
@@ -101,7 +101,7 @@ def test_players_are_told_of_bt709(tmp_path: Path) -> None:
 
 
 @given(height=st.integers(1, 7), width=st.integers(1, 7))
-def test_odd_frames_get_their_last_row_and_column_again(height: int, width: int) -> None:
+def test_odd_frames_are_padded_with_their_last_row_and_column(height: int, width: int) -> None:
     frame = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
     padded = padded_to(frame, even(frame.shape[:2]))
     assert padded.shape[0] % 2 == padded.shape[1] % 2 == 0
@@ -110,18 +110,18 @@ def test_odd_frames_get_their_last_row_and_column_again(height: int, width: int)
     assert np.array_equal(padded[:, -1], padded[:, width - 1])
 
 
-def test_resizing_keeps_the_shape(scene: np.ndarray) -> None:
+def test_resizing_keeps_the_aspect_ratio(scene: np.ndarray) -> None:
     (small,) = resized([scene], 100)
     assert small.shape == (60, 100, 3)
     assert next(resized([scene], None)) is scene
 
 
-def test_an_encoder_that_fails_says_why_in_ffmpegs_words(tmp_path: Path) -> None:
+def test_a_failed_encoding_is_reported_in_the_words_of_ffmpeg(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="ffmpeg could not write .*: .+"):
         encode([BLACK] * 50, tmp_path / "no" / "such.mp4", USUAL)
 
 
-def test_an_ffmpeg_that_was_killed_is_told_of(tmp_path: Path) -> None:
+def test_a_killed_ffmpeg_is_reported(tmp_path: Path) -> None:
     raw = tmp_path / "endless.bgr"
     with raw.open("wb") as file:
         file.truncate(10**9)
@@ -175,7 +175,7 @@ def test_sound_that_the_container_refuses_becomes_aac(tmp_path: Path, scene: np.
 
 @pytest.fixture
 def rich_clip(tmp_path: Path, scene: np.ndarray) -> Path:
-    """Twenty frames with two sounds in two languages, subtitles, two chapters and a title."""
+    """20 frames with two sound tracks in two languages, subtitles, two chapters and a title."""
     silent = write_clip(tmp_path / "silent.mp4", [scene[:96, :160]] * 20, Fraction(20))
     (tmp_path / "words.srt").write_text("1\n00:00:00,100 --> 00:00:00,700\nWords\n")
     (tmp_path / "told.txt").write_text(
@@ -195,7 +195,9 @@ def rich_clip(tmp_path: Path, scene: np.ndarray) -> Path:
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
-def test_all_that_a_file_holds_comes_along(rich_clip: Path, tmp_path: Path, suffix: str) -> None:
+def test_sound_subtitles_chapters_and_title_are_kept(
+    rich_clip: Path, tmp_path: Path, suffix: str
+) -> None:
     notices: list[str] = []
     out, told = tmp_path / f"out{suffix}", tmp_path / "out.txt"
     mux([whole(tmp_path / "silent.mp4")], probe(rich_clip).tracks, out, None, notices.append)
@@ -203,7 +205,7 @@ def test_all_that_a_file_holds_comes_along(rich_clip: Path, tmp_path: Path, suff
         languages = [stream.language for stream in container.streams.audio]
         assert languages == ["eng", "fra"]
         assert len(container.streams.video) == 1
-    # A subtitle's text, whatever the container calls it.
+    # The text of the subtitles, whatever codec the container keeps them in.
     run_ffmpeg("-i", str(out), "-map", "0:s:0", str(tmp_path / "out.srt"))
     assert "Words" in (tmp_path / "out.srt").read_text()
     run_ffmpeg("-i", str(out), "-f", "ffmetadata", str(told))
@@ -212,7 +214,7 @@ def test_all_that_a_file_holds_comes_along(rich_clip: Path, tmp_path: Path, suff
     assert not notices
 
 
-def test_chapters_and_words_are_cut_where_the_pictures_are(rich_clip: Path, tmp_path: Path) -> None:
+def test_chapters_are_cut_with_the_pictures(rich_clip: Path, tmp_path: Path) -> None:
     out, told = tmp_path / "out.mkv", tmp_path / "out.txt"
     part = write_clip(tmp_path / "part.mp4", read_clip(rich_clip)[10:], Fraction(20))
     span = (Fraction(1, 2), Fraction(1))
@@ -221,7 +223,7 @@ def test_chapters_and_words_are_cut_where_the_pictures_are(rich_clip: Path, tmp_
     assert told.read_text().count("[CHAPTER]") == 1 and "title=Two" in told.read_text()
 
 
-def test_sound_is_cut_where_the_pictures_are(tmp_path: Path, scene: np.ndarray) -> None:
+def test_sound_is_cut_with_the_pictures(tmp_path: Path, scene: np.ndarray) -> None:
     source = write_clip(tmp_path / "long.mp4", [scene[:96, :160]] * 60, Fraction(30), sound=True)
     part = write_clip(tmp_path / "part.mp4", [scene[:96, :160]] * 15, Fraction(30))
     out = tmp_path / "out.mp4"
@@ -235,7 +237,7 @@ def test_frames_are_counted(moving_clip: Path) -> None:
     assert count_frames(moving_clip) == 12
 
 
-def test_a_still_is_the_frame_shown_then(tmp_path: Path) -> None:
+def test_a_still_is_the_frame_shown_at_its_time(tmp_path: Path) -> None:
     frames = [np.full((32, 48, 3), 20 * i, np.uint8) for i in range(12)]
     clip = probe(write_clip(tmp_path / "grey.mp4", frames, Fraction(4)))
     for seconds, expected in ((0, 0), (0.24, 0), (0.25, 1), (2.8, 11)):
@@ -245,7 +247,7 @@ def test_a_still_is_the_frame_shown_then(tmp_path: Path) -> None:
         still_at(clip, 3)
 
 
-def test_prefetching_changes_nothing_and_ends() -> None:
+def test_prefetching_changes_nothing_and_ends_its_thread() -> None:
     before = threading.active_count()
     assert list(prefetch(range(100), 3)) == list(range(100))
     assert threading.active_count() == before
@@ -267,7 +269,7 @@ def test_prefetching_runs_only_so_far_ahead() -> None:
     assert len(made) <= 6
 
 
-def test_an_error_in_the_thread_comes_out() -> None:
+def test_an_error_while_prefetching_is_raised() -> None:
     def items() -> Iterator[int]:
         yield 1
         raise KeyError("here")
@@ -278,13 +280,13 @@ def test_an_error_in_the_thread_comes_out() -> None:
         next(ahead)
 
 
-def test_pixels_that_are_not_square_stay_so(tmp_path: Path, scene: np.ndarray) -> None:
+def test_pixels_that_are_not_square_are_kept(tmp_path: Path, scene: np.ndarray) -> None:
     wide = Encoding((96, 160), Fraction(25), 20, "veryfast", Fraction(8, 9))
     encode([scene[:96, :160]], tmp_path / "a.mp4", wide)
     assert probe(tmp_path / "a.mp4").pixel_shape == Fraction(8, 9)
 
 
-def test_a_name_that_begins_with_a_dash_is_a_name(
+def test_a_file_name_may_begin_with_a_dash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scene: np.ndarray
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -300,13 +302,13 @@ def test_a_rate_that_wavers_by_less_than_a_quarter_of_a_frame_is_constant(
     assert mean_rate(times, Fraction(rate)) == (rate, False)
 
 
-def test_a_frame_that_was_dropped_makes_a_rate_vary() -> None:
+def test_a_dropped_frame_makes_the_rate_variable() -> None:
     times = [Fraction(number, 25) for number in range(60) if number != 30]
     assert mean_rate(times, Fraction(25)) == (25, True)
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
-def test_frames_are_shown_when_they_were(tmp_path: Path, ending: str) -> None:
+def test_frames_keep_their_times(tmp_path: Path, ending: str) -> None:
     source = varying_clip(tmp_path / "a.mp4")
     clip, even = probe(source), tmp_path / "even.mp4"
     write_clip(even, read_clip(source))
@@ -325,7 +327,7 @@ def test_frames_are_shown_when_they_were(tmp_path: Path, ending: str) -> None:
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory, scene: np.ndarray) -> dict[str, bytes]:
-    """Sixty frames that slide, as .mp4 with its index in front and as .mkv."""
+    """The bytes of a clip of 60 sliding frames, as .mp4 with its index first and as .mkv."""
     folder = tmp_path_factory.mktemp("films")
     frames = [scene[:96, 2 * i : 160 + 2 * i] for i in range(60)]
     source = write_clip(folder / "a.mp4", frames, Fraction(25))
@@ -336,7 +338,7 @@ def films(tmp_path_factory: pytest.TempPathFactory, scene: np.ndarray) -> dict[s
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
-def test_what_can_be_read_of_a_damaged_film_is_read(
+def test_most_frames_of_a_damaged_film_are_read(
     films: dict[str, bytes], tmp_path: Path, ending: str
 ) -> None:
     found = []
@@ -348,11 +350,11 @@ def test_what_can_be_read_of_a_damaged_film_is_read(
         path.write_bytes(data.tobytes())
         assert damage(probe(path)) is not None
         found.append(sum(1 for _ in read_frames(path)))
-    # Now and then it is the container that breaks: then there is nothing to go on from.
+    # Sometimes the damage is in the structure of the container: then the frames after it are lost.
     assert np.median(found) >= 57 and max(found) == 60
 
 
-def test_a_film_that_was_cut_off_tells_what_it_lacks(
+def test_a_truncated_film_is_read_to_its_end_and_reported_as_damaged(
     films: dict[str, bytes], tmp_path: Path
 ) -> None:
     for share in (0.8, 0.9, 0.97):
@@ -365,7 +367,7 @@ def test_a_film_that_was_cut_off_tells_what_it_lacks(
     assert damage(probe(path)) is None
 
 
-def test_a_span_in_seconds_is_one_of_frames(tmp_path: Path, moving_clip: Path) -> None:
+def test_a_span_in_seconds_becomes_a_span_of_frames(tmp_path: Path, moving_clip: Path) -> None:
     clip = probe(moving_clip)  # 12 frames at 30000/1001
     assert frames_between(clip, None, 0.1) == (0, 3)
     assert frames_between(clip, 0.033367, 0.2) == (1, 6)
@@ -377,7 +379,9 @@ def test_a_span_in_seconds_is_one_of_frames(tmp_path: Path, moving_clip: Path) -
     assert frames_between(varying, 0.5, 1.6) == (15, 32)
 
 
-def test_a_few_frames_last_until_the_end_of_the_last(tmp_path: Path, scene: np.ndarray) -> None:
+def test_a_retimed_film_lasts_until_the_end_of_its_last_frame(
+    tmp_path: Path, scene: np.ndarray
+) -> None:
     even = write_clip(tmp_path / "a.mp4", [scene[:96, 2 * i : 160 + 2 * i] for i in range(3)])
     retime(even, tmp_path / "own.mp4", [Fraction(number, 10) for number in range(4)])
     with av.open(str(tmp_path / "own.mp4")) as container:
@@ -385,7 +389,7 @@ def test_a_few_frames_last_until_the_end_of_the_last(tmp_path: Path, scene: np.n
         assert stream.duration * stream.time_base == Fraction(3, 10)
 
 
-def test_frames_that_are_shown_at_once_are_shown_one_after_the_other(
+def test_frames_of_equal_times_are_shown_one_after_the_other(
     tmp_path: Path, scene: np.ndarray
 ) -> None:
     even = write_clip(tmp_path / "a.mp4", [scene[:96, 2 * i : 160 + 2 * i] for i in range(12)])
@@ -406,18 +410,20 @@ def test_a_file_without_times_has_a_rate(tmp_path: Path, scene: np.ndarray) -> N
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
-def test_a_variable_rate_keeps_its_length_and_its_stills(tmp_path: Path, ending: str) -> None:
+def test_a_clip_of_variable_rate_knows_its_length_and_its_stills(
+    tmp_path: Path, ending: str
+) -> None:
     clip = probe(varying_clip(tmp_path / f"a.{ending}"))
     assert len(clip.times) == clip.frames == 34
     assert float(clip.shown_at(31)) == pytest.approx(1.5, abs=0.003)
     assert clip.shown_at(34) > clip.shown_at(33)
-    # The last of them, at 2.5 s, is shown as long as most are.
+    # The last frame, at 2.5 s, is shown as long as most are.
     assert float(clip.frames / clip.rate) == pytest.approx(2.5 + 1 / 30, abs=0.02)
     for seconds, number in ((0.91, 27), (1.2, 30), (1.6, 31), (2.2, 32)):
         assert still_at(clip, seconds)[0] == number
 
 
-def test_pixels_turn_with_the_picture(tmp_path: Path, scene: np.ndarray) -> None:
+def test_pixel_shape_is_rotated_with_the_picture(tmp_path: Path, scene: np.ndarray) -> None:
     wide = Encoding((96, 160), Fraction(25), 20, "veryfast", Fraction(2))
     encode([scene[:96, :160]], tmp_path / "a.mp4", wide)
     source, turned = str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4")
@@ -426,9 +432,7 @@ def test_pixels_turn_with_the_picture(tmp_path: Path, scene: np.ndarray) -> None
     assert (clip.width, clip.height, clip.pixel_shape) == (96, 160, Fraction(1, 2))
 
 
-def test_sound_that_nobody_can_read_does_not_cost_the_pictures(
-    tmp_path: Path, scene: np.ndarray
-) -> None:
+def test_unreadable_sound_is_left_out_with_a_notice(tmp_path: Path, scene: np.ndarray) -> None:
     source = write_clip(tmp_path / "a.mp4", [scene[:96, :160]] * 10, sound=True)
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(source.read_bytes().replace(b"mp4a", b"zzzz").replace(b"esds", b"free"))
@@ -440,11 +444,11 @@ def test_sound_that_nobody_can_read_does_not_cost_the_pictures(
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".avi"])
 @pytest.mark.parametrize("open_gop", [False, True])
-def test_a_frame_sought_is_the_frame_arrived_at(
+def test_seeking_gives_the_same_frames_as_reading_from_the_start(
     tmp_path: Path, scene: np.ndarray, suffix: str, open_gop: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if open_gop and suffix == ".avi":
-        pytest.skip("AVI holds no such pictures")
+        pytest.skip("AVI has no open groups of pictures")
     raw = b"".join(scene[i : 96 + i, 2 * i : 160 + 2 * i].tobytes() for i in range(60))
     path = tmp_path / f"a{suffix}"
     params = "keyint=8:min-keyint=8:scenecut=0:bframes=3:open-gop=" + str(int(open_gop))

@@ -1,4 +1,4 @@
-"""The endless zoom."""
+"""The endless zoom: motion, margin, detail, colours, loops, goals, and its control loops."""
 
 import itertools
 from dataclasses import replace
@@ -42,7 +42,7 @@ def zoomed(image: Tensor, network: Network, journey: Journey, **camera: float) -
     return list(infinite_zoom(image, network, constant(chosen(**camera)), journey))
 
 
-def test_a_zoom_goes_on_as_crisp_and_as_bright_as_it_began(
+def test_a_zoom_stays_as_crisp_and_as_bright_as_it_began(
     dreamnet: Network, picture: Tensor
 ) -> None:
     images = zoomed(picture, dreamnet, Journey(90, RATE))
@@ -87,7 +87,9 @@ def test_there_is_a_margin_only_where_the_camera_looks_past_the_edge() -> None:
         assert (margin_for(moves, size) > 0) == has
 
 
-def test_a_zoom_moves_as_far_in_a_second_at_any_rate(dreamnet: Network, picture: Tensor) -> None:
+def test_a_zoom_moves_equally_far_in_a_second_at_any_rate(
+    dreamnet: Network, picture: Tensor
+) -> None:
     settings = chosen(zoom=2.0, rotation=10.0)
     ends = []
     for rate in (10, 20):
@@ -96,7 +98,7 @@ def test_a_zoom_moves_as_far_in_a_second_at_any_rate(dreamnet: Network, picture:
     assert (ends[0] - ends[1]).abs().mean() < 0.03
 
 
-def test_a_loop_comes_back_to_where_it_began(dreamnet: Network, picture: Tensor) -> None:
+def test_a_loop_ends_at_its_first_frame(dreamnet: Network, picture: Tensor) -> None:
     images = zoomed(picture, dreamnet, Journey(45, RATE, loop=True), zoom=6.0, rotation=30.0)
     apart = [float((a - b).abs().mean()) for a, b in itertools.pairwise(images)]
     closing = float((images[-1] - images[0]).abs().mean())
@@ -110,7 +112,7 @@ def test_a_zoom_arrives_at_its_goal(dreamnet: Network, picture: Tensor) -> None:
     assert (images[15] - goal).abs().mean() > 0.05
 
 
-def test_homeward_undoes_what_is_left_of_the_way() -> None:
+def test_homeward_inverts_the_motion_that_is_left() -> None:
     camera = Velocity(1.5, 20, 0.1)
     moves = [camera.during(0.1, 1.5) for _ in range(5)]
     ahead = homeward(moves)
@@ -120,7 +122,9 @@ def test_homeward_undoes_what_is_left_of_the_way() -> None:
     assert torch.allclose(first @ camera.during(0.5, 1.5), torch.eye(3).double(), atol=1e-9)
 
 
-def test_a_zoom_goes_on_from_its_state(dreamnet: Network, picture: Tensor) -> None:
+def test_a_zoom_resumed_from_its_state_equals_an_uninterrupted_one(
+    dreamnet: Network, picture: Tensor
+) -> None:
     settings, journey = chosen(zoom=0.9), Journey(8, RATE)
     whole = list(infinite_zoom(picture, dreamnet, constant(settings), journey))
     memory = ZoomState()
@@ -132,7 +136,7 @@ def test_a_zoom_goes_on_from_its_state(dreamnet: Network, picture: Tensor) -> No
     assert all(torch.equal(a, b) for a, b in zip(rest, whole[5:], strict=True))
 
 
-def test_moving_alone_dreams_nothing(dreamnet: Network, picture: Tensor) -> None:
+def test_motion_only_dreams_nothing(dreamnet: Network, picture: Tensor) -> None:
     journey = Journey(3, RATE, motion_only=True)
     still = zoomed(picture, dreamnet, journey, zoom=1.0)
     assert (still[2] - still[0]).abs().mean() < 0.01
@@ -140,13 +144,13 @@ def test_moving_alone_dreams_nothing(dreamnet: Network, picture: Tensor) -> None
     assert (dreamed[0] - still[0]).abs().mean() > 0.02
 
 
-def test_bands_make_the_picture_again(picture: Tensor) -> None:
+def test_joined_bands_give_the_picture_back(picture: Tensor) -> None:
     bands, rest = split(picture)
     assert len(bands) >= 2
     assert torch.allclose(join(bands, rest), picture, atol=1e-5)
 
 
-def test_detail_is_given_back_where_it_was_taken(picture: Tensor) -> None:
+def test_the_detail_loop_restores_detail_that_blur_takes(picture: Tensor) -> None:
     loop, everywhere = DetailLoop(), (torch.ones(1, 1, 1, 1), torch.ones(1, 1, 1, 1))
     image = loop.begin(picture)
     soft = torch.nn.functional.avg_pool2d(image, 3, 1, 1)
@@ -156,7 +160,7 @@ def test_detail_is_given_back_where_it_was_taken(picture: Tensor) -> None:
     assert all(0.6 < b / a < 1.6 for a, b in zip(before[1:], after[1:], strict=True))
 
 
-def test_a_look_is_held_by_as_much_as_asked(picture: Tensor) -> None:
+def test_a_palette_is_held_as_firmly_as_asked(picture: Tensor) -> None:
     look, burnt = Palette.of(picture), (picture * 0.6 + 0.3).clamp(0, 1)
     free, half, held = (look.held(burnt, Palette.of(burnt), 1, hold) for hold in (0.0, 0.5, 1.0))
     assert torch.allclose(free, burnt, atol=1e-6)
@@ -166,7 +170,7 @@ def test_a_look_is_held_by_as_much_as_asked(picture: Tensor) -> None:
     assert off[0] > off[1] > off[2] and off[2] < 0.03
 
 
-def test_what_is_known_stays_when_the_rest_is_made_up(picture: Tensor) -> None:
+def test_filling_keeps_known_places_and_continues_their_colours(picture: Tensor) -> None:
     known = torch.zeros_like(picture[:, :1])
     known[:, :, 10:-10, 10:-10] = 1
     made = filled(picture, known, generator(0, 0))
@@ -175,7 +179,7 @@ def test_what_is_known_stays_when_the_rest_is_made_up(picture: Tensor) -> None:
     assert (made[:, :, 12:-12, 6:10].mean((2, 3)) - beside).abs().max() < 0.1
 
 
-def test_noise_has_something_at_every_scale_and_few_loud_colours() -> None:
+def test_noise_has_coarse_and_fine_parts_and_depends_on_its_seed() -> None:
     image = noise((96, 160), 5, CPU)
     assert image.shape == (1, 3, 96, 160)
     assert torch.equal(image, noise((96, 160), 5, CPU))
@@ -185,7 +189,7 @@ def test_noise_has_something_at_every_scale_and_few_loud_colours() -> None:
     assert coarse.std() > 0.3 * image.std()
 
 
-def test_a_camera_that_changes_its_speed_goes_as_far_at_any_rate() -> None:
+def test_a_camera_of_changing_speed_goes_equally_far_at_any_rate() -> None:
     def total(rate: int) -> Tensor:
         def over_time(number: int) -> Settings:
             return chosen(zoom=1.0 + number / rate, rotation=20 * number / rate)
@@ -196,9 +200,7 @@ def test_a_camera_that_changes_its_speed_goes_as_far_at_any_rate() -> None:
     assert torch.allclose(total(24), total(60), rtol=1e-3, atol=1e-4)
 
 
-def test_a_schedule_changes_the_zoom_and_a_resumed_one_goes_on_in_time(
-    dreamnet: Network, picture: Tensor
-) -> None:
+def test_a_schedule_changes_the_speed_of_a_zoom(dreamnet: Network, picture: Tensor) -> None:
     def over_time(number: int) -> Settings:
         return chosen(zoom=1.0 if number < 4 else 2.0)
 
@@ -207,7 +209,9 @@ def test_a_schedule_changes_the_zoom_and_a_resumed_one_goes_on_in_time(
     assert max(steps[:3]) < 0.3 * min(steps[4:])
 
 
-def test_what_is_one_pattern_becomes_varied_again(dreamnet: Network, picture: Tensor) -> None:
+def test_climbing_diversity_breaks_up_a_repeated_pattern(
+    dreamnet: Network, picture: Tensor
+) -> None:
     tile = picture[..., :32, :32]
     image = tile.repeat(1, 1, 5, 7)
     settings = chosen().dream
@@ -220,7 +224,7 @@ def test_what_is_one_pattern_becomes_varied_again(dreamnet: Network, picture: Te
     assert spread_after(diverse) > 1.2 * spread_after()
 
 
-def test_variety_is_climbed_only_where_it_is_short() -> None:
+def test_variety_is_climbed_only_if_it_is_missing() -> None:
     loop = VarietyLoop()
     for _ in range(loop.EARLY):
         loop.tell(0.5)
@@ -243,7 +247,7 @@ def test_a_zoom_is_dreamed_less_where_there_is_no_room_for_detail() -> None:
     assert crowded.share == pytest.approx(crowded.CROWDED) and crowded.share < free.share
 
 
-def test_where_no_layer_has_a_weight_nothing_is_dreamed(dreamnet: Network, picture: Tensor) -> None:
+def test_without_any_layer_weight_nothing_is_dreamed(dreamnet: Network, picture: Tensor) -> None:
     settings = build(("test", {"dream": {"layers": {"textures": "where(t < 4, 0, 1)"}}}))
     assert torch.equal(dream(picture, dreamnet, settings.dream, Ascent(3, 1.5)), picture)
 
@@ -254,7 +258,7 @@ def test_where_no_layer_has_a_weight_nothing_is_dreamed(dreamnet: Network, pictu
     assert len(images) == 8 and all(bool(image.isfinite().all()) for image in images)
 
 
-def test_a_goal_of_other_light_draws_the_picture_towards_it(
+def test_the_light_of_a_zoom_approaches_that_of_its_goal_without_a_jump(
     dreamnet: Network, picture: Tensor
 ) -> None:
     bright = (0.5 + picture / 2).flip(3)
@@ -264,7 +268,7 @@ def test_a_goal_of_other_light_draws_the_picture_towards_it(
     assert max(b - a for a, b in itertools.pairwise(light)) < 0.1
 
 
-def test_what_lies_around_is_made_up_when_more_of_it_is_needed(
+def test_a_margin_is_added_when_the_camera_comes_to_need_one(
     dreamnet: Network, picture: Tensor
 ) -> None:
     memory, journey = ZoomState(), Journey(3, RATE)
@@ -279,9 +283,7 @@ def test_what_lies_around_is_made_up_when_more_of_it_is_needed(
     assert (images[0][inside] - before[inside]).abs().mean() < 0.1
 
 
-def test_a_zoom_that_begins_without_a_dream_becomes_as_strong_as_any(
-    dreamnet: Network, picture: Tensor
-) -> None:
+def test_a_zoom_that_fades_in_reaches_full_strength(dreamnet: Network, picture: Tensor) -> None:
     dream_ = {"layers": "textures", "octaves": 2, "steps": 5, "strength": "0:(0), 20:(1)"}
     fades = build(("test", {"dream": dream_}))
 
@@ -297,14 +299,16 @@ def test_a_zoom_that_begins_without_a_dream_becomes_as_strong_as_any(
     assert last > 1.5 * first and last > 0.6 * usual
 
 
-def test_layers_that_change_while_nothing_is_dreamed_tell_nothing() -> None:
+def test_layers_that_change_while_nothing_is_dreamed_give_no_reference() -> None:
     loop = EvolutionLoop()
     loop.reference, loop.climbed = Reference(1.0, 10.0), {"parts": 1.0}
     loop.tell(5.0, 0.01, [Term("textures")], 1.0)
     assert loop.reference.strength == 0 and loop.share == EvolutionLoop().share
 
 
-def test_what_forgot_its_network_goes_on_undreamed(dreamnet: Network, picture: Tensor) -> None:
+def test_a_state_that_forgot_its_network_can_continue_undreamed(
+    dreamnet: Network, picture: Tensor
+) -> None:
     memory, settings = ZoomState(), chosen()
     list(infinite_zoom(picture, dreamnet, constant(settings), Journey(2, RATE), state=memory))
     memory.forget_network()

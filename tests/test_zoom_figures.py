@@ -1,4 +1,4 @@
-"""Zooms measured by themselves."""
+"""The figures of a zoom, which is measured against its own beginning."""
 
 import json
 from collections.abc import Callable
@@ -45,7 +45,7 @@ STILL = {"zoom": 1.0}
 
 @pytest.fixture
 def film(tmp_path: Path) -> Film:
-    """Writes frames, without loss, as a zoom of ours, with its record."""
+    """A function that writes frames, losslessly, as a zoom with its record."""
 
     def write(
         frames: Frames,
@@ -81,14 +81,14 @@ def photo(scene: np.ndarray) -> np.ndarray:
 def moving(
     photo: np.ndarray, network: Network, count: int, loop: bool = False, **camera: float
 ) -> Frames:
-    """What a camera that moves over `photo` sees; nothing is dreamed."""
+    """The frames of a camera that moves over `photo`; nothing is dreamed."""
     over_time = constant(build(("test", {"camera": camera})))
     journey = Journey(count, RATE, loop, motion_only=True)
     images = infinite_zoom(to_image(photo, CPU), network, over_time, journey)
     return [to_frame(image) for image in images]
 
 
-def test_a_still_film_of_a_still_camera_stays_as_it_began(
+def test_a_still_zoom_measures_as_unchanged(
     film: Film, measured: Measure, photo: np.ndarray, dreamnet: Network
 ) -> None:
     found = measured(film([photo] * 70))
@@ -101,19 +101,19 @@ def test_a_still_film_of_a_still_camera_stays_as_it_began(
     assert [n for n, one in enumerate(found.series["spread"]) if one is not None] == [
         *range(0, 70, 10)
     ]
-    excited = float(response(to_image(photo, CPU), dreamnet, {"textures": 1.0}))
-    assert found.excitement == pytest.approx((excited,) * 2, rel=1e-3)
+    expected = float(response(to_image(photo, CPU), dreamnet, {"textures": 1.0}))
+    assert found.excitement == pytest.approx((expected,) * 2, rel=1e-3)
 
 
-def test_each_second_has_the_excitement_of_its_own_frames(
+def test_each_second_has_the_response_of_its_own_frames(
     film: Film, measured: Measure, photo: np.ndarray, dreamnet: Network
 ) -> None:
     pictures = [photo, np.full_like(photo, 128), np.ascontiguousarray(photo[::-1])]
     found = measured(film([one for one in pictures for _ in range(5)], rate=Fraction(5)))
     layers = {"textures": 1.0}
-    excited = [float(response(to_image(one, CPU), dreamnet, layers)) for one in pictures]
-    assert found.excitement == pytest.approx(excited, rel=1e-3)
-    assert excited[1] < 0.7 * excited[0]
+    expected = [float(response(to_image(one, CPU), dreamnet, layers)) for one in pictures]
+    assert found.excitement == pytest.approx(expected, rel=1e-3)
+    assert expected[1] < 0.7 * expected[0]
 
 
 def test_a_flash_is_a_jump(
@@ -130,7 +130,7 @@ def test_a_flash_is_a_jump(
     assert set(np.argsort(changes)[-2:]) == {25, 26}
 
 
-def test_what_goes_soft_is_told_and_its_colour_stays(
+def test_blur_lowers_sharpness_and_leaves_colour(
     film: Film, measured: Measure, photo: np.ndarray
 ) -> None:
     soft = [cv2.GaussianBlur(photo, (0, 0), 0.3 + n / 20) for n in range(40)]
@@ -140,7 +140,7 @@ def test_what_goes_soft_is_told_and_its_colour_stays(
     assert found.colour_drift < 0.5
 
 
-def test_one_soft_second_is_found_beside_a_crisp_one(
+def test_one_soft_second_shows_in_the_lowest_sharpness(
     film: Film, measured: Measure, photo: np.ndarray
 ) -> None:
     soft = cv2.GaussianBlur(photo, (0, 0), 1.5)
@@ -158,12 +158,12 @@ def test_colour_drift_is_the_farthest_from_the_early_colour(
         cv2.cvtColor(np.full((1, 1, 3), level / 255, np.float32), cv2.COLOR_BGR2Lab)[0, 0]
         for level in (100, 110, 120)
     ]
-    # The frame of 120, an early one, counts for the level, by a thirtieth; not for the drift.
+    # The frame of 120 is an early one: a thirtieth of the reference, and not measured against it.
     mean = (10 * lab[0] + lab[2] + 19 * lab[1]) / 30
     assert found.colour_drift == pytest.approx(float(np.linalg.norm(lab[1] - mean)), abs=0.05)
 
 
-def test_one_pattern_all_over_has_less_spread_than_a_picture(
+def test_a_repeated_pattern_has_less_spread_than_a_picture(
     film: Film, measured: Measure, scene: np.ndarray
 ) -> None:
     picture = scene[:192, :288]
@@ -174,20 +174,20 @@ def test_one_pattern_all_over_has_less_spread_than_a_picture(
     assert found.spread_layer == "objects"
 
 
-def test_spread_is_of_directions_alone() -> None:
+def test_spread_depends_only_on_directions() -> None:
     def spread(places: Tensor) -> float:
         mean = DIVERSITY.response.averaged(places).mean((2, 3), keepdim=True)
         return float(DIVERSITY.response.places(places, mean).mean())
 
     places = torch.eye(4).reshape(1, 4, 2, 2)
-    assert spread(places) == pytest.approx(3 / 4)  # four at right angles, about their mean
+    assert spread(places) == pytest.approx(3 / 4)  # four at right angles to each other
     lengths = torch.tensor([1.0, 5.0, 0.1, 30.0]).reshape(1, 1, 2, 2)
     assert spread(places * lengths) == pytest.approx(3 / 4)
     assert spread(torch.ones(1, 4, 2, 2) * lengths) == pytest.approx(0, abs=1e-6)
     assert spread(torch.zeros(1, 4, 2, 2)) == 0
 
 
-def test_warp_error_is_of_what_the_camera_does_not_explain(
+def test_warp_error_counts_only_motion_that_is_not_the_cameras(
     film: Film, measured: Measure, photo: np.ndarray, dreamnet: Network
 ) -> None:
     camera = {"zoom": 2.0, "rotation": 30.0}
@@ -198,7 +198,7 @@ def test_warp_error_is_of_what_the_camera_does_not_explain(
     assert own < 0.1 * none < 0.1 * other
 
 
-def test_the_seam_of_a_loop_is_told(film: Film, measured: Measure, photo: np.ndarray) -> None:
+def test_a_broken_loop_has_a_large_seam(film: Film, measured: Measure, photo: np.ndarray) -> None:
     waves = [np.cos(2 * np.pi * (n / 40 + np.arange(96) / 32))[:, None] for n in range(40)]
     frames = [np.uint8(np.clip(photo + 30 * wave, 0, 255)) for wave in waves]
     found = measured(film(frames, loop=True))
@@ -208,7 +208,7 @@ def test_the_seam_of_a_loop_is_told(film: Film, measured: Measure, photo: np.nda
     assert measured(film(frames)).seam is None
 
 
-def test_a_dreamed_loop_has_far_less_of_a_seam_than_another_ending(
+def test_a_dreamed_loop_has_a_far_smaller_seam_than_another_ending(
     film: Film, measured: Measure, photo: np.ndarray, dreamnet: Network
 ) -> None:
     dream = {"layers": "textures", "octaves": 2, "steps": 5}
@@ -223,11 +223,11 @@ def test_a_dreamed_loop_has_far_less_of_a_seam_than_another_ending(
 
 
 @pytest.mark.parametrize("loop", [False, True])
-def test_a_reversed_film_has_the_figures_of_its_dreaming(
+def test_a_reversed_zoom_has_the_figures_of_the_forward_one(
     film: Film, measured: Measure, photo: np.ndarray, dreamnet: Network, loop: bool
 ) -> None:
     camera = {"zoom": "where(t < 20, 3, 8)", "rotation": 20.0}
-    shown = {**camera, "zoom": "where(t <= 20, 8, 3)"}  # the same, told from the other end
+    shown = {**camera, "zoom": "where(t <= 20, 8, 3)"}  # the same, in the time shown
     frames = moving(photo, dreamnet, 41, loop, zoom=5.0, rotation=20.0)
     frames = [cv2.GaussianBlur(frame, (0, 0), 0.2 + n / 60) for n, frame in enumerate(frames)]
     there = measured(film(frames, camera, loop=loop))
@@ -239,7 +239,7 @@ def test_a_reversed_film_has_the_figures_of_its_dreaming(
     assert (there.seam is not None) == loop
 
 
-def test_what_pads_an_odd_side_is_not_measured(
+def test_the_padding_of_an_odd_side_is_not_measured(
     film: Film, measured: Measure, photo: np.ndarray
 ) -> None:
     odd = [np.roll(photo, n, 1)[:-1, :-1] for n in range(12)]
@@ -248,13 +248,13 @@ def test_what_pads_an_odd_side_is_not_measured(
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 60, 61, 62, 1000])
-def test_early_frames_come_before_others(count: int) -> None:
+def test_early_frames_leave_some_to_compare(count: int) -> None:
     early = early_frames(count)
     assert len(early) > 0 and (early.stop < count or count == 1)
     assert count <= 60 or early == range(30, 60)
 
 
-def test_a_single_frame_is_its_own_measure(
+def test_a_single_frame_is_compared_to_nothing(
     film: Film, measured: Measure, photo: np.ndarray
 ) -> None:
     found = measured(film([photo]))
@@ -271,7 +271,7 @@ def test_seconds_leave_no_frame_out(frames: range, rate: Fraction) -> None:
         assert all(len(second) > rate - 1 for second in seconds)
 
 
-def test_music_is_missed_only_where_a_schedule_hears_it(film: Film, photo: np.ndarray) -> None:
+def test_missing_music_matters_only_if_a_schedule_hears_it(film: Film, photo: np.ndarray) -> None:
     gone = NamedFile(path=Path("/nowhere/song.mp3"), sha256="0" * 64)
     assert find_zoom(film([photo] * 2, audio=gone)).frames == 2
     path = film([photo] * 2, {"zoom": "1+loud"}, audio=gone)
@@ -279,7 +279,7 @@ def test_music_is_missed_only_where_a_schedule_hears_it(film: Film, photo: np.nd
         find_zoom(path)
 
 
-def test_settings_of_the_record_are_overruled_by_name(film: Film, photo: np.ndarray) -> None:
+def test_given_settings_win_over_those_of_the_record(film: Film, photo: np.ndarray) -> None:
     path = film([photo] * 2, {"zoom": "0:(1), 1:(3)"})
     zoom = find_zoom(path, ("--precision", {"precision": "float32"}))
     assert zoom.settings.precision == "float32"
@@ -290,14 +290,13 @@ def test_settings_of_the_record_are_overruled_by_name(film: Film, photo: np.ndar
 
 @pytest.fixture(scope="module")
 def dreamed(tmp_path_factory: pytest.TempPathFactory, scene: np.ndarray) -> Path:
-    """A zoom of 40 frames of 95x63, made as a user makes one."""
-
+    """A rendered zoom of 40 frames of 95x63, with its record."""
     out = tmp_path_factory.mktemp("zoom") / "z.mp4"
     settings = build(("test", {"dream": {"octaves": 1, "steps": 2, "layers": "textures"}}))
     return render_zoom(None, out, settings, flight_of(4, Fraction(10), (63, 95)))
 
 
-def test_the_command_tells_people_and_programs(
+def test_measure_prints_text_or_json(
     dreamreel: Callable[..., Run], dreamed: Path, tmp_path: Path
 ) -> None:
     plot, sheet = tmp_path / "p.png", tmp_path / "s.png"
@@ -332,7 +331,7 @@ def test_a_sheet_shows_the_first_frame_first_and_the_last_one_last(
     corners = cells[2::64, 2::96, 0].flatten()
     assert len(corners) == 24 and (corners[0], corners[-1]) == (0, 4 * 49)
     assert set(np.diff(corners.astype(int))) == {8, 12}
-    assert cells[64 - 20 : 64, :60].max() > 200  # the second is written there
+    assert cells[64 - 20 : 64, :60].max() > 200  # its time in seconds is written there
     assert dreamreel("measure", film(greys[:5]), "--sheet", out, "--overwrite").code == 0
     assert cv2.imread(str(out)).shape == (64, 6 * 96, 3)
 
@@ -340,7 +339,7 @@ def test_a_sheet_shows_the_first_frame_first_and_the_last_one_last(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--frames", "0:5"], ["--frames", "alone"]),
+        (["--frames", "0:5"], ["leave out --frames", "without a DREAM"]),
         (["--layers", "parts", "--judge", "vgg16"], ["--layers, --judge", "record"]),
         (["--judge-weights", "f.pth"], ["--judge-weights"]),
         (["--judge-layers", "parts"], ["--judge-layers"]),
@@ -353,7 +352,7 @@ def test_a_sheet_shows_the_first_frame_first_and_the_last_one_last(
         (["--device", "gpu"], ["gpu"]),
     ],
 )
-def test_mistakes_are_one_line(
+def test_a_mistake_gives_one_line(
     dreamreel: Callable[..., Run], dreamed: Path, options: list[str], words: list[str]
 ) -> None:
     run = dreamreel("measure", dreamed, *options, "--quiet")
@@ -361,14 +360,14 @@ def test_mistakes_are_one_line(
     assert all(word in run.err for word in words)
 
 
-def test_a_sheet_is_of_one_zoom_alone(
+def test_a_sheet_is_refused_with_a_dream(
     dreamreel: Callable[..., Run], dreamed: Path, tmp_path: Path
 ) -> None:
     run = dreamreel("measure", dreamed, dreamed, "--sheet", tmp_path / "s.png")
     assert run.code == 2 and run.err.count("\n") == 1 and "--sheet" in run.err
 
 
-def test_what_is_no_zoom_of_ours_is_refused_in_one_line(
+def test_a_film_without_the_record_of_a_zoom_is_refused(
     dreamreel: Callable[..., Run], film: Film, photo: np.ndarray, tmp_path: Path
 ) -> None:
     def refusal(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Zooms as files: how they begin, go on, run backwards and come back."""
+"""Zooms as files: beginnings, --continue, --reverse, --loop and --to."""
 
 import itertools
 import json
@@ -53,7 +53,7 @@ def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
 
 
 @pytest.mark.parametrize(("zoom", "first"), [(1.4, 3), (0.7, 3), (0.8, 0.6)])
-def test_a_zoom_that_goes_on_is_the_longer_one(
+def test_a_continued_zoom_equals_a_longer_one(
     photo: Path, tmp_path: Path, zoom: float, first: float
 ) -> None:
     settings = chosen(LOSSLESS, zoom=zoom, rotation=5.0)
@@ -66,7 +66,7 @@ def test_a_zoom_that_goes_on_is_the_longer_one(
     assert len(frames_of(further)) == 55 and same(frames_of(further)[:45], frames_of(whole))
 
 
-def test_what_goes_on_may_move_and_dream_otherwise(
+def test_a_continuation_may_have_other_settings(
     dreamreel: Call, photo: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "zoom.mp4"
@@ -87,7 +87,7 @@ def test_what_goes_on_may_move_and_dream_otherwise(
     assert at(9).camera.zoom == 1.5 and at(10).camera.zoom == 0.5
 
 
-def test_what_goes_on_is_made_again_from_its_record(
+def test_a_continued_zoom_is_reproduced_from_its_record(
     dreamreel: Call, photo: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "zoom.mp4"
@@ -99,7 +99,7 @@ def test_what_goes_on_is_made_again_from_its_record(
     assert again.read_bytes() == (tmp_path / "zoom-longer.mp4").read_bytes()
 
 
-def test_what_goes_on_can_be_stopped_and_gone_on_with(photo: Path, tmp_path: Path) -> None:
+def test_a_continuation_can_be_stopped_and_resumed(photo: Path, tmp_path: Path) -> None:
     first, settings = tmp_path / "zoom.mp4", chosen()
     render_zoom(photo, first, settings, flight(1, RATE))
     seen: list[Progress] = []
@@ -119,7 +119,7 @@ def test_what_goes_on_can_be_stopped_and_gone_on_with(photo: Path, tmp_path: Pat
         "nothing there": (["--continue", "none.mp4"], "no file"),
         "a photo as well": (
             ["photo.png", "--continue", "zoom.mp4"],
-            "PHOTO: --continue goes on",
+            "leave out PHOTO: --continue goes on",
         ),
         "another size": (
             ["--continue", "zoom.mp4", "--size", "64x64"],
@@ -142,7 +142,7 @@ def test_what_goes_on_can_be_stopped_and_gone_on_with(photo: Path, tmp_path: Pat
         "itself": (["--continue", "zoom.mp4", "-o", "zoom.mp4", "--overwrite"], "source itself"),
     }.values(),
 )
-def test_what_cannot_go_on_says_why(
+def test_a_zoom_that_cannot_be_continued_says_why(
     dreamreel: Call,
     photo: Path,
     tmp_path: Path,
@@ -176,7 +176,7 @@ def test_what_cannot_go_on_says_why(
     assert run.code == 2 and words in run.err and run.err.count("\n") == 1
 
 
-def test_only_a_zoom_that_can_go_on_keeps_its_state(photo: Path, tmp_path: Path) -> None:
+def test_only_a_zoom_that_can_be_continued_keeps_its_state(photo: Path, tmp_path: Path) -> None:
     moves = flight(0.3, RATE, motion_only=True)
     kept = render_zoom(photo, tmp_path / "a.mp4", chosen(), moves)
     assert state_path(kept).exists()
@@ -187,7 +187,9 @@ def test_only_a_zoom_that_can_go_on_keeps_its_state(photo: Path, tmp_path: Path)
     assert not state_path(gif).exists()
 
 
-def test_a_reversed_zoom_ends_with_what_it_began_with(photo: Path, tmp_path: Path) -> None:
+def test_a_reversed_zoom_has_the_frames_of_the_forward_one_backwards(
+    photo: Path, tmp_path: Path
+) -> None:
     settings = chosen(LOSSLESS)
     forward = render_zoom(photo, tmp_path / "a.mkv", settings, flight(1, RATE))
     back = flight(1, RATE, reverse=True)
@@ -205,7 +207,7 @@ def test_a_reversed_zoom_of_many_segments_is_in_order(photo: Path, tmp_path: Pat
     assert len(forward) == 520 and same(backward[::-1], forward)
 
 
-def test_schedules_are_told_by_the_time_that_is_shown() -> None:
+def test_schedules_follow_the_time_shown_even_in_reverse() -> None:
     def settings_of(**how: bool) -> OverTime:
         there = flight(1.1, Fraction(10), (64, 96), **how)
         return course(zoom_job(Path("o.mp4"), chosen(zoom="1 + t/100"), there), None)
@@ -216,7 +218,7 @@ def test_schedules_are_told_by_the_time_that_is_shown() -> None:
     assert settings_of(loop=True)(11).camera.zoom == 1.0
 
 
-def test_a_zoom_begins_with_a_colour(dreamreel: Call, tmp_path: Path) -> None:
+def test_a_zoom_can_begin_with_a_colour(dreamreel: Call, tmp_path: Path) -> None:
     out = tmp_path / "red.mp4"
     run = dreamreel("zoom", "--colour", "#c03020", "-o", out, "--size", "96x64", "--seconds", 0.4,
                     "--fps", 10, "--set", "dream.octaves=1", "--set", "dream.steps=2")  # fmt: skip
@@ -240,7 +242,7 @@ def test_a_zoom_begins_with_a_colour(dreamreel: Call, tmp_path: Path) -> None:
         (["--loop", "--set", "camera.zoom=0:(1.1), 100%:(1.3)"], "a faster camera.zoom"),
     ],
 )
-def test_a_beginning_or_an_end_that_cannot_be_is_explained(
+def test_an_impossible_beginning_or_end_is_explained(
     dreamreel: Call,
     photo: Path,
     tmp_path: Path,
@@ -255,7 +257,7 @@ def test_a_beginning_or_an_end_that_cannot_be_is_explained(
 
 
 @pytest.mark.parametrize("where", [["--loop"], ["--to", "photo.png"]])
-def test_what_would_do_to_arrive_does(
+def test_the_advice_on_how_to_arrive_works(
     dreamreel: Call,
     photo: Path,
     tmp_path: Path,
@@ -276,7 +278,7 @@ def test_what_would_do_to_arrive_does(
     assert run.code == 0, run.err
 
 
-def test_a_zoom_that_nobody_set_is_raised_to_arrive(
+def test_a_default_zoom_speed_is_raised_to_arrive(
     dreamreel: Call, photo: Path, tmp_path: Path
 ) -> None:
     options = (photo, "--size", "96x64", "--fps", 5, "--motion-only", "--loop", "--seconds", 3)
@@ -289,7 +291,7 @@ def test_a_zoom_that_nobody_set_is_raised_to_arrive(
     assert (tmp_path / "again.mp4").read_bytes() == (tmp_path / "o.mp4").read_bytes()
 
 
-def test_a_record_tells_how_a_zoom_began_and_was_shown(photo: Path, tmp_path: Path) -> None:
+def test_a_record_holds_how_a_zoom_began_and_was_shown(photo: Path, tmp_path: Path) -> None:
     out = tmp_path / "o.mp4"
     one = flight(0.3, RATE, (64, 96), reverse=True, colour=(1, 2, 3), motion_only=True)
     render_zoom(None, out, chosen(), one)
@@ -298,7 +300,7 @@ def test_a_record_tells_how_a_zoom_began_and_was_shown(photo: Path, tmp_path: Pa
     assert shown["reverse"] and shown["colour"] == [1, 2, 3] and shown["frames"] == 3
 
 
-def test_layers_may_rest_in_video_and_zoom(
+def test_layers_may_have_a_weight_of_0_for_a_while(
     dreamreel: Call, moving_clip: Path, tmp_path: Path
 ) -> None:
     rests = ("--set", 'dream.layers={textures = "where(t < 3, 0, 1)"}', "--set", "dream.octaves=1")
@@ -316,14 +318,14 @@ def test_layers_may_rest_in_video_and_zoom(
     assert run.code == 2 and "weight 0" in run.err
 
 
-def test_a_layer_that_comes_later_must_fit_the_tiles_too(dreamreel: Call, tmp_path: Path) -> None:
+def test_a_layer_scheduled_for_later_must_fit_the_tiles(dreamreel: Call, tmp_path: Path) -> None:
     layers = 'dream.layers={textures = 1, objects = "0:(0), 1s:(1)"}'
     run = dreamreel("zoom", "-o", tmp_path / "z.mp4", "--set", layers, "--set", "dream.tile=300")
     assert run.code == 2 and "objects" in run.err and "dream.tile = 300" in run.err
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [(".mkv", "h264"), (".webm", "vp9")])
-def test_a_film_can_go_on_again_and_again_at_any_rate(
+def test_a_zoom_can_be_continued_repeatedly_at_any_rate(
     photo: Path, tmp_path: Path, suffix: str, codec: str
 ) -> None:
     settings, rate = chosen({"codec": codec}), Fraction(24000, 1001)
@@ -338,7 +340,7 @@ def test_a_film_can_go_on_again_and_again_at_any_rate(
         assert float(probe(film).rate) == pytest.approx(float(rate), rel=0.01)
 
 
-def test_what_goes_on_from_an_arrival_begins_there(photo: Path, tmp_path: Path) -> None:
+def test_a_continuation_of_an_arrival_begins_at_its_goal(photo: Path, tmp_path: Path) -> None:
     for name, colour in (("blue", (220, 60, 40)), ("green", (40, 200, 40))):
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((64, 96, 3), colour, np.uint8))
     settings = chosen(LOSSLESS, zoom=8.0)
@@ -354,7 +356,9 @@ def test_what_goes_on_from_an_arrival_begins_there(photo: Path, tmp_path: Path) 
     assert middles[24][1] > middles[14][1] + 60
 
 
-def test_a_zoom_to_music_may_go_on_without(dreamreel: Call, photo: Path, tmp_path: Path) -> None:
+def test_a_zoom_to_music_can_be_moved_and_continued(
+    dreamreel: Call, photo: Path, tmp_path: Path
+) -> None:
     song = tmp_path / "song.wav"
     run_ffmpeg("-f", "lavfi", "-i", "sine=220:duration=2", str(song))
     quick = ("--size", "96x64", "--fps", 10, "--motion-only", "--quiet")
@@ -375,7 +379,7 @@ def test_a_zoom_to_music_may_go_on_without(dreamreel: Call, photo: Path, tmp_pat
     assert dreamreel("measure", longer).code == 0
 
 
-def test_what_stands_in_the_place_of_a_state_is_not_lost(
+def test_a_foreign_file_in_place_of_the_state_is_kept(
     dreamreel: Call, photo: Path, tmp_path: Path
 ) -> None:
     quick = ("--size", "96x64", "--fps", 10, "--seconds", 0.2, "--motion-only")
@@ -391,7 +395,7 @@ def test_what_stands_in_the_place_of_a_state_is_not_lost(
     assert (tmp_path / "a.gif.state").read_text() == "mine"
 
 
-def test_another_network_goes_on_and_is_not_measured_as_one(
+def test_a_zoom_continued_by_another_network_is_not_measured(
     dreamreel: Call, photo: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "a.mp4"
@@ -401,21 +405,21 @@ def test_another_network_goes_on_and_is_not_measured_as_one(
     run = dreamreel("zoom", "--continue", out, "--seconds", 0.6, "--weights", weights)
     assert run.code == 0, run.err
     run = dreamreel("measure", tmp_path / "a-longer.mp4")
-    assert run.code == 2 and "another network" in run.err
+    assert run.code == 2 and "by several networks" in run.err
 
 
 @pytest.mark.parametrize("colour", ["rgb(300,0,0)", "rgba(255,0,0,0)", f"rgb({10**20},0,0)"])
-def test_a_colour_is_opaque_and_of_this_world(dreamreel: Call, tmp_path: Path, colour: str) -> None:
+def test_a_colour_must_be_opaque_and_in_range(dreamreel: Call, tmp_path: Path, colour: str) -> None:
     run = dreamreel("zoom", "--colour", colour, "-o", tmp_path / "o.mp4")
     assert run.code == 2 and "--colour" in run.err and run.err.count("\n") == 1
 
 
-def test_no_advice_goes_beyond_what_can_be_set(dreamreel: Call, tmp_path: Path) -> None:
+def test_advice_stays_within_the_bounds_of_settings(dreamreel: Call, tmp_path: Path) -> None:
     run = dreamreel("zoom", "--loop", "--seconds", 0.2, "-o", tmp_path / "o.mp4", "--size", "64x64")
     assert run.code == 2 and "camera.zoom=" not in run.err and "--seconds" in run.err
 
 
-def test_a_loop_has_no_seam_in_a_film_either(photo: Path, tmp_path: Path) -> None:
+def test_an_encoded_loop_has_no_seam(photo: Path, tmp_path: Path) -> None:
     def seam(output: dict[str, object]) -> float:
         out = tmp_path / "loop.mp4"
         one = flight(1.5, Fraction(20), loop=True)

@@ -1,1 +1,1 @@
-"""What the command line is made of: options, help, completion, terminal."""
+"""The parts of the command line: options, help, completion, terminal; and the Python API."""

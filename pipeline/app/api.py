@@ -1,4 +1,4 @@
-"""Dreams without files: what a program of one's own calls."""
+"""The Python API without files: images or frames in, images out."""
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -18,9 +18,9 @@ from dreamreel.pipeline.zooming.journey import Journey
 
 
 def dream_image(image: Tensor, network: Network, settings: Settings | None = None) -> Tensor:
-    """`image` (1, 3, H, W), float32 RGB in [0, 1], dreamed; the same shape and range.
+    """The dream of `image`, (1, 3, H, W) float32 RGB in [0, 1]: an image of that shape and range.
 
-    Raises UserError where the image is too small for the network.
+    Raises UserError if the image is too small for the network.
 
     >>> import torch
     >>> from dreamreel.pipeline import Settings, dream_image, load_network
@@ -37,8 +37,8 @@ def dream_image(image: Tensor, network: Network, settings: Settings | None = Non
 def dream_video(
     frames: Iterable[Frame], rate: Fraction, network: Network, settings: Settings | None = None
 ) -> Iterator[Tensor]:
-    """The dream of each of `frames` (H, W, 3), uint8 BGR, `rate` of which make a second: images
-    (1, 3, H, W), float32 RGB in [0, 1], that flow with what moves.
+    """The dreams of `frames`, (H, W, 3) uint8 BGR at `rate` frames per second: one image for each,
+    (1, 3, H, W) float32 RGB in [0, 1]. The dream follows the motion of the frames.
 
     >>> import numpy as np
     >>> from fractions import Fraction
@@ -63,8 +63,9 @@ def zoom(
     settings: Settings | None = None,
     loop: bool = False,
 ) -> Iterator[Tensor]:
-    """So many `frames`, `rate` a second, of the endless zoom into `image`: images (1, 3, H, W),
-    float32 RGB in [0, 1]; a `loop` comes back to its first.
+    """The endless zoom into `image`: as many images as `frames` says, for `rate` frames per second.
+
+    `image` and the results are (1, 3, H, W) float32 RGB in [0, 1]. A `loop` ends where it began.
 
     >>> import torch
     >>> from fractions import Fraction

@@ -1,4 +1,4 @@
-"""How the command line's process begins and ends."""
+"""The start and end of the command line's process: error lines and exit codes."""
 
 import signal
 import sys
@@ -10,12 +10,12 @@ from dreamreel.pipeline.errors import UserError
 
 
 def run_app(app: typer.Typer) -> None:
-    """Run the command that the process was given, and end the process.
+    """Run the command in `sys.argv`, and end the process.
 
     A user's mistake becomes one line on standard error and exit code 2; Ctrl-C becomes exit code
     130, and a request to terminate 143. Our own mistakes keep their traceback.
     """
-    usage_error: Any = typer.BadParameter.__base__  # typer names it nowhere
+    usage_error: Any = typer.BadParameter.__base__  # typer has no public name for it
     signal.signal(signal.SIGTERM, _end_like_an_interrupt)
     try:
         result = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
@@ -31,7 +31,7 @@ def run_app(app: typer.Typer) -> None:
             "apt install libgl1 libglib2.0-0), or pip install opencv-python-headless instead"
         )
     except typer.Abort as error:
-        if isinstance(error.__cause__, EOFError):  # typer takes it for the end of a prompt
+        if isinstance(error.__cause__, EOFError):  # ours: typer assumes a prompt that ended
             raise error.__cause__ from None
         result = 130
     except KeyboardInterrupt:
@@ -41,7 +41,7 @@ def run_app(app: typer.Typer) -> None:
 
 def _explained(message: str) -> str:
     if "unexpected extra argument" in message:
-        return f"{message}; a name or a value with spaces? Put it in quotes"
+        return f"{message}; put a name or value that has spaces in quotes"
     return message
 
 

@@ -1,4 +1,4 @@
-"""Figures and curves, measured and shown as a command line asks."""
+"""The work of the commands `schedule` and `measure`: figures and curves, printed or plotted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from dreamreel.pipeline.opening import check_readable
 
 @dataclass(frozen=True)
 class Judge:
-    """Another network by which strength is measured: its name, weights and layers, as given."""
+    """The second network that measures strength: its name, weights and layers, as given."""
 
     network: str | None
     weights: Path | None
@@ -28,7 +28,7 @@ class Judge:
 def show_schedule(
     given: Given, seconds: float, fps: str, audio: Path | None, plot: Path | None
 ) -> None:
-    """Print what schedules make of settings over time, or draw it into the picture `plot`."""
+    """Print the values of scheduled settings over time, or plot them into the picture `plot`."""
     settings, rate = given.settings(), parse_fps("--fps", fps)
     check_seconds("--seconds", seconds)
     _check_pictures(given, [audio], plot)
@@ -57,12 +57,16 @@ def measure_dream(
     json: bool,
     plot: Path | None,
 ) -> None:
-    """Print the figures of `dream` against its `source`, and draw them into the picture `plot`."""
+    """Print the figures of `dream` against its `source`; plot them into the picture `plot`, if any.
+
+    `frames` and `layers` are the values of --frames and --layers. Raises UserError, before anything
+    is measured, if a file or an option cannot be used.
+    """
     sets = [*given.set, *([f"dream.layers={layer_table(layers)}"] if layers else [])]
     settings = replace(given, set=sets).settings()
     span = (0, None) if frames is None else parse_span("--frames", frames)
     if judge.network is None and (judge.weights or judge.layers):
-        raise UserError("--judge-weights and --judge-layers belong to a --judge NETWORK")
+        raise UserError("--judge-weights and --judge-layers need --judge NETWORK")
     read = [source, dream, settings.weights, settings.flow.weights, judge.weights]
     _check_pictures(given, read, plot)
     check_settings(settings)
@@ -95,8 +99,8 @@ def measure_dream(
 def measure_zoom(
     path: Path, given: Given, json: bool, plot: Path | None, sheet: Path | None
 ) -> None:
-    """Print the figures of the zoom at `path`, draw them into the picture `plot`, and 24 of its
-    frames into `sheet`."""
+    """Print the figures of the zoom at `path`; plot them into the picture `plot`, and write 24 of
+    its frames onto the picture `sheet`, if any."""
     record = record_path(path)
     _check_pictures(given, [path, record if record.exists() else None], plot, sheet)
     from dreamreel.pipeline.jobs.preparation import loaded_network
@@ -118,7 +122,7 @@ def measure_zoom(
 
 
 def _judging(given: Given, judge: Judge) -> Given:
-    """What was given of the machine, with the judge's network."""
+    """The options with which the judge's settings are built: its own, and those of the machine."""
     own = {name: pair for name, pair in given.flags.items() if name in ("--device", "--precision")}
     if judge.network is not None:
         own["--judge"] = (Flag("--judge", "network", ""), judge.network)
@@ -129,14 +133,14 @@ def _judging(given: Given, judge: Judge) -> Given:
 
 
 def _check_pictures(given: Given, reads: Sequence[Path | None], *paths: Path | None) -> None:
-    """Raise UserError where one of `paths`, if given, cannot be written as a picture, or is one of
-    the files that the command `reads`."""
+    """Raise UserError if a file of `reads` cannot be read, or if one of `paths` cannot be written
+    as a picture, is given twice, or is a file that the command reads."""
     for read in reads:
         if read is not None and not read.is_dir() and "%" not in read.name:
             check_readable(read)
     wanted = [path for path in paths if path is not None]
     if len({*wanted}) < len(wanted):
-        raise UserError(f"{wanted[0]} is to be two pictures: give each a name of its own")
+        raise UserError(f"{wanted[0]} is given for two pictures: give each its own name")
     for path in wanted:
         check_picture_name(path)
         check_target(Target(path, given.overwrite), (), [*reads, *given.reads()], PICTURE)

@@ -1,4 +1,4 @@
-"""How help looks: options in groups, commands with their whole first sentence."""
+"""The layout of help: options in groups, and each command with its whole first sentence."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from dreamreel.pipeline.app.options import OF_SETTING, PANELS, describe
 
-OTHERS = "Else"
+OTHERS = "Other"
 
 
 class GroupedCommand(TyperCommand):
@@ -36,10 +36,10 @@ class GroupedCommand(TyperCommand):
 
 
 class WholeGroup(TyperGroup):
-    """A group of commands whose listing cuts no sentence short."""
+    """A group of commands that lists each with its first sentence, uncut."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write each command with the first sentence of its help."""
+        """Write the name of each command and the first sentence of its help."""
         found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         records = [
             (

@@ -1,4 +1,4 @@
-"""The job that a command line asks for."""
+"""Jobs made of the options of a command line."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from dreamreel.pipeline.media.reading import frames_between
 
 @dataclass(frozen=True)
 class ZoomOptions:
-    """The options of `zoom` alone, as they were given."""
+    """The options that only `zoom` has, as they were given."""
 
     seconds: float
     fps: str
@@ -48,8 +48,8 @@ def video_job(
     audio: Path | None,
     is_preview: bool,
 ) -> Job:
-    """The job that dreams the video `source`, or previews its motion: the `span` of it that
-    --frames, or --start and --end, name."""
+    """The job that dreams the video `source`, or previews its motion. `span` holds the values of
+    --frames, --start and --end. Raises UserError if they name no span."""
     ending = "flow" if is_preview else "dream"
     return Job(
         kind="preview" if is_preview else "video",
@@ -62,7 +62,10 @@ def video_job(
 
 
 def still_of_video(source: Path, output: Path | None, settings: Settings, time: str) -> Job:
-    """The job that dreams the frame of the video `source` that is shown at a `time`."""
+    """The job that dreams the frame of the video `source` that is shown at `time`, as given.
+
+    Raises UserError if `time` is no time.
+    """
     return Job(
         kind="still",
         source=NamedFile(path=source),
@@ -83,7 +86,10 @@ def image_job(source: Path, output: Path | None, settings: Settings) -> Job:
 
 
 def zoom_job(photo: Path | None, options: ZoomOptions, given: Given) -> Job:
-    """The job of a zoom that begins with `photo`, a colour or noise."""
+    """The job of a zoom that begins with `photo` or, without one, with a colour or noise.
+
+    Raises UserError if an option has no valid value.
+    """
     check_seconds("--seconds", options.seconds)
     rate = parse_fps("--fps", options.fps)
     size, colour, to = options.size, options.colour, options.to
@@ -112,7 +118,10 @@ def zoom_job(photo: Path | None, options: ZoomOptions, given: Given) -> Job:
 
 
 def continued_zoom_job(film: Path, options: ZoomOptions, given: Given) -> Job:
-    """The job of a zoom that goes on where that of the file `film` ends."""
+    """The job that continues the zoom in the file `film` from its end.
+
+    Raises UserError if `film` cannot be continued.
+    """
     check_seconds("--seconds", options.seconds)
     from dreamreel.pipeline.jobs.zoom import earlier_zoom, music_of
 
@@ -145,7 +154,9 @@ def _span(
     if start is None and end is None:
         return (0, None) if frames is None else parse_span("--frames", frames)
     if frames is not None:
-        raise UserError("--frames counts frames, --start and --end seconds: give one or the other")
+        raise UserError(
+            "--frames counts frames, --start and --end count seconds: give one or the other"
+        )
     begins = None if start is None else parse_time("--start", start)
     ends = None if end is None else parse_time("--end", end)
     clip = probe(source, settings.source)

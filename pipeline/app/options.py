@@ -1,8 +1,8 @@
-"""Options that commands share: one table from flags to settings, and the groups of them.
+"""Options that several commands share: flags that stand for settings, in groups.
 
-A flag that stands for a setting takes its help from the setting's description, and its value in
-the grammar of settings. A command names its groups by the decorator `takes`, and gets what was
-given as one `Given`.
+Such a flag takes its help from the description of its setting, and its value in the grammar of
+settings. A command names the groups that it takes in the decorator `takes`, and receives the
+values as one `Given`.
 """
 
 import functools
@@ -22,24 +22,24 @@ from dreamreel.pipeline.app.completion import (
 )
 from dreamreel.pipeline.errors import UserError
 
-if TYPE_CHECKING:  # these take a while to import, and `dreamreel --help` does without
+if TYPE_CHECKING:  # imported late at run time: `dreamreel --help` is to be fast
     from dreamreel.pipeline.config.fields import Settings
 
-IN, LOOK, OUT, MACHINE = "What goes in", "The look", "What comes out", "The machine"
-PANELS = (IN, LOOK, OUT, MACHINE)  # of help, in order
-OF_SETTING = "@"  # begins a help text that is the description of the setting named after it
+IN, LOOK, OUT, MACHINE = "Input", "Look", "Output", "Machine"
+PANELS = (IN, LOOK, OUT, MACHINE)  # the sections of help, in order
+OF_SETTING = "@"  # `@NAME` as help text stands for the description of the setting NAME
 
 
 @dataclass(frozen=True)
 class Flag:
-    """A flag that stands for a `setting`. A switch has the `value` that it sets."""
+    """A command-line flag that sets `setting`. A switch, which takes no value, sets `value`."""
 
     name: str
     setting: str
     panel: str
     metavar: str = ""
     value: bool | None = None
-    help: str | None = None  # of a switch; of others, the setting's description
+    help: str | None = None  # None: the description of the setting
     complete: Callable[[str], list[str]] | None = None
 
 
@@ -83,7 +83,7 @@ HARDWARE = (
 _PRESET = typer.Option(
     "--preset",
     metavar="P",
-    help="A look by name, or a TOML file. Repeatable.",
+    help="A preset by name, or a TOML file. Repeatable.",
     rich_help_panel=LOOK,
     autocompletion=complete_preset,
 )
@@ -92,21 +92,21 @@ _SET = typer.Option(
     metavar="NAME=VALUE",
     rich_help_panel=LOOK,
     autocompletion=complete_setting,
-    help="Any setting, its value in TOML's syntax, or a schedule. Repeatable.",
+    help="Any setting; the value is TOML or a schedule. Repeatable.",
 )
 _OUTPUT = typer.Option(
     "-o", "--output", metavar="OUT", help="The file to write.", rich_help_panel=OUT
 )
 _OVERWRITE = typer.Option(
-    "--overwrite", help="Replace the output if it is there already.", rich_help_panel=OUT
+    "--overwrite", help="Replace the output if it exists.", rich_help_panel=OUT
 )
 _RESTART = typer.Option(
-    "--restart", help="Discard the frames of a render that was stopped.", rich_help_panel=OUT
+    "--restart", help="Discard the frames of a stopped render, and begin anew.", rich_help_panel=OUT
 )
 _QUIET = typer.Option(
     "--quiet", help="Print nothing but the output's path.", rich_help_panel=MACHINE
 )
-# Other options that commands share, by their names, with their types and defaults.
+# The shared options that stand for no setting: name, type and default.
 COMMON: dict[str, tuple[Any, Any]] = {
     "preset": (Annotated[list[str] | None, _PRESET], None),
     "set": (Annotated[list[str] | None, _SET], None),
@@ -119,7 +119,7 @@ COMMON: dict[str, tuple[Any, Any]] = {
 
 @dataclass(frozen=True)
 class Given:
-    """The options that commands share, as they were given: `flags` by their names."""
+    """The values of the shared options. `flags` holds, by name, only those that were given."""
 
     flags: Mapping[str, tuple[Flag, Any]]
     preset: Sequence[str] = ()
@@ -130,8 +130,8 @@ class Given:
     quiet: bool = False
 
     def settings(self, *base: tuple[str, Mapping[str, Any]]) -> "Settings":
-        """The settings: those of `base`, then presets of ours, preset files, --set and the flags;
-        the later wins."""
+        """The settings merged from `base`, bundled presets, preset files, --set and flags, in this
+        order; the later wins. Raises UserError if one of them cannot be understood."""
         from dreamreel.pipeline.config.grammar import build, parse_assignment
         from dreamreel.pipeline.config.presets import merge_presets
 
@@ -140,7 +140,7 @@ class Given:
         return build(*base, *merge_presets(list(self.preset)), *sets, *flags)
 
     def has_set(self, setting: str) -> bool:
-        """Whether the user gave `setting` a value: by a flag, --set or a preset of their own."""
+        """Whether the user gave `setting` a value by a flag, --set or a preset file."""
         from dreamreel.pipeline.config.fields import entry_at
         from dreamreel.pipeline.config.grammar import parse_assignment
         from dreamreel.pipeline.config.presets import is_file_name, merge_presets
@@ -152,15 +152,15 @@ class Given:
         return by_flag or any(entry_at(table, setting) is not None for table in tables)
 
     def reads(self) -> tuple[Path, ...]:
-        """The files that presets were read from."""
+        """The preset files that were read."""
         from dreamreel.pipeline.config.presets import preset_files
 
         return preset_files(list(self.preset))
 
 
 def takes(*flags: Iterable[Flag], common: Sequence[str]) -> Callable[..., Any]:
-    """A decorator of a command that takes these `flags` and these of the `COMMON` options: it calls
-    the command with a `Given` of them as the argument `given`."""
+    """A decorator that adds options to a command: the groups `flags`, and those of `COMMON` that
+    `common` names. The command receives their values as its argument `given`, a `Given`."""
     table = {flag.name: flag for group in flags for flag in group}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -177,10 +177,10 @@ def takes(*flags: Iterable[Flag], common: Sequence[str]) -> Callable[..., Any]:
         def called(*args: Any, **values: Any) -> None:
             found = {name: values.pop(_key(name)) for name in common}
             given = {name: (flag, values.pop(_key(name))) for name, flag in table.items()}
-            told = {name: pair for name, pair in given.items() if pair[1] not in (None, False)}
+            used = {name: pair for name, pair in given.items() if pair[1] not in (None, False)}
             for name in {"preset", "set"} & found.keys():
                 found[name] = found[name] or ()
-            command(*args, **values, given=Given(told, **found))
+            command(*args, **values, given=Given(used, **found))
 
         empty = inspect.Parameter.empty
         parameters = sorted([*own, *ours], key=lambda one: one.default is not empty)
@@ -192,14 +192,14 @@ def takes(*flags: Iterable[Flag], common: Sequence[str]) -> Callable[..., Any]:
 
 
 def layer_table(text: str) -> str:
-    """`a,b` as the TOML list that settings know; what is TOML already stays."""
+    """The names `a,b` as a TOML list, `["a", "b"]`. Text that is a TOML value already stays."""
     if text.lstrip().startswith(("{", "[", '"', "'")):
         return text
     return "[" + ", ".join(f'"{name.strip()}"' for name in text.split(",")) + "]"
 
 
 def describe(setting: str) -> str:
-    """The help of a flag that stands for `setting`."""
+    """The help of a flag that stands for `setting`: its description and its name."""
     from dreamreel.pipeline.config.fields import all_fields
 
     text = all_fields()[setting].description or ""
@@ -207,14 +207,14 @@ def describe(setting: str) -> str:
 
 
 def refuse(given: Mapping[str, object], why: str) -> None:
-    """Raise UserError where any of the options that are `given`, by their names, has a value."""
+    """Raise UserError, which says `why`, if any of the options `given`, by name, has a value."""
     names = [name for name, value in given.items() if value not in (None, False, ())]
     if names:
-        raise UserError(f"{', '.join(names)}: {why}")
+        raise UserError(f"leave out {', '.join(names)}: {why}")
 
 
 def _table(flag: Flag, value: Any) -> dict[str, Any]:
-    """The nested table that a flag means."""
+    """The nested table of settings that `flag` sets to `value`."""
     from dreamreel.pipeline.config.fields import all_fields, put, types_in
     from dreamreel.pipeline.config.grammar import parse_value
 
@@ -230,7 +230,7 @@ def _table(flag: Flag, value: Any) -> dict[str, Any]:
 
 
 def _annotated(flag: Flag) -> tuple[Any, Any]:
-    """The type of a flag's option, and its default."""
+    """The annotated type of the option for `flag`, and its default."""
     help_ = f"{OF_SETTING}{flag.setting}" if flag.help is None else f"{flag.help} [{flag.setting}]"
     if flag.value is not None:
         option = typer.Option(flag.name, help=help_, rich_help_panel=flag.panel)
@@ -251,5 +251,5 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 
 def _key(name: str) -> str:
-    """The name of the argument of an option."""
+    """The argument name for the option `name`."""
     return "option_" + name.strip("-").replace("-", "_")

@@ -10,12 +10,15 @@ from typing import Any
 from dreamreel.pipeline.errors import Stopped
 from dreamreel.pipeline.jobs.report import Progress, Report
 
+LINES_EVERY = 5.0  # seconds between lines of progress; a round number, not tuned
+
 
 @contextmanager
 def terminal(unit: str, quiet: bool, stoppable: bool = False) -> Iterator[Report]:
-    """Progress on the terminal: a bar, or now and then a line where that is no terminal.
+    """A report that shows progress and notices on standard error, unless `quiet`.
 
-    A `stoppable` job answers the first Ctrl-C itself.
+    Progress counts in `unit`: a bar on a terminal, elsewhere a line every few seconds. With
+    `stoppable`, the first Ctrl-C only asks the job to stop; `Stopped` then ends the process.
     """
     from rich.console import Console
 
@@ -34,8 +37,8 @@ def terminal(unit: str, quiet: bool, stoppable: bool = False) -> Iterator[Report
 
 @contextmanager
 def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or a termination has come, of which the first is only noted; after it, the
-    job's own end is the signal's."""
+    """A function that tells whether SIGINT or SIGTERM has come. The first is only noted, the second
+    ends the process. `Stopped` ends it with the exit code of the first."""
     came: list[int] = []
 
     def note(number: int, frame: Any) -> None:
@@ -72,7 +75,7 @@ def _bar(console: Any, unit: str) -> Iterator[Any]:
 
         def on_progress(progress: Progress) -> None:
             made = progress.done - progress.before
-            if made == 1:  # what was done before tells nothing of the time left
+            if made == 1:  # frames of an earlier run say nothing about the speed of this one
                 bars.reset(task, total=progress.total, completed=progress.before, rate="")
             rate = made / max(1e-9, time.monotonic() - began)
             bars.update(task, completed=progress.done, total=progress.total, rate=f"{rate:.1f}/s")
@@ -81,7 +84,7 @@ def _bar(console: Any, unit: str) -> Iterator[Any]:
 
 
 @contextmanager
-def _lines(console: Any, unit: str, every: float = 5.0) -> Iterator[Any]:
+def _lines(console: Any, unit: str) -> Iterator[Any]:
     began = last = time.monotonic()
     told: Progress | None = None
     newest: Progress | None = None
@@ -90,7 +93,7 @@ def _lines(console: Any, unit: str, every: float = 5.0) -> Iterator[Any]:
         nonlocal last, newest
         newest = progress
         now = time.monotonic()
-        if now - last >= every or progress.done == progress.total:
+        if now - last >= LINES_EVERY or progress.done == progress.total:
             last = now
             tell(progress)
 
@@ -111,6 +114,7 @@ def _lines(console: Any, unit: str, every: float = 5.0) -> Iterator[Any]:
 
 
 def print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print `rows`, at least one, of text cells in aligned columns."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))

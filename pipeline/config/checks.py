@@ -1,4 +1,4 @@
-"""Values held against the bounds of their settings."""
+"""Checks of values against the type and bounds of their settings."""
 
 from functools import cache
 from typing import Annotated, Any
@@ -11,8 +11,8 @@ from dreamreel.pipeline.errors import UserError
 
 
 def scheduled_value(name: str, schedule: Schedule, moment: Moment) -> int | float:
-    """The value at `moment` of the setting `name`, which follows `schedule`. Raises UserError where
-    there is none, or one that the setting cannot have."""
+    """The value that `schedule` gives the setting `name` at `moment`. Raises UserError where the
+    schedule has no value there, or one that the setting refuses."""
     try:
         value = schedule.at(moment)
     except ValueError as error:
@@ -21,8 +21,10 @@ def scheduled_value(name: str, schedule: Schedule, moment: Moment) -> int | floa
 
 
 def checked(name: str, value: float, where: str) -> int | float:
-    """`value` as the setting `name` takes it. Raises UserError, which names `where` the value
-    stands, where it is out of bounds."""
+    """`value` in the type of the setting `name`: rounded where that is a whole number.
+
+    Raises UserError where it is out of bounds; the message says `where` the value stands.
+    """
     number = round(value) if is_whole(name) else value
     try:
         return _checker(setting_of(name)).validate_python(number)
@@ -31,7 +33,7 @@ def checked(name: str, value: float, where: str) -> int | float:
 
 
 def reason_of(error: ValidationError, name: str) -> str:
-    """Why the setting `name` refuses a value, and the setting's meaning."""
+    """Why the setting `name` refuses a value, followed by what the setting means."""
     reason = error.errors()[0]["msg"].removeprefix("Input ").removeprefix("Value error, ")
     field = all_fields().get(setting_of(name))
     return f"{reason} ({field.description})" if field and field.description else reason

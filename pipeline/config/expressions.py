@@ -1,6 +1,6 @@
-"""Expressions: a formula read from text, and nothing else that Python could do.
+"""Expressions: arithmetic formulas read from text, such as `1.02 + 0.1*sin(s)`.
 
-`1.02 + 0.1*sin(s)` gives a number where `s` is one. Its rules are Python's.
+Syntax and precedence are Python's. Text can do arithmetic only, never run code.
 """
 
 import math
@@ -14,17 +14,19 @@ Names = Mapping[str, float]
 Formula = Callable[[Names], float]
 
 CONSTANTS = {"pi": math.pi, "e": math.e}
-MOST_WORDS, DEEPEST = 300, 40  # of an expression; brackets in brackets
+# The limits of one expression: its words, and brackets within brackets. Round numbers, above what
+# people write; at these limits, reading and evaluating nest fewer than 300 of Python's 1,000 calls.
+MOST_WORDS, DEEPEST = 300, 40
 NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 WORD = re.compile(rf"\s*(?:({NUMBER}|[A-Za-z_]\w*|\*\*|//|[<>=!]=|\S)|$)", re.ASCII)
 PLAIN = re.compile(rf"[+-]?{NUMBER}", re.ASCII)
 
 
 def read(text: str, variables: tuple[str, ...], begins: int = 0) -> tuple[Formula, frozenset[str]]:
-    """The formula that `text` is, and which of the `variables` it names.
+    """The formula in `text`, and the names of those `variables` that it uses.
 
-    Raises ValueError, in one line, where it is none: the column, of which the text's first is that
-    after `begins`, and what was expected there. The formula raises ZeroDivisionError,
+    Raises ValueError, in one line, for a syntax error: the column, counted from 1 and shifted by
+    `begins`, and what was expected there. The formula itself may raise ZeroDivisionError,
     OverflowError and ValueError, as Python's arithmetic does.
     """
     reader = _Reader(text, variables, begins)
@@ -32,30 +34,31 @@ def read(text: str, variables: tuple[str, ...], begins: int = 0) -> tuple[Formul
 
 
 def constant(number: float) -> Formula:
-    """The formula that is always `number`."""
+    """A formula whose value is always `number`."""
     return lambda names: number
 
 
 def noise(x: float, seed: float = 0.0) -> float:
-    """A smooth random curve over `x`, from -1 to 1, that changes about once in every 1 of `x`;
-    another for each `seed`."""
+    """A smooth random curve over `x`, from -1 to 1: random values at the whole numbers, eased in
+    between. Each `seed` gives another curve."""
     left = math.floor(x)
     share = x - left
-    smooth = share**3 * (share * (share * 6 - 15) + 10)  # Perlin's, of 2002
+    smooth = share**3 * (share * (share * 6 - 15) + 10)  # Perlin's fade (Improving Noise, 2002)
     begin, end = _random(left, seed), _random(left + 1, seed)
     return begin + (end - begin) * smooth
 
 
 def _random(number: int, seed: float) -> float:
-    """From -1 to 1; the same on every machine, as a float's own arithmetic need not be."""
+    """A number from -1 to 1, hashed in integers: the same on every machine, as floats need not
+    be."""
     bits = (number * 0x9E3779B1 + math.floor(seed) * 0x85EBCA6B + 1) & 0xFFFFFFFF
-    for factor in (0x7FEB352D, 0x846CA68B):  # Wellons' lowbias32
+    for factor in (0x7FEB352D, 0x846CA68B):  # lowbias32 (Wellons, 2018)
         bits = ((bits ^ bits >> 16) * factor) & 0xFFFFFFFF
     return (bits ^ bits >> 16) / 0x7FFFFFFF - 1
 
 
 def _choice(condition: Formula, value: Formula, other: Formula) -> Formula:
-    # Only what is chosen is worked out: where(t > 0, 1/t, 0) is 0 at 0.
+    # Only the chosen branch is evaluated: where(t > 0, 1/t, 0) is 0 at 0.
     return lambda names: value(names) if condition(names) else other(names)
 
 
@@ -68,7 +71,7 @@ def _or(one: Formula, other: Formula) -> Formula:
 
 
 def _worked(work: Callable[..., float]) -> Callable[..., Formula]:
-    """`work` on numbers, as a formula of formulas."""
+    """The function `work` of numbers, as a function from formulas to a formula."""
 
     def made(*parts: Formula) -> Formula:
         return lambda names: float(work(*(part(names) for part in parts)))
@@ -77,7 +80,7 @@ def _worked(work: Callable[..., float]) -> Callable[..., Formula]:
 
 
 def _compared(first: Formula, links: list[tuple[str, Formula]]) -> Formula:
-    """Whether all of a chain such as 0 < t <= 9 holds; each part is worked out once."""
+    """A chain such as 0 < t <= 9: 1 where all of it holds, else 0. Each part is evaluated once."""
 
     def formula(names: Names) -> float:
         left = first(names)
@@ -107,12 +110,12 @@ COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
 }
-COMPARED = 4  # how firmly these bind; Python's order
-# How firmly each binds, and what it makes of the two beside it.
+COMPARED = 4  # precedence of comparisons, in Python's order
+# The precedence of each operator, and the function from its two operands to a formula.
 OPERATORS: dict[str, tuple[int, Callable[..., Formula]]] = {
     "or": (1, _or),
     "and": (2, _and),
-    "|": (5, _or),  # numexpr's, and so Deforum's: (t > 5) | (t < 2)
+    "|": (5, _or),  # as in numexpr, and so in Deforum: (t > 5) | (t < 2)
     "&": (6, _and),
     "+": (7, _worked(operator.add)),
     "-": (7, _worked(operator.sub)),
@@ -122,7 +125,7 @@ OPERATORS: dict[str, tuple[int, Callable[..., Formula]]] = {
     "%": (8, _worked(operator.mod)),
     "**": (10, _worked(math.pow)),
 }
-# How firmly each binds what it stands before, and what it makes of that.
+# The precedence of each prefix operator, and the function from its operand to a formula.
 SIGNS: dict[str, tuple[int, Callable[..., Formula]]] = {
     "not": (COMPARED, _worked(operator.not_)),
     "~": (9, _worked(operator.not_)),
@@ -130,7 +133,7 @@ SIGNS: dict[str, tuple[int, Callable[..., Formula]]] = {
     "+": (9, _worked(operator.pos)),
 }
 ONE, TWO, THREE, SOME = range(1, 2), range(2, 3), range(3, 4), range(2, 9)
-# Each with how many numbers it takes.
+# Each function with the numbers of arguments that it takes.
 FUNCTIONS: dict[str, tuple[range, Callable[..., Formula]]] = {
     "sin": (ONE, _worked(math.sin)),
     "cos": (ONE, _worked(math.cos)),
@@ -154,16 +157,16 @@ FUNCTIONS: dict[str, tuple[range, Callable[..., Formula]]] = {
     "where": (THREE, _choice),
     "noise": (range(1, 3), _worked(noise)),
 }
-# As numexpr calls them, and so Deforum.
+# The names that numexpr, and so Deforum, has for them.
 FUNCTIONS |= {f"arc{name}": FUNCTIONS[f"a{name}"] for name in ("sin", "cos", "tan", "tan2")}
 WORDS = ("and", "or", "not", "if", "else")
 END = ""
 
 
 class _Reader:
-    """Reads one expression into a formula, word by word, from the left.
+    """A recursive-descent parser of one expression.
 
-    By hand: Python's own parser does not tell what it expected, and where.
+    Written by hand, because Python's own parser does not say what it expected and where.
     """
 
     def __init__(self, text: str, variables: tuple[str, ...], begins: int) -> None:
@@ -177,7 +180,7 @@ class _Reader:
     def whole(self) -> Formula:
         """The formula of the whole text."""
         if len(self._words) > MOST_WORDS:
-            raise ValueError(f"an expression of more than {MOST_WORDS} words")
+            raise ValueError(f"an expression of more than {MOST_WORDS} words is too long")
         formula = self._any()
         if self._word != END:
             self._fail("an operator or the end")
@@ -212,7 +215,7 @@ class _Reader:
         return _choice(condition, value, self._deeper(self._any))
 
     def _operation(self, binds: int) -> Formula:
-        """What stands before the next operator that binds less firmly."""
+        """An operand, and all operators after it whose precedence is at least `binds`."""
         left = self._deeper(self._operand)
         while True:
             firmness, made = OPERATORS.get(self._word, (0, _or))
@@ -282,7 +285,9 @@ class _Reader:
     def _deeper(self, reading: Callable[[], Formula]) -> Formula:
         self._depth += 1
         if self._depth > DEEPEST:
-            raise ValueError(f"column {self._columns[self._next]}: nested too deep")
+            raise ValueError(
+                f"column {self._columns[self._next]}: nested more than {DEEPEST} levels deep"
+            )
         formula = reading()
         self._depth -= 1
         return formula

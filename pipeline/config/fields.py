@@ -1,4 +1,4 @@
-"""Every setting: its name, default, bounds, unit and meaning. Each default stands here, once."""
+"""Every setting: name, default, bounds, unit and meaning, each written here and nowhere else."""
 
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
@@ -31,7 +31,7 @@ class Section(BaseModel):
 
 
 def _as_weights(value: Any) -> Any:
-    """`"parts"` and `["parts", "objects"]` as weights of 1 for each layer."""
+    """A layer's name, or a list of names, as a table with the weight 1 for each."""
     if isinstance(value, str):
         value = [value]
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
@@ -40,7 +40,7 @@ def _as_weights(value: Any) -> Any:
 
 
 def _codec_name(value: Any) -> Any:
-    """Raise ValueError where `value` is another name of a codec."""
+    """`value` itself. Raises ValueError, with our name of the codec, for an alias of one."""
     if value in OTHER_CODEC_NAMES:
         raise ValueError(f"is called {OTHER_CODEC_NAMES[value]!r} here")
     return value
@@ -64,96 +64,122 @@ LayerWeights = Annotated[dict[str, float], BeforeValidator(_as_weights)]
 class Dream(Section):
     """How one picture is dreamed: a still, or the first frame of a shot or a zoom."""
 
+    # octaves, octave_scale, steps, step_size, normalise and jitter: as in google/deepdream.
     layers: LayerWeights = Field(
         {}, description="layers to excite, each with its weight; none: the network's own choice"
     )
-    octaves: int = Field(4, ge=1, le=32, description="scales, from coarse to fine")
-    octave_scale: float = Field(1.4, ge=1.05, le=8, description="size of an octave over the last")
+    octaves: int = Field(
+        4, ge=1, le=32, description="octaves: sizes of the picture, from coarse to fine"
+    )
+    octave_scale: float = Field(
+        1.4, ge=1.05, le=8, description="size of an octave, over that of the one before"
+    )
     steps: int = Field(10, ge=0, le=10_000, description="ascent steps in an octave")
     step_size: float = Field(
-        1.5, ge=0, le=100, description="mean change of a step, in levels of 255"
+        1.5, ge=0, le=100, description="mean change of a pixel in a step, in levels of 255"
     )
     normalise: Literal["mean", "std"] = Field(
-        "mean", description="what a step's gradient is divided by: its mean |g|, or its std"
+        "mean", description="divisor of each step's gradient g: the mean of |g|, or the std of g"
     )
     jitter: int = Field(32, ge=0, le=4096, description="largest random shift of a step, in pixels")
     smoothing: float = Field(
         0.6, ge=0, le=64, description="Gaussian blur of each gradient: its sigma, in pixels"
     )
     strength: float = Field(
-        1.0, ge=0, le=10, description="size of every step; in a film, how strong the dream is kept"
+        1.0,
+        ge=0,
+        le=10,
+        description="factor on the size of every step; in a film, the strength that is held",
     )
     mix: float = Field(
-        1.0, ge=0, le=1, description="share of the dream in what is shown: 1 wet, 0 dry"
+        1.0, ge=0, le=1, description="share of the dream in the picture that is shown: 1 wet, 0 dry"
     )
     tile: int | None = Field(
         None,
         ge=SMALLEST_SIDE,
         le=LARGEST_SIDE,
         description="largest side that the network sees at once, in pixels; none: the whole "
-        "picture, until memory runs out",
+        "picture, as long as memory suffices",
     )
 
 
 class Video(Section):
-    """How a dream carries on from frame to frame of a video."""
+    """How a dream is carried from frame to frame of a video."""
 
+    # Strength grows like step / (1 - carry), the warp error like the step's square: a long carry
+    # with small steps holds stillest. Measured on a slow clip at 384x216 with GoogLeNet: with one
+    # step of 1.5 at carry 0.95, the warp error is 13.5 times the source's; frame by frame, 224.
     carry: float = Field(
         0.96, ge=0, le=0.99, description="least share of the dream that flows on to the next frame"
     )
     momentum: float = Field(
-        0.4, ge=0, le=0.99, description="share of a frame's direction of ascent kept from the last"
+        0.4, ge=0, le=0.99, description="share of the ascent's direction kept from the frame before"
     )
     frame_steps: int = Field(
-        3, ge=0, le=10_000, description="most ascent steps in an octave of a frame that carries on"
+        3,
+        ge=0,
+        le=10_000,
+        description="most ascent steps in an octave, in any frame but a shot's first",
     )
     cadence: int = Field(
-        1, ge=1, le=100, description="every so many frames one is dreamed in full; lightly between"
+        1, ge=1, le=100, description="one frame in so many is dreamed in full, the others lightly"
     )
     hold_light: float = Field(
-        0.9, ge=0, le=1, description="how firmly broad light and colour stay the source's: 0 free"
+        0.9,
+        ge=0,
+        le=1,
+        description="share of the change in broad light and colour that is taken back: 0 none",
     )
 
 
 class Zoom(Section):
-    """How the endless zoom evolves."""
+    """How the endless zoom is dreamed from frame to frame."""
 
     evolve: float = Field(
-        0.6, ge=0, le=50, description="ascent steps in an octave of a frame, at 30 a second"
+        0.6, ge=0, le=50, description="ascent steps in an octave of a frame, at 30 frames a second"
     )
     frame_steps: int = Field(
         3, ge=0, le=10_000, description="most ascent steps in an octave of a frame"
     )
     hold_palette: float = Field(
-        0.9, ge=0, le=1, description="pull of colour and contrast to the first frame's, a second"
+        0.9,
+        ge=0,
+        le=1,
+        description="share of drift in colour and contrast that is taken back a second",
     )
     variety: float = Field(
-        1.0, ge=0, le=10, description="how firmly a zoom is kept from becoming one pattern: 0 not"
+        1.0,
+        ge=0,
+        le=10,
+        description="how firmly a zoom is kept from becoming one pattern: 0 not at all",
     )
 
 
 class Camera(Section):
-    """The motion of the endless zoom, a second."""
+    """The motion of the endless zoom in a second."""
 
     zoom: float = Field(
-        1.35, ge=0.01, le=100, description="growth of the picture; below 1 the camera moves away"
+        1.35,
+        ge=0.01,
+        le=100,
+        description="times the picture grows in a second; below 1 the camera moves away",
     )
-    rotation: float = Field(0.0, ge=-360, le=360, description="turn about the view, in degrees")
-    pan_x: float = Field(0.0, ge=-2, le=2, description="move right, in frame widths")
-    pan_y: float = Field(0.0, ge=-2, le=2, description="move down, in frame heights")
-    tilt: float = Field(0.0, ge=-90, le=90, description="tip up in perspective, in degrees")
-    yaw: float = Field(0.0, ge=-90, le=90, description="turn right in perspective, in degrees")
+    rotation: float = Field(0.0, ge=-360, le=360, description="roll, in degrees a second")
+    pan_x: float = Field(0.0, ge=-2, le=2, description="move right, in frame widths a second")
+    pan_y: float = Field(0.0, ge=-2, le=2, description="move down, in frame heights a second")
+    tilt: float = Field(0.0, ge=-90, le=90, description="tip up, in degrees a second")
+    yaw: float = Field(0.0, ge=-90, le=90, description="turn right, in degrees a second")
     pivot_x: float = Field(
         0.0,
         ge=-0.5,
         le=0.5,
-        description="the point that zoom and turn keep in place, in frame widths from the centre",
+        description="the point that zoom and roll keep in place, in frame widths from the centre",
     )
     pivot_y: float = Field(
         0.0,
         ge=-0.5,
         le=0.5,
-        description="the point that zoom and turn keep in place, in frame heights from the centre",
+        description="the point that zoom and roll keep in place, in frame heights from the centre",
     )
 
 
@@ -161,16 +187,17 @@ class Flow(Section):
     """How the motion between source frames is estimated."""
 
     method: Literal["dis", "farneback", "raft", "raft_small", "none"] = Field(
-        "dis", description="estimator; none: every frame dreamed alone and in full"
+        "dis", description="estimator of flow; none: every frame is dreamed alone and in full"
     )
     weights: FilePath | None = Field(
-        None, description="of raft or raft_small: a .safetensors or .pth file; none: fetched"
+        None,
+        description="weights of raft or raft_small: a .safetensors or .pth file; none: downloaded",
     )
     height: int = Field(
         240,
         ge=32,
         le=4320,
-        description="working size: the shorter side of a frame, which is shrunk to it",
+        description="shorter side, in pixels, to which frames are shrunk to estimate flow",
     )
 
 
@@ -178,14 +205,20 @@ class Shots(Section):
     """Where one shot ends and the next begins."""
 
     threshold: float = Field(
-        27.0, gt=0, le=255, description="mean change of hue, saturation and value that may be a cut"
+        27.0,
+        gt=0,
+        le=255,
+        description="mean change of hue, saturation and value that may mean a cut",
     )
     max_hidden: float = Field(
-        0.6, gt=0, le=1, description="share of a frame newly seen at once that may be a cut too"
+        0.6,
+        gt=0,
+        le=1,
+        description="share of a frame occluded in the one before that may mean a cut too",
     )
     min_seconds: float = Field(0.5, ge=0, le=3600, description="shortest shot, in seconds")
     flash_seconds: float = Field(
-        0.25, ge=0, le=10, description="longest flash, after which the shot goes on, in seconds"
+        0.25, ge=0, le=10, description="longest flash that does not end a shot, in seconds"
     )
 
 
@@ -193,7 +226,7 @@ class Source(Section):
     """How a video is read."""
 
     stream: int = Field(
-        0, ge=0, le=999, description="which of its streams of pictures is read, from 0"
+        0, ge=0, le=999, description="number of the video stream that is read, from 0"
     )
     fps: Rate | None = Field(
         None,
@@ -217,19 +250,21 @@ class Output(Section):
         None,
         ge=0,
         le=63,
-        description="constant quality of h264, hevc, av1 and vp9; less is better; none: fine",
+        description="constant quality of h264, hevc, av1 and vp9; less is better; none: a fine one",
     )
     pixel_format: str = Field(
         "auto",
         description="pixel format, as ffmpeg names it; auto: the source's depth and alpha, where "
         "the codec has them",
     )
-    speed: Speed = Field("veryfast", description="speed of the encoder: slower makes smaller files")
+    speed: Speed = Field(
+        "veryfast", description="speed of the encoder: a slower one makes smaller files"
+    )
     side_by_side: bool = Field(False, description="whether the source is shown beside the dream")
-    audio: bool = Field(True, description="whether the sound comes along")
-    subtitles: bool = Field(True, description="whether the subtitles come along")
+    audio: bool = Field(True, description="whether the source's sound is kept")
+    subtitles: bool = Field(True, description="whether the source's subtitles are kept")
     save_seconds: float = Field(
-        30, ge=0, le=86_400, description="most work, in seconds, that a crash or kill may cost"
+        30, ge=0, le=86_400, description="most work, in seconds, that a crash or kill may lose"
     )
     keep_state: bool = Field(
         True, description="whether the state that --continue needs is kept beside a zoom"
@@ -237,7 +272,7 @@ class Output(Section):
 
 
 class Settings(Section):
-    """Everything that shapes a render. A number may follow a schedule over time."""
+    """All settings of a render. Those that are numbers may follow a schedule over time."""
 
     network: str = Field("dreamnet", description="the network that dreams")
     weights: FilePath | None = Field(
@@ -252,7 +287,7 @@ class Settings(Section):
         None,
         ge=SMALLEST_SIDE,
         le=LARGEST_SIDE,
-        description="width of the result, in pixels, its shape kept; none: the source's",
+        description="width of the result, in pixels, at the source's shape; none: the source's",
     )
     dream: Dream = Dream()
     video: Video = Video()
@@ -266,9 +301,8 @@ class Settings(Section):
 
     @property
     def schedules(self) -> Mapping[str, Schedule]:
-        """The schedules, by the dotted name of the setting, or of the part of one, that follows
-        them: `dream.layers.parts` is the weight of a layer. The setting itself has its value at
-        frame 0."""
+        """The schedules, by the dotted name of their setting, or of a part of it: the weight of a
+        layer is `dream.layers.parts`. The setting's own field holds the value at frame 0."""
         return MappingProxyType(self._schedules)
 
     @property
@@ -278,25 +312,25 @@ class Settings(Section):
 
     @property
     def needs_music(self) -> bool:
-        """Whether a schedule has no value without music."""
+        """Whether some schedule has no value without music."""
         return any(schedule.needs_music for schedule in self._schedules.values())
 
     def following(self, schedules: dict[str, Schedule]) -> "Settings":
-        """These settings, with these `schedules`."""
+        """A copy of these settings that follows `schedules`, in place of those it had."""
         copy = self.model_copy()
         copy._schedules = schedules
         return copy
 
     @model_serializer(mode="wrap")
     def _with_schedules(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """The table of which `grammar.build` makes these settings again."""
+        """The table from which `grammar.build` makes equal settings."""
         table: dict[str, Any] = dump(self)
         for name, schedule in self._schedules.items():
             put_at(table, path_to(name), schedule.plain())
         return table
 
 
-# Settings, and whole sections, that stay as they are throughout a render.
+# Settings, and whole sections, that no schedule can change.
 FIXED = (
     "network",
     "weights",
@@ -311,7 +345,7 @@ FIXED = (
     "output",
 )
 
-# Names that settings once had, and the names that they have now.
+# Earlier names of settings, and their names now.
 RENAMED = {
     "dream.hold": "video.hold_light",
     "dream.carry": "video.carry",
@@ -326,7 +360,7 @@ RENAMED = {
 
 
 def fields(section: type[Section] = Settings, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Each setting's dotted name and its field, in order; sections are walked, not named."""
+    """Each setting's dotted name and its field, in the order of definition."""
     for name, field in section.model_fields.items():
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, Section):
@@ -342,7 +376,7 @@ def all_fields() -> dict[str, FieldInfo]:
 
 
 def value_of(settings: Settings, name: str) -> Any:
-    """The value that `settings` has under the dotted `name` of a setting, or of a part of one."""
+    """The value in `settings` of the dotted `name`: a setting, or a part of one."""
     value: Any = settings
     for part in path_to(name):
         value = value[part] if isinstance(value, Mapping) else getattr(value, part)
@@ -350,20 +384,22 @@ def value_of(settings: Settings, name: str) -> Any:
 
 
 def setting_of(name: str) -> str:
-    """The setting that the dotted `name` is of; `name` may be a part of it, as a layer's weight."""
+    """The setting that the dotted `name` is, or is a part of, as a layer's weight is."""
     while name not in all_fields() and "." in name:
         name = name.rpartition(".")[0]
     return name
 
 
 def path_to(name: str) -> list[str]:
-    """The keys that lead to the dotted `name` in a nested table. A layer's name may have dots."""
+    """The keys that lead to the dotted `name` in a nested table. A layer's name, dots and all, is
+    one key."""
     setting = setting_of(name)
     return [*setting.split("."), *([name[len(setting) + 1 :]] if name != setting else [])]
 
 
 def put(table: dict[str, Any], name: str, value: Any) -> None:
-    """Put `value` under the dotted `name`; a scalar in the way is replaced."""
+    """Put `value` into the nested `table` under the dotted `name`. A scalar in the way is
+    replaced."""
     *parents, last = name.split(".")
     for parent in parents:
         inner = table.get(parent)
@@ -374,7 +410,7 @@ def put(table: dict[str, Any], name: str, value: Any) -> None:
 
 
 def put_at(table: dict[str, Any], path: list[str], value: Any) -> None:
-    """Put `value` where the keys of `path` lead to in `table`."""
+    """Put `value` into the nested `table` at the end of the keys `path`."""
     for part in path[:-1]:
         table = table.setdefault(part, {})
     table[path[-1]] = value
@@ -394,7 +430,7 @@ def path_settings() -> set[str]:
 
 
 def is_number(field: FieldInfo) -> bool:
-    """Whether the setting of that `field` is a number, or none."""
+    """Whether the setting of `field` is a number, or an optional one."""
     return types_in(field.annotation) - {type(None)} <= {int, float}
 
 
@@ -404,12 +440,12 @@ def is_whole(name: str) -> bool:
 
 
 def holds_numbers(field: FieldInfo) -> bool:
-    """Whether the setting of that `field` is a table of numbers, as layers' weights are."""
+    """Whether the setting of `field` is a table of numbers, as layers' weights are."""
     return get_origin(field.annotation) is dict
 
 
 def types_in(annotation: Any) -> set[Any]:
-    """The types that `annotation`, a union of some or one alone, allows."""
+    """The types that `annotation`, one type or a union, allows."""
     if get_origin(annotation) in (Annotated, Union, UnionType):
         return {kind for part in get_args(annotation) for kind in types_in(part)}
     return {annotation}

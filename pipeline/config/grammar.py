@@ -1,7 +1,7 @@
-"""The one grammar of settings: nested tables, TOML and --set become `Settings`, and back.
+"""One grammar for settings: nested tables, TOML and --set become `Settings`, and back.
 
-Presets, `--set NAME=VALUE` and the command's own flags all become nested tables with the names of
-`fields`; `build` merges them, later ones winning, and checks the whole.
+Presets, `--set NAME=VALUE` and the command's flags all become nested tables with the names in
+`fields`. `build` merges them, later ones winning, and checks the whole.
 """
 
 import json
@@ -36,15 +36,17 @@ from dreamreel.pipeline.config.fields import (
 from dreamreel.pipeline.config.schedule import NOMINAL, Schedule, parse
 from dreamreel.pipeline.errors import UserError
 
-WHOLE, NUMBER = 20, 1.5  # examples of values, where a setting has no number of its own
-LIKE = 0.75  # how like two names must be, of 1, to be taken for each other
+WHOLE, NUMBER = 20, 1.5  # examples in messages, for settings without a default number
+# SequenceMatcher's ratio, 0 to 1, from which two names count as alike. Measured: a letter too few
+# or too many scores 0.86 to 0.92 (`zom`, `octavs`), other settings to 0.55 (`weights`, `width`).
+LIKE = 0.75
 
 
 def build(*tables: tuple[str, Table]) -> Settings:
-    """The settings that `tables` make: pairs of (where it comes from, nested table), later wins.
+    """The settings from `tables`: pairs of (source, nested table), of which later ones win.
 
-    A number may be a schedule, as `schedule.parse` takes it. Raises UserError, which names where
-    the fault comes from, for an unknown name, a schedule that is none, or a value out of bounds.
+    A number may be a schedule, as `schedule.parse` takes it. Raises UserError, which names the
+    source, for an unknown name, a malformed schedule, or a value out of bounds.
     """
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
@@ -61,7 +63,10 @@ def build(*tables: tuple[str, Table]) -> Settings:
 
 
 def parse_assignment(text: str) -> dict[str, Any]:
-    """The nested table that `dream.octaves=5` means. The value is TOML, or else a string."""
+    """The nested table for an assignment such as `dream.octaves=5`. See `parse_value`.
+
+    Raises UserError where `text` is no assignment.
+    """
     name, equals, value = text.partition("=")
     name = name.strip()
     if not equals or not name:
@@ -72,16 +77,19 @@ def parse_assignment(text: str) -> dict[str, Any]:
 
 
 def parse_value(text: str) -> Any:
-    """The TOML value that `text` is, or else the string itself."""
+    """The value of `text` in TOML, or else `text` itself."""
     try:
         table = tomllib.loads(f"value = {text}")
-    except ValueError:  # no TOML, or a number too long to be one
+    except ValueError:  # not TOML, or a number too long to read
         return text
     return table["value"] if table.keys() == {"value"} else text
 
 
 def flatten(table: Table, source: str) -> list[tuple[str, Any]]:
-    """`table` as (dotted name, value) pairs. Raises UserError for a name that is no setting."""
+    """`table`, which comes from `source`, as (dotted name, value) pairs.
+
+    Raises UserError for a name that is no setting.
+    """
     known = all_fields()
     sections = {name.rpartition(".")[0] for name in known} - {""}
     pairs: list[tuple[str, Any]] = []
@@ -105,7 +113,7 @@ def flatten(table: Table, source: str) -> list[tuple[str, Any]]:
 
 
 def to_toml(settings: Settings, *, comments: bool = True) -> str:
-    """`settings`, whole, as TOML; with `comments`, each setting has its meaning beside it."""
+    """All of `settings` as TOML; with `comments`, the meaning of each beside it."""
     lines: list[str] = []
     section, table = "", settings.model_dump()
     for name, field in fields():
@@ -123,7 +131,8 @@ def to_toml(settings: Settings, *, comments: bool = True) -> str:
 
 
 def _take_schedules(table: dict[str, Any], origin: Mapping[str, str]) -> dict[str, Schedule]:
-    """The schedules in the nested `table`, where their values at frame 0 take their place."""
+    """The schedules in the nested `table`, by dotted name; in the table, each is replaced by its
+    value at frame 0."""
     found: dict[str, Any] = {}
     for name, field in fields():
         value = entry_at(table, name)
@@ -144,20 +153,21 @@ def _take_schedules(table: dict[str, Any], origin: Mapping[str, str]) -> dict[st
 
 
 def _is_schedule(name: str, field: FieldInfo, value: Any, origin: Mapping[str, str]) -> bool:
-    """Whether `value` is meant as a schedule. Raises UserError where the setting cannot change."""
+    """Whether `value` is meant as a schedule. Raises UserError where it is, and the setting `name`
+    cannot change."""
     number = is_number(field)
     meant = isinstance(value, Mapping) or (number and isinstance(value, str))
     fixed = any(name == one or name.startswith(f"{one}.") for one in FIXED)
     if not (meant and fixed):
         return meant and number
-    with suppress(ValueError):  # what is no schedule either is explained as any wrong value is
+    with suppress(ValueError):  # a malformed schedule is explained later, like any wrong value
         parse(value)
         raise UserError(f"{origin[name]}: {name} cannot change over time; give it one value")
     return False
 
 
 def _parsed(name: str, value: Any) -> Schedule:
-    """The schedule that `value` is, its constants checked against the setting `name`."""
+    """The schedule in `value`, its constants checked against the bounds of the setting `name`."""
     try:
         schedule = parse(value)
     except ValueError as error:
@@ -165,7 +175,7 @@ def _parsed(name: str, value: Any) -> Schedule:
         usual = field.default if isinstance(field.default, int | float) else None
         example = usual or (WHOLE if whole else NUMBER)
         needed = f"a {'whole ' if whole else ''}number, such as {example:g}"
-        if isinstance(value, str) and value.isidentifier():  # nothing like a schedule
+        if isinstance(value, str) and value.isidentifier():  # a word, so hardly meant as a schedule
             told = f"{name} needs {needed}, not {value!r:.60} ({field.description})"
             raise UserError(told) from error
         raise UserError(
@@ -178,8 +188,8 @@ def _parsed(name: str, value: Any) -> Schedule:
 
 
 def _suggest(name: str, known: Mapping[str, FieldInfo]) -> str:
-    """The settings that `name` may mean: of the same last word, each with its meaning, or spelled
-    alike; or where all are listed."""
+    """A hint at the settings that `name` may mean: those of the same last word, with their
+    meanings, or those spelled alike; failing both, at the list of all."""
     last = name.rpartition(".")[2]
     same = [full for full in known if full.rpartition(".")[2] == last]
     if same:
@@ -201,7 +211,7 @@ def _likeness(one: str, other: str) -> float:
 
 
 def _explain(error: ValidationError, origin: Mapping[str, str]) -> str:
-    """The first of pydantic's findings, in one line."""
+    """The first of pydantic's errors, in one line."""
     found = error.errors()[0]
     place = ".".join(str(part) for part in found["loc"])
     name = setting_of(place)
@@ -216,6 +226,6 @@ def _toml_value(value: Any) -> str:
         inner = ", ".join(f"{_toml_value(str(k))} = {_toml_value(v)}" for k, v in value.items())
         return "{ " + inner + " }" if inner else "{}"
     if isinstance(value, str | Path | Fraction):
-        # A JSON string is a TOML basic string, but for DEL, which TOML wants escaped.
+        # A JSON string is a TOML basic string, except that TOML wants DEL escaped.
         return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007F")
     return json.dumps(value)

@@ -1,12 +1,13 @@
-"""Schedules: keyframes and expressions, and the number that they make of each frame.
+"""Schedules: a number for each frame, from keyframes and expressions.
 
-A schedule is a table of keys, `{ "0s" = 1.2, "8s" = 2.0, ease = "in-out-cubic" }`; or a line of
-them, as Deforum has it, `0:(1.02), 60:(1.05+0.02*sin(2*pi*t/30))`; or one expression.
+A schedule is a table of keys, `{ "0s" = 1.2, "8s" = 2.0, ease = "in-out-cubic" }`; a line of keys
+as in Deforum, `0:(1.02), 60:(1.05+0.02*sin(2*pi*t/30))`; or one expression.
 
-Deforum's rule: from a number, the value runs to what the next key has at its own frame; an
-expression is in force, frame by frame, up to the next key. An ease that is named leads from either.
-Two departures: `s` is the seconds, not a seed; and a key past the end, which Deforum forgets, is
-led to, so that the beginning of a render is the same however long it is.
+Between keys, Deforum's rule holds: a number is interpolated to the value of the next key at that
+key's frame; an expression is evaluated in each frame up to the next key. A key with an ease of its
+own is interpolated in either case. There are two departures from Deforum. `s` is the time in
+seconds, not a seed. A key past the end, which Deforum drops, still counts, so that the beginning of
+a render does not depend on its length.
 """
 
 import math
@@ -22,21 +23,21 @@ from typing import Any
 
 from dreamreel.pipeline.config.expressions import PLAIN, Formula, Names, constant, read
 
-Ease = Callable[[float], float]  # the share of the way for the share of the time, both 0 to 1
+Ease = Callable[[float], float]  # from the share of the time to the share of the way, 0 to 1
 
-MUSIC = ("loud", "bass", "mid", "treble", "onset", "beat")  # of a frame, each 0 to 1
-TIMES = ("t", "max_f", "n", "fps", "s")  # a frame's number, the last one's, their count; seconds
-LONGEST = 1_000_000  # characters: one key a frame is what music is often turned into
+MUSIC = ("loud", "bass", "mid", "treble", "onset", "beat")  # values of a frame, each 0 to 1
+TIMES = ("t", "max_f", "n", "fps", "s")  # frame, last frame, count of frames, rate, seconds
+LONGEST = 1_000_000  # characters: a line made from music may have a key for each frame
 AMOUNT = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(s|%|b|)", re.ASCII)
 CLOCK = re.compile(r"(?:(\d{1,4}):)?(\d{1,4}):(\d{1,2}(?:\.\d{1,9})?)", re.ASCII)
-OWN_KEYS = ("ease", "bpm", "beat0")  # of a table
-Tempo = tuple[Fraction, Fraction]  # seconds: of the first beat, and from one to the next
+OWN_KEYS = ("ease", "bpm", "beat0")  # entries of a table that are no keyframes
+Tempo = tuple[Fraction, Fraction]  # time of the first beat, and from beat to beat, in seconds
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A frame's number, counted from 0 in the whole render, of so many `frames`, `fps` a second;
-    the music's values in it, and when the music's beats are, in seconds."""
+    """A moment of a render: the number of its `frame`, from 0, of `frames` at the rate `fps`; the
+    music's values in it (`sound`), and the times of all `beats`, in seconds."""
 
     frame: int
     frames: int
@@ -45,19 +46,20 @@ class Moment:
     beats: tuple[float, ...] = ()
 
     def names(self, frame: float) -> dict[str, float]:
-        """What an expression may name, its time being that of `frame`."""
+        """The variables of expressions, with their values at the time of `frame`."""
         times = (frame, self.frames - 1.0, float(self.frames), float(self.fps))
         return {**dict(zip(TIMES, (*times, frame / float(self.fps)), strict=True)), **self.sound}
 
 
-# What stands for a moment as long as nobody knows of any: silent, with a beat twice a second.
+# Stands in before the render's length and music are known: frame 0 of 10 s, silent, a beat each
+# half second.
 NOMINAL = Moment(0, 300, Fraction(30), dict.fromkeys(MUSIC, 0.0), (0.0, 0.5))
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a key stands: the frame, which depends on a moment's rate and length, and on its beats
-    if it counts those of the music."""
+    """The place of a key: its frame, as a function of a moment's rate and length, and of the beats
+    of the music if it `counts_beats`."""
 
     frame: Callable[[Moment], float]
     counts_beats: bool = False
@@ -65,8 +67,8 @@ class Place:
 
 @dataclass(frozen=True)
 class Key:
-    """A value and where it begins to count: `name` is the place as written, `number` the value if
-    it is a plain one, and `names` what it names otherwise."""
+    """A keyframe: the `name` of its place as written; its `value`, which is a `number`, or an
+    expression of the variables `names`; the `ease` to the next key."""
 
     name: str
     place: Place
@@ -81,31 +83,34 @@ START = Place(lambda moment: 0.0)
 
 @dataclass(frozen=True)
 class Schedule:
-    """A number for each frame, of its moment alone. Two are equal that were written alike."""
+    """A number for each frame, a function of its moment alone.
+
+    Schedules of equal `source` are equal.
+    """
 
     source: str | tuple[Any, ...]
     keys: tuple[Key, ...] = field(compare=False, repr=False)
-    music: frozenset[str] = field(compare=False, repr=False)  # what it names of that
+    music: frozenset[str] = field(compare=False, repr=False)  # names of MUSIC that it uses
     counts_beats: bool = field(compare=False, repr=False)
 
     def at(self, moment: Moment) -> float:
-        """The value at `moment`. Raises ValueError, naming the frame, where there is none."""
+        """The value at `moment`. Raises ValueError, with the frame, where there is none."""
         with self._answering(moment):
             return _finite(self._value(moment))
 
     def places(self, moment: Moment) -> tuple[float, ...]:
-        """The frames at which its keys stand, in order, at the rate and length of `moment`. Raises
-        ValueError where they have none."""
+        """The frames of its keys, in order, at the rate and length of `moment`. Raises ValueError
+        where a key has none."""
         with self._answering(moment):
             return self._placed(moment)[0]
 
     @property
     def needs_music(self) -> bool:
-        """Whether there is no value without music."""
+        """Whether it has no value without music."""
         return bool(self.music) or self.counts_beats
 
     def plain(self) -> Any:
-        """The text or the table that it came from."""
+        """The text or table that it was parsed from."""
         return self.source if isinstance(self.source, str) else _thawed(self.source)
 
     def _value(self, moment: Moment) -> float:
@@ -116,7 +121,7 @@ class Schedule:
         value = keys[here].value(moment.names(moment.frame))
         if here + 1 == len(keys) or keys[here].ease is hold:
             return value
-        # The music to come is not known: an expression that is to be reached hears that of now.
+        # The music to come is not known: the next key's expression hears the music of now.
         aim = keys[here + 1].value(moment.names(places[here + 1]))
         share = (moment.frame - places[here]) / (places[here + 1] - places[here])
         return value + (aim - value) * keys[here].ease(share)
@@ -126,11 +131,13 @@ class Schedule:
 
     @contextmanager
     def _answering(self, moment: Moment) -> Iterator[None]:
-        """Raise ValueError where there is no music to hear, or no number."""
+        """Raise ValueError, in one line, where music is missing or arithmetic fails inside."""
         if missing := sorted(self.music - moment.sound.keys()):
-            raise ValueError(f"{missing[0]!r} is heard in music, and there is none")
+            raise ValueError(f"{missing[0]!r} needs music, and there is none; give --audio")
         if self.counts_beats and not moment.beats:
-            raise ValueError("its keys count beats, and no music has any; bpm = 120 would do")
+            raise ValueError(
+                "its keys count beats, and there are none; give --audio, or bpm = 120 in a table"
+            )
         try:
             yield
         except ZeroDivisionError:
@@ -148,16 +155,16 @@ class Schedule:
 
 
 def parse(value: Any) -> Schedule:
-    """The schedule that `value` tells of: a number, an expression, a line of keys or a table.
+    """The schedule in `value`: a number, an expression, a line of keys or a table of keys.
 
-    Raises ValueError, in one line, for what is none: where, and what was expected there.
+    Raises ValueError, in one line, for anything else: the place, and what was expected there.
     """
     if isinstance(value, Mapping):
         return _of_table(value)
     if not isinstance(value, str):
         return _schedule(repr(_number(value)), [_key("0", START, value)])
     if len(value) > LONGEST:
-        raise ValueError(f"longer than {LONGEST} characters")
+        raise ValueError(f"a schedule is at most {LONGEST} characters long, not {len(value)}")
     text = re.sub(r"[\s'\"]", " ", value)  # some write "0": (1)
     items = _items(text)
     if all(colon < 0 for _, colon, _ in items):
@@ -166,8 +173,8 @@ def parse(value: Any) -> Schedule:
 
 
 def parse_ease(name: Any) -> Ease:
-    """The ease of that `name`: "linear", "hold", "smooth", "in-out-cubic", "bezier(…)", as CSS has
-    it. Raises ValueError for others."""
+    """The ease called `name`, one of `EASES`, or CSS's cubic Bézier, "bezier(x1, y1, x2, y2)".
+    Raises ValueError for anything else."""
     if isinstance(name, str) and name in EASES:
         return EASES[name]
     numbers = re.fullmatch(r"bezier\(([^()]*)\)", str(name))
@@ -181,24 +188,24 @@ def parse_ease(name: Any) -> Ease:
 
 
 def linear(share: float) -> float:
-    """A straight line."""
+    """The ease that goes evenly."""
     return share
 
 
 def hold(share: float) -> float:
-    """Nothing, until the next key."""
+    """The ease that stays, and jumps at the next key."""
     return 0.0
 
 
 def _bezier(x1: float, y1: float, x2: float, y2: float) -> Ease:
-    """CSS's cubic-bezier: the curve from (0, 0) to (1, 1) that is drawn to two points."""
+    """CSS's cubic-bezier: the curve from (0, 0) to (1, 1) with two control points."""
 
     def along(one: float, two: float, way: float) -> float:
         return 3 * one * way * (1 - way) ** 2 + 3 * two * way**2 * (1 - way) + way**3
 
     def ease(share: float) -> float:
         low, high = 0.0, 1.0
-        for _ in range(50):  # x grows along the curve: halved down to a float's last bit
+        for _ in range(50):  # x grows along the curve: bisect down to a float's last bit
             middle = (low + high) / 2
             low, high = (middle, high) if along(x1, x2, middle) < share else (low, middle)
         return along(y1, y2, (low + high) / 2)
@@ -212,7 +219,7 @@ STARTS: dict[str, Ease] = {
     "cubic": lambda share: share**3,
     "quart": lambda share: share**4,
     "expo": lambda share: (2 ** (10 * share) - 1) / 1023,
-    "back": lambda share: share**2 * (2.70158 * share - 1.70158),  # goes beyond by a tenth
+    "back": lambda share: share**2 * (2.70158 * share - 1.70158),  # overshoots by a tenth
 }
 
 
@@ -238,7 +245,7 @@ EASES: dict[str, Ease] = {
 def _placed(
     schedule: Schedule, frames: int, fps: Fraction, beats: tuple[float, ...]
 ) -> tuple[tuple[float, ...], tuple[Key, ...]]:
-    """The keys in order, and the frames where they stand; of two at one place the later counts."""
+    """The frames of the keys, in order, and the keys. Of two in one place, the later one counts."""
     moment = Moment(0, frames, fps, {}, beats)
     found = {key.place.frame(moment): key for key in schedule.keys}
     return tuple(sorted(found)), tuple(found[place] for place in sorted(found))
@@ -287,8 +294,8 @@ def _in_table(name: str, value: Any, ease: Ease | None, tempo: Tempo | None) -> 
 
 
 def _items(text: str) -> list[tuple[int, int, int]]:
-    """Of each key with its value: where it begins, where its last colon stands (-1: nowhere), for
-    a key may have its own, `1:02.5:(2)`, and where it ends."""
+    """The keys with values in the line `text`: for each, where it begins, its last colon (-1: none)
+    and where it ends. The last, since a key may have colons of its own, `1:02.5:(2)`."""
     items, depth, begins, colon = [], 0, 0, -1
     for place, sign in enumerate(text):
         depth = max(0, depth + (sign == "(") - (sign == ")"))
@@ -316,10 +323,10 @@ def _in_line(text: str, begins: int, colon: int, ends: int) -> Key:
 
 
 def _key(name: str, place: Place, value: Any, ease: Ease | None = None, begins: int = 0) -> Key:
-    """That of a `value` which, where it is text, stands after the column `begins`."""
+    """The key with that `name`, `place` and `value`; text begins after the column `begins`."""
     if isinstance(value, str):
         formula, names = read(value, (*TIMES, *MUSIC), begins)
-        # Deforum takes no notice of brackets in what is a number, nor of any spaces.
+        # Like Deforum, ignore brackets and spaces around a number.
         plain = PLAIN.fullmatch(re.sub(r"[\s()]", "", value))
         number = float(plain[0]) if plain else None
     else:
@@ -330,7 +337,7 @@ def _key(name: str, place: Place, value: Any, ease: Ease | None = None, begins: 
 
 
 def _place(name: str, tempo: Tempo | None) -> Place:
-    """Where the key of that `name` stands. Raises ValueError where it is none."""
+    """The place that a key's `name` means. Raises ValueError where it means none."""
     if clock := CLOCK.fullmatch(name):
         minutes = int(clock[1] or 0) * 60 + int(clock[2])
         return Place(lambda moment: float((minutes * 60 + Fraction(clock[3])) * moment.fps))
@@ -351,7 +358,7 @@ def _place(name: str, tempo: Tempo | None) -> Place:
 
 
 def _named_place(name: str) -> Place:
-    """That of a key such as max_f-1."""
+    """The place of a key that is an expression, such as max_f-1."""
     try:
         formula, _ = read(name, ("max_f", "n", "fps"))
     except ValueError as error:
@@ -362,8 +369,8 @@ def _named_place(name: str) -> Place:
 
 
 def _beat(number: Fraction, moment: Moment) -> float:
-    """The frame of the music's beat of that `number`, the first being 0; between two, and after
-    the last, they come evenly."""
+    """The frame of the music's beat `number`, counted from 0. Between two beats, and after the
+    last, time is divided evenly."""
     beats = moment.beats if len(moment.beats) > 1 else (*moment.beats, moment.beats[0] + 0.5)
     before = min(math.floor(number), len(beats) - 2)
     seconds = beats[before] + float(number - before) * (beats[before + 1] - beats[before])

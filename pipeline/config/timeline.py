@@ -1,4 +1,4 @@
-"""The settings of each frame, where schedules change them over time."""
+"""The settings of each frame, as schedules change them over time."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -17,26 +17,27 @@ Curves = dict[
 
 
 class Heard(Protocol):
-    """What music does: its values in each frame, 0 to 1 by the names of `schedule.MUSIC`, and the
-    seconds of its beats."""
+    """Music as schedules hear it: values from 0 to 1 in each frame, named in `schedule.MUSIC`, and
+    the times of its beats."""
 
     @property
     def beats(self) -> tuple[float, ...]:
-        """When the beats are, in seconds."""
+        """The times of the beats, in seconds."""
 
     def at(self, frame: int) -> dict[str, float]:
-        """The values in `frame`."""
+        """The values in the frame of that number, by name."""
 
 
 def constant(settings: Settings) -> OverTime:
-    """`settings` in every frame."""
+    """A course of settings that are the same in every frame."""
     return lambda number: settings
 
 
 def settings_at(settings: Settings, moment: Moment) -> Settings:
-    """The settings of `moment`, none of them scheduled; `settings` where there is no schedule.
+    """The settings at `moment`: each schedule replaced by its value there. `settings` itself where
+    it has no schedule.
 
-    Raises UserError where a schedule has no value there, or one that the setting cannot have.
+    Raises UserError where a schedule has no value there, or one that the setting refuses.
     """
     if not settings.schedules:
         return settings
@@ -48,16 +49,16 @@ def settings_at(settings: Settings, moment: Moment) -> Settings:
 
 
 def moment_of(frame: int, frames: int, fps: Fraction, heard: Heard | None) -> Moment:
-    """The moment of the `frame` of that number, of so many, with the music in it."""
+    """The moment of frame number `frame`, of `frames` at the rate `fps`, with the music then."""
     if heard is None:
         return Moment(frame, frames, fps)
     return Moment(frame, frames, fps, heard.at(frame), heard.beats)
 
 
 def curves(settings: Settings, frames: int, fps: Fraction, heard: Heard | None = None) -> Curves:
-    """The value in each of so many `frames` of every setting that changes.
+    """The values of every setting that changes, in each of `frames` frames at the rate `fps`.
 
-    Raises UserError where none does, and where a value is missing or out of bounds.
+    Raises UserError where no setting changes, and where a value is missing or out of bounds.
     """
     if not settings.schedules:
         raise UserError("nothing changes over time; try --set dream.strength='0:(1), 2s:(2)'")
@@ -72,7 +73,7 @@ def curves(settings: Settings, frames: int, fps: Fraction, heard: Heard | None =
 def table(
     found: Curves, settings: Settings, fps: Fraction, heard: Heard | None = None
 ) -> list[tuple[str, ...]]:
-    """The curves `found` as rows of text under a row of names: one at each second and each key."""
+    """The curves `found` as rows of text: one of names, then one at each second and each key."""
     rows: list[tuple[str, ...]] = [("frame", "seconds", *found)]
     for frame in _rows(found, settings, fps, heard):
         values = (f"{values[frame]:.4g}" for values in found.values())

@@ -1,4 +1,4 @@
-"""Rates, times, spans, sizes and colours, as people write them."""
+"""Parsers of rates, times, spans, sizes and colours as people write them."""
 
 import re
 from contextlib import suppress
@@ -8,8 +8,8 @@ from typing import Any
 from dreamreel.pipeline.errors import UserError
 
 SMALLEST_SIDE, LARGEST_SIDE = 16, 16384  # pixels; x264 takes no larger side
-LAST_FRAME = 2**40  # the largest number of a frame that is taken seriously
-LONGEST_SECONDS = 86_400  # of a zoom
+LAST_FRAME = 2**40  # largest frame number: 1,000 years at 30 frames a second
+LONGEST_SECONDS = 86_400  # of a zoom: a day
 
 Span = tuple[int, int | None]  # the first frame, and one past the last; None: to the end
 Size = tuple[int, int]  # height, width
@@ -17,9 +17,9 @@ Colour = tuple[int, int, int]  # red, green and blue, 0 to 255
 
 
 def parse_rate(value: Any) -> Fraction:
-    """Frames a second from `30`, `"23.976"` or `"30000/1001"`; 23.976 means 24000/1001.
+    """The rate, in frames a second, from `30`, `"23.976"` or `"30000/1001"`; see `snap_rate`.
 
-    Raises ValueError for anything else.
+    Raises ValueError for anything else, and for a rate below 1 or above 1000.
     """
     if isinstance(value, Fraction):
         return value
@@ -31,7 +31,10 @@ def parse_rate(value: Any) -> Fraction:
 
 
 def snap_rate(rate: Fraction) -> Fraction:
-    """The whole number, or n/1001, within 0.02 % of `rate`; else `rate` itself."""
+    """The whole number, or multiple of 1000/1001, within 0.02 % of `rate`; else `rate` itself.
+
+    So 23.976 becomes 24000/1001, the exact rate that it stands for.
+    """
     for exact in (Fraction(round(rate)), Fraction(round(rate * Fraction(1001, 1000)) * 1000, 1001)):
         if exact > 0 and abs(rate - exact) < exact / 5000:
             return exact
@@ -39,7 +42,7 @@ def snap_rate(rate: Fraction) -> Fraction:
 
 
 def parse_fps(option: str, text: str) -> Fraction:
-    """The rate that `option` was given. Raises UserError where `text` is none."""
+    """The rate in `text`, given to `option`. Raises UserError where it is none."""
     try:
         return parse_rate(text)
     except ValueError as error:
@@ -47,14 +50,15 @@ def parse_fps(option: str, text: str) -> Fraction:
 
 
 def parse_span(option: str, text: str) -> Span:
-    """The frames that `A:B`, `A:` or `:B` names. Raises UserError where `text` is no span."""
+    """(first frame, one past the last or None) from `A:B`, `A:` or `:B`. Raises UserError for
+    anything else."""
     first, colon, last = text.partition(":")
     with suppress(ValueError):
         start, stop = int(first or 0), int(last) if last else None
         in_order = stop is None or start < stop < LAST_FRAME
         if colon and 0 <= start < LAST_FRAME and in_order:
             return start, stop
-    raise UserError(f"{option} {text!r} is no span; 0:48 is the first 48 frames")
+    raise UserError(f"{option} {text!r} is no span of frames; 0:48 is, the first 48 frames")
 
 
 def parse_time(option: str, text: str) -> float:
@@ -69,15 +73,17 @@ def parse_time(option: str, text: str) -> float:
 
 
 def check_seconds(option: str, seconds: float) -> None:
-    """Raise UserError where `seconds` is no length of a zoom."""
+    """Raise UserError unless `seconds`, given to `option`, can be the length of a zoom."""
     if not 0 < seconds <= LONGEST_SECONDS:
         raise UserError(
-            f"{option} {seconds:g} is no length; more than 0, at most {LONGEST_SECONDS}"
+            f"{option} {seconds:g} is no length of a zoom; give more than 0 and at most "
+            f"{LONGEST_SECONDS} seconds"
         )
 
 
 def parse_size(option: str, text: str) -> Size:
-    """(height, width) from `640x360`. Raises UserError for anything else."""
+    """(height, width) in pixels from `640x360`, which is width x height. Raises UserError for
+    anything else, and for a side out of bounds."""
     width, x, height = text.lower().partition("x")
     if not (x and width.isdecimal() and height.isdecimal()):
         raise UserError(f"{option} {text!r} is no size; 640x360 is")
@@ -87,7 +93,8 @@ def parse_size(option: str, text: str) -> Size:
 
 
 def parse_colour(option: str, text: str) -> Colour:
-    """(red, green, blue) from `#204060` or a name of CSS. Raises UserError for anything else."""
+    """(red, green, blue), 0 to 255 each, from `#204060` or a colour's name in CSS. Raises UserError
+    for anything else, and for a colour that is not opaque."""
     from PIL import ImageColor
 
     channels: tuple[int, ...] = ()

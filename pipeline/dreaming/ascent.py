@@ -23,13 +23,13 @@ from dreamreel.pipeline.tensors import blur, resize
 
 @dataclass(frozen=True)
 class Ascent:
-    """How far to climb: the steps in an octave, their size, and where they count for more.
+    """How far to climb: the number of steps in an octave, and their size.
 
-    `size` is a step's mean change in levels of 255, everywhere or, as (1, 1, H, W), place by
-    place. Where `fresh` (1, 1, H, W) is 1 rather than 0, gradients are brought to scale on their
-    own: those of a place not dreamed yet are far weaker. The octaves but the finest climb the share
-    `coarse` of the way, in a single step each; None: as the finest does. The finest climbs if
-    `finest`.
+    `size` is a step's mean change in levels of 255: one number, or (1, 1, H, W) for each place.
+    `fresh` (1, 1, H, W) is 1 at places not dreamed yet and 0 elsewhere; the gradients of the two
+    are brought to scale apart, because those of undreamed places are far weaker. Each octave but
+    the finest takes one step, `coarse` times as long as the finest octave's whole climb; None: it
+    takes the same steps as the finest. Unless `finest`, the finest octave takes none.
     """
 
     steps: int
@@ -39,14 +39,14 @@ class Ascent:
     finest: bool = True
 
     def within(self, octave: int, octaves: int) -> tuple[int, float]:
-        """The steps in `octave` of `octaves`, and how many times larger than `size` they are."""
+        """(steps, factor on `size`) for `octave`, from 0, the coarsest, of `octaves`."""
         if octave == octaves - 1:
             return (self.steps if self.finest else 0), 1.0
         return (self.steps, 1.0) if self.coarse is None else (1, self.coarse * self.steps)
 
 
 def still_ascent(settings: Dream) -> Ascent:
-    """The ascent of a picture that is dreamed from nothing."""
+    """The ascent of a picture that carries no dream yet, by `settings`."""
     return Ascent(settings.steps, settings.step_size * settings.strength)
 
 
@@ -61,20 +61,20 @@ def dream(
     beside: Terms = (),
     on_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """`image` (1, 3, H, W) in [0, 1], dreamed; the same shape and range, float32.
+    """The dream of `image` (1, 3, H, W) in [0, 1]: the same shape and range, float32.
 
-    From the coarsest octave to the image itself, the sum of `terms` is climbed, brought to unit
-    scale, and the terms `beside` it, whose weights are told against that. Only the detail, which
-    the dream added, passes from scale to scale. Where no term has a weight, nothing is dreamed.
-    Randomness comes from the `key` (seed, frame): equal arguments on one machine give equal bytes.
-    `on_step` is called after each step. Raises UserError where the image is too small for the
-    network, and where a gradient is not finite.
+    Gradient ascent climbs the sum of `terms` in each octave, from the coarsest to the image itself.
+    Only the detail, which the dream added, passes from octave to octave. The terms `beside` are
+    climbed as well, with weights relative to that whole sum, brought to unit scale. Where no term
+    has a weight, the image comes back as it is. Randomness comes from `key` (seed, frame) alone:
+    equal arguments on one machine give equal bytes. `on_step` is called after each step. Raises
+    UserError where the image is too small for the network, and where a gradient is not finite.
     """
     if ascent.steps == 0 or not are_active(terms):
         return image
     dreamed, detail = image, torch.zeros_like(image[:, :, :1, :1])
     sizes = octave_sizes(image.shape[2:], network, terms, settings)
-    climbed: list[Tensor] = []  # the mean size of each step, looked at in the end: one wait
+    climbed: list[Tensor] = []  # each gradient's mean size; read once, at the end: one wait
     for octave, size in enumerate(sizes):
         base = resize(image, size)
         dreamed = (base + resize(detail, size)).clamp(0, 1)
@@ -95,7 +95,7 @@ def dream(
 
 
 def check_finite(image: Tensor, network: Network) -> None:
-    """Raise UserError unless all of `image` (1, 3, H, W), a dream of the `network`, is finite."""
+    """Raise UserError unless `image` (1, 3, H, W), a dream of `network`, is finite throughout."""
     if not bool(image.isfinite().all()):
         raise _not_finite(network)
 
@@ -103,10 +103,10 @@ def check_finite(image: Tensor, network: Network) -> None:
 def octave_sizes(
     size: Sequence[int], network: Network, terms: Iterable[Term], settings: Dream
 ) -> list[tuple[int, int]]:
-    """(height, width) of each octave of an image of `size`, coarsest first, its own last.
+    """(height, width) of each octave of an image of `size`, from the coarsest to `size` itself.
 
-    Octaves below the network's smallest sensible side are left out. Raises UserError where the
-    image itself is too small for the network.
+    Octaves smaller than the network's smallest side at these layers are left out. Raises UserError
+    where the image itself is too small.
     """
     layers = list(dict.fromkeys(term.layer for term in terms))
     height, width = size
@@ -114,7 +114,7 @@ def octave_sizes(
         side = network.smallest_side(layers)
         raise UserError(
             f"a picture of {width}x{height} is too small for {network.name} at "
-            f"{', '.join(layers)}: {side}x{side} works, or a layer further down"
+            f"{', '.join(layers)}: {side}x{side} works, and a layer nearer the image may"
         )
     scales = [settings.octave_scale**octave for octave in reversed(range(settings.octaves))]
     sizes = [(round(height / scale), round(width / scale)) for scale in scales]
@@ -131,10 +131,11 @@ def ascent_direction(
     fresh: Tensor | None = None,
     beside: Terms = (),
 ) -> Tensor:
-    """The direction in which to change `image` (1, 3, H, W): of mean size 1 (or std 1), where
-    `fresh` is 1 and where it is 0.
+    """The direction in which a step changes `image` (1, 3, H, W): the gradient, smoothed and scaled
+    to a mean absolute value of 1 (or std of 1, by `settings.normalise`).
 
-    The image is rolled by `shift` (down, right) while the network looks.
+    Places where `fresh` is 1 and where it is 0 are brought to scale apart. The network sees the
+    image rolled by `shift` (down, right).
     """
     size = (image.shape[2], image.shape[3])
     rolled = image.roll(shift, (2, 3)).requires_grad_(True)
@@ -154,8 +155,8 @@ def ascent_direction(
 
 
 def jitter(largest: int, size: tuple[int, int], key: tuple[int, int, int, int]) -> tuple[int, int]:
-    """A random shift (down, right) of up to `largest` pixels either way, from `key` alone:
-    (seed, frame, octave, step)."""
+    """A random shift (down, right), at most `largest` pixels and half a side either way. It depends
+    on `key` (seed, frame, octave, step) alone."""
     random = np.random.default_rng(key)
     reach = [min(largest, side // 2) for side in size]
     down, right = (int(random.integers(-most, most + 1)) for most in reach)
@@ -167,12 +168,12 @@ def _of_weight_1(term: Term) -> Term:
 
 
 def _at(values: Tensor | float, size: tuple[int, int]) -> Tensor | float:
-    """`values` at `size`, where they are given place by place."""
+    """`values`, resized to `size` where they are a tensor."""
     return resize(values, size) if isinstance(values, Tensor) else values
 
 
 def _not_finite(network: Network) -> UserError:
     return UserError(
-        f"the dream of {network.name} has turned into no number (NaN or infinite): its weights are "
-        "too large or broken, or another layer or --precision float32 would do"
+        f"the dream of {network.name} became NaN or infinite: its weights are too large or "
+        "broken; try another layer, or --precision float32"
     )

@@ -1,4 +1,4 @@
-"""The detail of a dream, which is the dream minus its source, and how it flows on."""
+"""Detail, the dream minus its source, carried from frame to frame."""
 
 import math
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from dreamreel.pipeline.motion.warping import flow_at, share_at, warp
 from dreamreel.pipeline.tensors import blur, resize
 
 BROAD_CELLS = 9  # cells in a frame's shorter side; coarser light and colour is broad
-TINY = 1e-30  # keeps a mean over nothing at nothing
+TINY = 1e-30  # floor of divisors: a mean over no place at all is 0
 
 
 @dataclass(frozen=True)
 class Carried:
-    """What flows on from a frame to the next.
+    """The tensors carried from one frame to the next.
 
     `detail` (1, 3, H, W): the dream minus the source. `direction` (1, 3, H, W): the direction of
-    ascent, as a change in [0, 1] per level of climb. `level` (1, 1, H, W): the share of its
-    dreaming that each place has had, from 0 to 1.
+    ascent, as the change in [0, 1] for a climb of one level of 255. `level` (1, 1, H, W): how far
+    each place is dreamed, from 0, newly seen, to 1, in full.
     """
 
     detail: Tensor
@@ -28,12 +28,12 @@ class Carried:
     level: Tensor
 
     def fullness(self) -> float:
-        """The mean size of the detail, where there is some."""
+        """The mean absolute detail, weighed by `level`."""
         size = (self.level * self.detail.abs()).mean()
         return float(size / self.level.mean().clamp_min(TINY))
 
     def along(self, motion: Motion) -> "Carried":
-        """This, warped onto the next frame's grid; nothing where that was not seen before."""
+        """The same, warped along `motion` onto the next frame's grid; 0 where that was occluded."""
         size, device = (self.detail.shape[2], self.detail.shape[3]), self.detail.device
         flow = flow_at(motion.flow, size, device)
         seen = share_at(motion.carried, size, device)
@@ -42,7 +42,8 @@ class Carried:
 
 
 def hold_light(dreamed: Tensor, source: Tensor, share: float) -> Tensor:
-    """`dreamed` less a `share` of the broad light and colour that it added to `source`."""
+    """`dreamed` minus `share` times the broad light and colour that it added to `source`: images
+    (1, 3, H, W), in [0, 1]."""
     if share == 0:
         return dreamed
     size = (dreamed.shape[2], dreamed.shape[3])
@@ -53,5 +54,5 @@ def hold_light(dreamed: Tensor, source: Tensor, share: float) -> Tensor:
 
 
 def mixed(source: Tensor, dreamed: Tensor, mix: float) -> Tensor:
-    """The picture that is shown: `mix` of `dreamed`, the rest `source`."""
+    """The image that is shown: `mix` times `dreamed`, the rest `source`, (1, 3, H, W) each."""
     return dreamed if mix == 1 else source.lerp(dreamed, mix)

@@ -1,4 +1,4 @@
-"""Uncovered places, dreamed at once, each in a patch of its own."""
+"""Uncovered places: the larger ones are dreamed at once, each in a patch of its own."""
 
 import math
 from dataclasses import replace
@@ -25,8 +25,11 @@ ROUND_SHIFT = 40  # bits: rounds take numbers that no frame has, so that each ha
 def fill_in(
     subject: Subject, arrived: Carried, uncovered: NDArray[np.bool_], strength: float
 ) -> Carried:
-    """`arrived`, with its larger `uncovered` places (h, w), at any size, dreamed up to half of
-    `strength`."""
+    """`arrived` with its larger `uncovered` places dreamed until they have half of `strength`.
+
+    `uncovered` (h, w), of any size, marks the places that come from behind something. Their dream
+    is added to `arrived.detail`, and their `level` becomes 1.
+    """
     source = subject.source
     layers = [term.layer for term in subject.terms]
     size, side = (source.shape[2], source.shape[3]), subject.network.smallest_side(layers)
@@ -56,8 +59,9 @@ def fill_in(
 def patches(
     uncovered: NDArray[np.bool_], size: tuple[int, int], side: int
 ) -> list[tuple[Any, slice, slice]]:
-    """The parts (..., rows, columns) of an image of `size` (height, width) round the larger
-    `uncovered` places, each side at least `side`; none where they would be most of the image."""
+    """The boxes (..., rows, columns) around the larger `uncovered` places (h, w), in an image of
+    `size` (height, width), each with sides of at least `side`. None at all where they would cover
+    more than `PATCHES_AT_MOST` of it: then a box each would cost more than it gains."""
     scale = LOOKED_AT_SIDE / min(size)
     small = (round(size[1] * scale), round(size[0] * scale))
     found = cv2.resize(uncovered.astype(np.float32), small, interpolation=cv2.INTER_AREA) > 0.5
@@ -78,6 +82,7 @@ def patches(
 
 
 def _span(begin: float, length: float, side: int, whole: int) -> slice:
-    """From `begin`, `length` long, with half of `side` more at either end; within `whole`."""
+    """The slice from `begin` of `length`, with half of `side` more at either end, within 0 and
+    `whole`."""
     start = min(max(0, round(begin - side / 2)), max(0, whole - side))
     return slice(start, min(whole, max(round(begin + length + side / 2), start + side)))

@@ -1,4 +1,4 @@
-"""A frame to be dreamed, and what it is dreamed by."""
+"""A frame to be dreamed, with its network, settings and terms."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,8 +13,8 @@ from dreamreel.pipeline.networks.network import Network
 
 @dataclass(frozen=True)
 class Subject:
-    """The `source` (1, 3, H, W) of a frame, its `number`, and the network, settings and terms by
-    which it is dreamed."""
+    """A frame to be dreamed: its `source` (1, 3, H, W), its `number`, and the network, settings and
+    terms of its dream."""
 
     source: Tensor
     number: int
@@ -24,29 +24,29 @@ class Subject:
 
     @classmethod
     def of(cls, source: Tensor, number: int, network: Network, settings: Settings) -> "Subject":
-        """The subject that `settings` make of `source`."""
+        """A subject whose terms are those that `settings.dream` names."""
         return cls(source, number, network, settings, terms_of(settings.dream, network))
 
     @property
     def still(self) -> Ascent:
-        """The ascent of a picture that is dreamed from nothing."""
+        """The ascent of a picture that carries no dream yet."""
         return still_ascent(self.settings.dream)
 
     def dreamed(
         self, start: Tensor, ascent: Ascent, on_step: Callable[[], None] = lambda: None
     ) -> Tensor:
-        """`start` (1, 3, h, w), the whole or a part of a frame, dreamed by `ascent`."""
+        """The dream of `start` (1, 3, h, w), a whole frame or a part of one, by `ascent`."""
         key = (self.settings.seed, self.number)
         return dream(
             start, self.network, self.terms, self.settings.dream, ascent, key=key, on_step=on_step
         )
 
     def responses(self, images: Tensor, where: Tensor | None = None) -> list[float]:
-        """The response to each of `images` (N, 3, H, W), as `response_of` has it."""
+        """The response of the terms to each of `images` (N, 3, H, W). See `response_of`."""
         tile = self.settings.dream.tile
         found: list[float] = response_of(images, self.network, self.terms, where, tile).tolist()
         return found
 
     def by(self, settings: Settings) -> "Subject":
-        """This, by other `settings` of the same terms."""
+        """This subject with other `settings`, and the same terms."""
         return replace(self, settings=settings)

@@ -1,4 +1,4 @@
-"""Terms, and their sum: what a dream climbs, and how much of it a picture has."""
+"""Terms: the gradient of their sum, and the response of an image to them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,16 +16,17 @@ from dreamreel.pipeline.networks.network import Network
 from dreamreel.pipeline.networks.tiles import Grid, Tile
 from dreamreel.pipeline.tensors import resize
 
-TINY = 1e-30  # the size of a gradient below which it counts as nothing
-SMALLEST_RESPONSE = 1e-12  # keeps the logarithm of no response finite
+TINY = 1e-30  # floor of divisors: a gradient of size 0 stays 0
+SMALLEST_RESPONSE = 1e-12  # floor of responses: keeps the logarithm of 0 finite
 
 
 @dataclass(frozen=True)
 class Term:
     """The unit of what is climbed: an `objective` on the activation of a `layer`.
 
-    Its gradient is brought to unit scale, then multiplied by `weight`; a negative one climbs down.
-    `where` (1, 1, H, W), 0 to 1, weighs the places of the picture, at any size; None: all alike.
+    Its gradient is brought to unit scale, then multiplied by `weight`; a negative weight descends.
+    `where` (1, 1, H, W), from 0 to 1 and of any size, weighs the places of the image; None: all
+    count alike.
     """
 
     layer: str
@@ -35,34 +36,36 @@ class Term:
 
     @property
     def name(self) -> str:
-        """The layer; of other objectives than L2, with the objective's name."""
+        """The layer's name; after the objective's, where that is not L2."""
         return self.layer if self.objective is L2 else f"{self.objective.name}:{self.layer}"
 
 
 Terms = Sequence[Term]
-Means = Sequence[Tensor | None]  # the mean over a picture that each of some terms needs
+Means = Sequence[Tensor | None]  # for each term, the mean over the picture that it needs, or None
 
 
 def terms_of(dream: Dream, network: Network, objective: Objective = L2) -> tuple[Term, ...]:
-    """The terms that the settings of `dream` name: `objective` on each of its layers, or on the
-    network's own choice."""
+    """A term with `objective` for each layer of `dream`, or for the network's default layers where
+    it names none."""
     layers = dream.layers or network.default_layers()
     return tuple(Term(layer, objective, weight) for layer, weight in layers.items())
 
 
 def are_active(terms: Terms) -> bool:
-    """Whether any of `terms` has a weight."""
+    """Whether any of `terms` has a weight other than 0."""
     return any(term.weight for term in terms)
 
 
 def proportions(terms: Terms) -> dict[str, float]:
-    """The weights of `terms` by name, as shares of their sum: equal for sums that mean the same."""
+    """The weights of `terms` by name, as shares of the sum of their sizes; terms of weight 0 left
+    out. Terms with equal proportions dream the same."""
     total = sum(abs(term.weight) for term in terms) or 1.0
     return {term.name: term.weight / total for term in terms if term.weight}
 
 
 def placed(terms: Terms, size: tuple[int, int], shift: tuple[int, int] = (0, 0)) -> list[Term]:
-    """`terms` with their `where` at `size` (height, width), rolled by `shift` (down, right)."""
+    """`terms` with each `where` resized to `size` (height, width) and rolled by `shift` (down,
+    right)."""
     return [
         term
         if term.where is None
@@ -72,11 +75,12 @@ def placed(terms: Terms, size: tuple[int, int], shift: tuple[int, int] = (0, 0))
 
 
 def gradient_of(image: Tensor, network: Network, terms: Terms, tile: int | None = None) -> Tensor:
-    """The gradient of the sum of `terms` with respect to `image` (1, 3, H, W): each term's own,
-    brought to a mean size of 1 and weighed. Of one term of weight 1, its gradient as it comes.
+    """The gradient of the sum of `terms` with respect to `image`, (1, 3, H, W) both: each term's
+    gradient, brought to a mean absolute value of 1 and times its weight, added. A single term of
+    weight 1 is not brought to scale.
 
-    The network sees no more than `tile` pixels a side at once, if given, and no more than there is
-    memory for.
+    The network sees at most `tile` pixels a side at once, if given, and no more than fits in
+    memory.
     """
     active = [term for term in terms if term.weight != 0]
     gradients = network.sight.within_memory(
@@ -101,11 +105,12 @@ def response_of(
     where: Tensor | None = None,
     tile: int | None = None,
 ) -> Tensor:
-    """How much of what `terms` climb there is in each of `images` (N, 3, H, W): (N,).
+    """The response of each of `images` (N, 3, H, W) to `terms`: (N,).
 
-    The mean response of a term over the places, which `where` (1, 1, H, W) weighs if given; of
-    several terms their geometric mean, each counting by its weight. Terms of negative weight do
-    not count beside others; where all weigh 0, they count alike. `tile` is as for `gradient_of`.
+    A term's response is its mean over the places, weighed by `where` (1, 1, H, W) if given. That of
+    several terms is the geometric mean, weighed by their weights. Terms of negative weight count
+    only where none is positive; where all weights are 0, all terms count alike. For `tile`, see
+    `gradient_of`.
     """
     counting = [term for term in terms if term.weight > 0]
     counting = counting or [replace(term, weight=-term.weight) for term in terms if term.weight < 0]
@@ -126,8 +131,8 @@ def mean_responses(
     where: Tensor | None = None,
     tile: int | None = None,
 ) -> list[Tensor]:
-    """The mean response of each of `terms` in each of `images` (N, 3, H, W), their weights left
-    out: (N,) each. `where` and `tile` are as for `response_of`."""
+    """For each of `terms`, the mean response of each of `images` (N, 3, H, W): (N,). Weights of
+    terms are not applied. For `where` and `tile`, see `response_of`."""
     maps = network.sight.within_memory(
         lambda grid: _responses(images, network, terms, grid),
         (images.shape[2], images.shape[3]),
@@ -138,8 +143,8 @@ def mean_responses(
 
 
 def gradient_scale(gradient: Tensor, by: str, where: Tensor | float = 1.0) -> Tensor:
-    """The size of `gradient` (1, 3, H, W): its mean absolute value, or `by` "std" its standard
-    deviation; over the places that `where` (1, 1, H, W) weighs, if given."""
+    """The size of `gradient` (1, 3, H, W), a scalar: `by` "mean", its mean absolute value; `by`
+    "std", its standard deviation. `where` (1, 1, H, W) weighs the places, if given."""
     weights = torch.as_tensor(where, device=gradient.device).expand_as(gradient)
     share = weights.mean().clamp_min(TINY)
     if by == "std":
@@ -162,8 +167,8 @@ def _response(term: Term) -> Measure:
 
 
 def _gradients(image: Tensor, network: Network, terms: Terms, grid: Grid | None) -> list[Tensor]:
-    """The gradient of each of `terms` with respect to `image`, seen as a whole or in the tiles of
-    `grid`."""
+    """The gradient of each of `terms` with respect to `image`, which is seen whole or in the tiles
+    of `grid`."""
     if grid is None:
         return list(_each_gradient(image, network, terms))
     means = _means(image, network, terms, _climbed, grid)
@@ -183,8 +188,8 @@ def _each_gradient(
     tile: Tile | None = None,
     means: Means | None = None,
 ) -> Iterator[Tensor]:
-    """The gradient of each of `terms` with respect to `image`: the whole picture, or the part of it
-    that is `tile`, for which the `means` over the picture are given."""
+    """The gradient of each of `terms` with respect to `image`: the whole picture, or the part in
+    `tile`, with the `means` over the whole picture."""
     activations = network.activations(image, _layers(terms))
     for number, term in enumerate(terms):
         activation = _as_map(activations[term.layer])
@@ -199,8 +204,8 @@ def _each_gradient(
 
 
 def _responses(images: Tensor, network: Network, terms: Terms, grid: Grid | None) -> list[Tensor]:
-    """The response of each of `terms` at each place, (N, 1, h, w); seen as a whole, or picture by
-    picture in the tiles of `grid`."""
+    """The response of each of `terms` at each place, (N, 1, h, w). Images are seen whole, or one by
+    one in the tiles of `grid`."""
     if grid is None:
         return _response_maps(images, network, terms)
     pictures = [_tiled_responses(image, network, terms, grid) for image in images.split(1)]
@@ -241,8 +246,8 @@ def _response_maps(
 def _measured(
     measure: Measure, term: Term, network: Network, activation: Tensor, mean: Tensor | None
 ) -> Tensor:
-    """The `measure` of `activation` at each place, (N, 1, h, w), weighed by the term's `where`. The
-    `mean` that the measure needs is the activation's own, where it is not given."""
+    """The `measure` of `activation` at each place, (N, 1, h, w), times the term's `where`. `mean`:
+    the mean that the measure needs; None: that of `activation`."""
     weights = _at_places(term.where, network.layers[term.layer].field, activation)
     if measure.averaged is not None and mean is None:
         mean = _mean_over(measure.averaged(activation), weights).detach()
@@ -254,8 +259,8 @@ def _measured(
 def _means(
     image: Tensor, network: Network, terms: Terms, kind: Callable[[Term], Measure], grid: Grid
 ) -> Means:
-    """The mean over the picture that the measure of that `kind` of each of `terms` needs,
-    (1, C, 1, 1), found tile by tile; None for those that need none."""
+    """For each of `terms`, the mean over the picture that its measure needs, (1, C, 1, 1), computed
+    tile by tile; None where it needs none. `kind` picks a term's measure."""
     needing = [number for number, term in enumerate(terms) if kind(term).averaged is not None]
     totals: dict[int, tuple[Tensor | float, Tensor | float]] = {n: (0.0, 0.0) for n in needing}
     for tile in chain(*grid) if needing else ():
@@ -295,20 +300,22 @@ def _within(terms: Terms, tile: Tile) -> list[Term]:
 
 
 def _as_map(activation: Tensor) -> Tensor:
-    """`activation`, (N, C, h, w) or (N, C), as (N, C, h, w): what has no places has one."""
+    """`activation`, (N, C, h, w) or (N, C), as (N, C, h, w): one without places gets one place."""
     return activation if activation.ndim == 4 else activation[..., None, None]
 
 
 def _at_places(where: Tensor | None, field: Field, activation: Tensor) -> Tensor | None:
-    """The mean of `where` (1, 1, H, W) about each place of `activation`, (1, 1, h, w): over a
-    square as wide as the layer's stride, in the middle of what the place sees. The same for a
-    place in whichever tile it is seen. None where there is no `where`."""
+    """`where` (1, 1, H, W) at the places of `activation`, (1, 1, h, w); None if it is None.
+
+    Each place takes the mean over a square in the middle of its receptive field, as wide as the
+    layer's stride. It is therefore the same in every tile that holds the place.
+    """
     if where is None:
         return None
     height, width = activation.shape[2:]
     if field.receptive is None:
         return where.mean((2, 3), keepdim=True)
-    begins = field.first + (field.receptive - field.stride) // 2  # of the first place's square
+    begins = field.first + (field.receptive - field.stride) // 2  # the first place's square
     needed = [begins + side * field.stride for side in (height, width)]
     missing = [max(0, end - side) for end, side in zip(needed, where.shape[2:], strict=True)]
     before = max(0, -begins)
@@ -319,7 +326,8 @@ def _at_places(where: Tensor | None, field: Field, activation: Tensor) -> Tensor
 
 
 def _mean_of(maps: Tensor, where: Tensor | None) -> Tensor:
-    """The mean of each of `maps` (N, 1, h, w), weighed by `where` (1, 1, H, W): (N,)."""
+    """The mean of each of `maps` (N, 1, h, w): (N,). `where` (1, 1, H, W) weighs the places, if it
+    is given and not 0 everywhere."""
     if where is None or not bool(where.any()):
         return maps.mean((1, 2, 3))
     weights = F.interpolate(where, maps.shape[2:], mode="bilinear", antialias=True)

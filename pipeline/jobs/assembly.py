@@ -1,4 +1,4 @@
-"""One film out of segments: assembled, verified, published."""
+"""The last steps of a render: segments are assembled into one film, verified and published."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -29,18 +29,22 @@ from dreamreel.pipeline.media.mux import Part, copy_pictures, mux, retime
 from dreamreel.pipeline.media.reading import read_frames
 from dreamreel.pipeline.media.sequences import find_series, is_series, publish_series, read_series
 
-LATEST = Fraction(1, 500)  # seconds that the last frame may be off: Matroska rounds to milliseconds
-# Seconds that an animation's length may be off: each frame's time is rounded to centiseconds, and
-# how long the last is shown is a guess.
+# Seconds by which the last frame's time may be off: twice the millisecond to which Matroska rounds.
+LATEST = Fraction(1, 500)
+# Seconds by which an animation's length may be off, besides the length of one frame, because the
+# last one's is a guess: twice the hundredth of a second to which times are rounded.
 ROUNDED = Fraction(1, 50)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How frames become a film: their `encoding`; the number of the `first`, by which pictures are
-    named; where the rate varies, the `times` of each, in seconds since the first, and of the end;
-    the `tracks` that go along, `cut` to a span (begin, end) of seconds if given; and the film that
-    comes `before`, with its count of frames."""
+    """How frames become a film.
+
+    `encoding` is that of the segments. `first` is the number of the first frame, by which pictures
+    are named. `times` are the times of all frames and of the end, in seconds since the first frame,
+    if the rate varies. `tracks` (sound, subtitles) are added, `cut` to (begin, end) in seconds if
+    given. `before` is the film that this one continues, with its number of frames.
+    """
 
     encoding: Encoding
     first: int = 0
@@ -50,17 +54,20 @@ class Plan:
     before: tuple[Path, int] | None = None
 
     def frames(self, work: Segments) -> int:
-        """How many frames the film has."""
+        """The number of frames of the whole film."""
         return work.frames + (0 if self.before is None else self.before[1])
 
     def last(self, work: Segments) -> Fraction:
-        """When the last frame is shown, in seconds since the first."""
+        """The time of the last frame, in seconds since the first."""
         return self.times[-2] if self.times else (self.frames(work) - 1) / self.encoding.rate
 
 
 def assemble(work: Segments, plan: Plan, out: Target, report: Report) -> Path:
-    """The film that `plan` makes of the frames of `work`, in the folder of its pieces: a file, or
-    a folder of pictures, for `out`."""
+    """Join the segments of `work` as `plan` says, and return the path of the result in
+    `work.pieces`: a file, or a folder of pictures if `out` is a series.
+
+    Notices about tracks that were left out go to `report`. Raises UserError if ffmpeg fails.
+    """
     rate, suffix = plan.encoding.rate, plan.encoding.segment_suffix
     parts = [Part(path, frames / rate) for path, frames in work.segments()]
     if plan.encoding.reverse:
@@ -85,8 +92,8 @@ def assemble(work: Segments, plan: Plan, out: Target, report: Report) -> Path:
 
 
 def verify(made: Path, work: Segments, plan: Plan, out: Target) -> None:
-    """Raise RuntimeError unless the film `made` holds all frames of `work`, each at its time, as
-    decoding it to its end tells."""
+    """Decode the film `made` to its end. Raise RuntimeError unless it has all frames of `work`, and
+    the right time of the last frame or, for an animation, the right length."""
     frames = plan.frames(work)
     if out.path.suffix.lower() in CONTAINERS:
         check_film(made, frames, plan.last(work))
@@ -98,9 +105,10 @@ def verify(made: Path, work: Segments, plan: Plan, out: Target) -> None:
 def publish_film(
     made: Path, out: Target, record: tuple[Job, Made] | None, state: dict[str, Any] | None = None
 ) -> Path:
-    """Give `made` the name of `out`, its `record` and its `state` theirs, if given.
+    """Move the film `made` to the path of `out`, and return that path. The `record` and the `state`
+    are written beside it before, if given.
 
-    Raises UserError where something that may not be replaced has come to stand there meanwhile.
+    Raises UserError if a file that may not be replaced has appeared there meanwhile.
     """
     place = out.place
     for path in [made] if made.is_file() else made.iterdir():
@@ -123,8 +131,8 @@ def publish_film(
 
 
 def check_film(video: Path, frames: int, last: Fraction) -> None:
-    """Raise RuntimeError unless decoding `video` gives so many `frames`, the last of them shown
-    `last` seconds after the first."""
+    """Raise RuntimeError unless decoding `video` gives `frames` frames, the last of them `last`
+    seconds after the first."""
     times = [picture.time for picture in decode(video)]
     if len(times) != frames:
         raise RuntimeError(f"{frames} frames went in, {len(times)} came out")
@@ -134,8 +142,8 @@ def check_film(video: Path, frames: int, last: Fraction) -> None:
 
 
 def check_pictures(made: Path, frames: int, seconds: Fraction) -> None:
-    """Raise RuntimeError unless the pictures `made`, a folder or an animation, are so many, and
-    last so many `seconds`. (WebP joins frames that are alike.)"""
+    """Raise RuntimeError unless `made`, a folder of pictures or an animation, has `frames` frames.
+    An animation must last `seconds`, and a WebP may have fewer frames: it joins equal ones."""
     series = find_series(made)
     came = sum(1 for _ in (read_frames(made) if series is None else read_series(series)))
     joined = made.suffix.lower() == ".webp" and came < frames
@@ -144,4 +152,4 @@ def check_pictures(made: Path, frames: int, seconds: Fraction) -> None:
     if series is None:
         lasts = probe(made).shown_at(came)
         if abs(lasts - seconds) > ROUNDED + seconds / frames:
-            raise RuntimeError(f"{float(seconds)} s went in, {float(lasts)} came out")
+            raise RuntimeError(f"{float(seconds)} s went in, {float(lasts)} s came out")

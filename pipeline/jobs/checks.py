@@ -1,4 +1,4 @@
-"""All that can be refused of a job before torch is imported, which takes seconds."""
+"""The checks of a job that need no torch, whose import takes seconds."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,8 +29,11 @@ from dreamreel.pipeline.opening import check_readable
 
 @dataclass(frozen=True)
 class Checked:
-    """A job that can be tried: where its result goes, the files that it reads, and the `clip` that
-    its source is; None where that is a picture, or there is none."""
+    """A job that passed the checks.
+
+    `out` is where its result goes, `reads` are the files that were given as its input, and `clip`
+    is its source if that is a clip; None for a picture or no source.
+    """
 
     job: Job
     out: Target
@@ -39,8 +42,11 @@ class Checked:
 
 
 def check(job: Job, out: Target, report: Report) -> Checked:
-    """`job`, with what is known of it by now. Raises UserError where it cannot work, and tells
-    `report` what will be otherwise than one might think."""
+    """`job` after all checks of its kind. `out` may get another suffix on the way.
+
+    Raises UserError if the job cannot work. Notices about what the result will lack or change go to
+    `report`.
+    """
     check_settings(job.settings)
     match job.kind:
         case "zoom":
@@ -54,7 +60,7 @@ def check(job: Job, out: Target, report: Report) -> Checked:
 
 
 def check_settings(settings: Settings) -> None:
-    """Raise UserError for an unknown network, and for weights that are not there."""
+    """Raise UserError if the network is unknown or a file of weights cannot be read."""
     check_network_name(settings.network)
     for path in (settings.weights, settings.flow.weights):
         if path is not None:
@@ -62,31 +68,33 @@ def check_settings(settings: Settings) -> None:
 
 
 def files_of(job: Job) -> list[Path]:
-    """The files besides its source that `job` reads: music, a goal, weights."""
+    """The files that `job` reads besides its source: music, a goal, weights."""
     named = [job.audio, job.flight.to if job.flight is not None else None]
     settings = [job.settings.weights, job.settings.flow.weights]
     return [*(file.path for file in named if file), *(path for path in settings if path)]
 
 
 def may_continue(job: Job, out: Target) -> bool:
-    """Whether the state that --continue needs is kept beside the film of a zoom's `job`."""
+    """Whether the zoom of `job` keeps the state that --continue needs beside its film."""
     flight = flight_of(job)
     ends = flight.loop or flight.reverse or out.path.suffix.lower() not in CONTAINERS
     return job.settings.output.keep_state and not ends
 
 
 def check_picture(path: Path) -> None:
-    """Raise UserError where the file at `path`, which is to be a picture, is none, and say what
-    else would do with it."""
+    """Raise UserError if the file at `path` is a film or a sound instead of a picture; the message
+    names the command that takes it."""
     check_readable(path)
     match kind_of(path):
         case "film":
             raise UserError(
-                f"{path} is a film, not a picture: dreamreel video dreams it, with --still TIME "
-                "one frame of it"
+                f"{path} is a film, not a picture; dreamreel video dreams it, or one frame of it "
+                "with --still TIME"
             )
         case "sound":
-            raise UserError(f"{path} is a sound, not a picture: --audio has video and zoom hear it")
+            raise UserError(
+                f"{path} is a sound, not a picture; dreamreel video and zoom take it as --audio"
+            )
 
 
 def _checked_picture(job: Job, out: Target) -> Checked:
@@ -108,11 +116,13 @@ def _checked_frame(job: Job, out: Target, report: Report) -> Checked:
 
 
 def _checked_video(job: Job, out: Target, report: Report) -> Checked:
-    """Less is kept of the clip where less is wanted of it; another kind of file is written where
-    the one asked for would not hold all."""
+    """The check of a video or preview. The clip loses the sound or subtitles that the settings
+    leave out, and `out` gets another suffix if its container cannot hold the subtitles."""
     source, settings = source_of(job), job.settings
     if job.kind == "preview" and settings.flow.method == "none":
-        raise UserError("flow.method = none follows no motion: there is nothing to preview")
+        raise UserError(
+            "flow.method = none follows no motion, so there is nothing to preview; leave it out"
+        )
     with usable(source):
         if source.is_file():
             check_readable(source)
@@ -123,30 +133,30 @@ def _checked_video(job: Job, out: Target, report: Report) -> Checked:
         has_audio=clip.has_audio and settings.output.audio,
         subtitles=clip.subtitles if settings.output.subtitles else (),
     )
-    out = _holding(clip, out, report)
+    out = _fitting_container(clip, out, report)
     parts = PREVIEW if job.kind == "preview" else RENDER
     check_target(out, [source, *clip.files], files_of(job), parts)
     if settings.source.strict and (fault := damage(clip)) is not None:
         raise UserError(
-            f"{source} is damaged ({fault}); what can be read is dreamed without --strict"
+            f"{source} is damaged ({fault}); without --strict, what can be read is dreamed"
         )
     for notice in clip.notices:
         report.on_notice(notice)
     if clip.series is not None and len(clip.series.files) == 1:
-        report.on_notice(f"{source} is one picture: dreamreel image makes a picture of it")
+        report.on_notice(f"{source} is one picture; dreamreel image makes a picture of it")
     return Checked(job, out, (source,), clip)
 
 
-def _holding(clip: Clip, out: Target, report: Report) -> Target:
-    """`out`, or another kind of file that holds the subtitles of `clip`."""
+def _fitting_container(clip: Clip, out: Target, report: Report) -> Target:
+    """`out`, with the suffix of a container that holds the subtitles of `clip`."""
     if out.path.suffix.lower() not in CONTAINERS:
         return out
     suffix = suffix_that_holds(clip.subtitles, out.path.suffix)
     if suffix == out.path.suffix:
         return out
     report.on_notice(
-        f"{out.path.suffix} does not hold the source's subtitles, which are pictures: it becomes "
-        f"{suffix}; output.subtitles=false leaves them out"
+        f"{out.path.suffix} cannot hold the source's subtitles, which are pictures: the output "
+        f"becomes {suffix}; output.subtitles=false leaves them out"
     )
     return replace(out, path=out.path.with_suffix(suffix))
 
@@ -167,14 +177,14 @@ def _checked_zoom(job: Job, out: Target) -> Checked:
     check_target(out, given, [*beside, *files_of(job)], parts)
     _refuse_source_settings(job.settings)
     if flight.loop and flight.to is not None:
-        raise UserError("--loop leads back to the beginning, --to to a photo: give one of them")
+        raise UserError("--loop ends at the beginning, --to at a photo; give only one of them")
     if job.source is not None and flight.colour is not None:
-        raise UserError(f"a zoom begins with {job.source.path} or with --colour: give one of them")
+        raise UserError(f"a zoom begins with {job.source.path} or with --colour; give only one")
     return Checked(job, out, tuple(given))
 
 
 def _refuse_source_settings(settings: Settings) -> None:
-    """Raise UserError where settings of a source are given and there is none."""
+    """Raise UserError if a setting of a video's source is given, since a zoom has none."""
     for name, value in settings.source:
         if value != type(settings.source).model_fields[name].default:
-            raise UserError(f"source.{name} = {value}: a zoom reads no video")
+            raise UserError(f"source.{name} = {value}: a zoom reads no video; leave it out")

@@ -1,4 +1,4 @@
-"""What tells one file, one version and one render from another."""
+"""Digests of files, the versions in use, and the identity of a render."""
 
 import hashlib
 from functools import cache
@@ -15,17 +15,18 @@ LIBRARIES = ("torch", "torchvision", "opencv-python", "av", "imageio-ffmpeg", "s
 
 
 def named(path: Path) -> NamedFile:
-    """The file at `path`, with its digest."""
+    """The file or series at `path`, with its digest."""
     return NamedFile(path=path.absolute(), sha256=digest(path))
 
 
 def named_again(file: NamedFile | None) -> NamedFile | None:
-    """`file`, if there is one, with its digest as it is now."""
+    """`file` with its digest computed anew; None if it is None."""
     return None if file is None else named(file.path)
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of the file at `path`; of pictures in files of their own, that of all of them."""
+    """The SHA-256 of the file at `path`, in hexadecimal; for a series of pictures, the SHA-256 of
+    their digests. Raises UserError if a file cannot be read."""
     files = _files_of(path)
     found = hashlib.sha256()
     for file in files:
@@ -38,18 +39,19 @@ def digest(path: Path) -> str:
 
 
 def found_again(file: NamedFile | None, record: Path) -> Path | None:
-    """The path of a `file` that `record` names, if it names one: where it was, or beside the
-    record. Raises UserError where it is gone, or its content is another."""
+    """The path of `file`, which the record at `record` names: its old path, or beside the record.
+    None if `file` is None. Raises UserError if it is gone or its content has changed."""
     if file is None:
         return None
     for place in (file.path, record.parent / file.path.name):
         if place.is_file() and digest(place) == file.sha256:
             return place
-    raise UserError(f"{file.path}, which {record} was made with, is gone or another one")
+    raise UserError(f"{file.path}, which {record} was made with, is gone or has changed")
 
 
 def stamp(source: Path) -> list[tuple[int, int]]:
-    """The sizes of the files of `source`, and when each was written: others, once it changed."""
+    """The size in bytes and the time of change in nanoseconds of each file of `source`, to notice a
+    change. Raises UserError if one is gone."""
     try:
         stats = [path.stat() for path in _files_of(source)]
     except OSError as error:
@@ -58,13 +60,14 @@ def stamp(source: Path) -> list[tuple[int, int]]:
 
 
 def versions() -> dict[str, str]:
-    """The versions of everything here that may change a result, and a digest of our own code."""
+    """The versions, by name, of Dreamreel and of the libraries that may change a result; "code" is
+    `code_digest`."""
     return {name: version(name) for name in ("dreamreel", *LIBRARIES)} | {"code": code_digest()}
 
 
 @cache
 def code_digest() -> str:
-    """The beginning of the SHA-256 of Dreamreel's own code."""
+    """The first 16 hexadecimal digits of the SHA-256 of Dreamreel's own code."""
     found = hashlib.sha256()
     top = Path(__file__).resolve().parents[1]
     for path in sorted(top.rglob("*.py")):
@@ -73,8 +76,12 @@ def code_digest() -> str:
 
 
 def identity_of(job: Job) -> dict[str, Any]:
-    """What tells the render of `job`, whose files are named with their digests, from others: not
-    where its files lie, nor with how many threads it began."""
+    """The table that identifies the render of `job`. An unfinished render is resumed only if its
+    table is equal.
+
+    It is `job` without its output, its threads and the paths of its files, which must have their
+    digests, and with Dreamreel's version and `code_digest`.
+    """
     table = _without_paths(as_table(job.model_copy(update={"threads": None})))
     del table["output"]
     return {"dreamreel": version("dreamreel"), "code": code_digest(), **table}

@@ -1,8 +1,8 @@
 """The job: one frozen, serialisable record of a render.
 
 The command line makes one, `run` renders it, a work folder's job file and OUT.json hold it, and
-reproducing, continuing and measuring read it back. A file in it is told apart by its SHA-256, which
-`run` fills in, as it does the size of a zoom, the digest of the weights and the threads.
+reproducing, continuing and measuring read it back. `run` fills in the SHA-256 of each file in it,
+the digest of the weights, the threads, and the size of a zoom.
 """
 
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from dreamreel.pipeline.config.fields import FilePath, Rate, Settings
 from dreamreel.pipeline.config.grammar import build
-from dreamreel.pipeline.config.values import LARGEST_SIDE, LAST_FRAME, SMALLEST_SIDE
+from dreamreel.pipeline.config.values import LARGEST_SIDE, LAST_FRAME
 
-MOST_THREADS = 4096
+MOST_THREADS = 4096  # a bound for what a job file may ask for; a round number above any machine's
 
 
 class Model(BaseModel):
@@ -37,35 +37,37 @@ AnySettings = Annotated[Settings, BeforeValidator(_as_settings)]
 
 
 class NamedFile(Model):
-    """A file, or a series of them, by its `path`, and by its content once that was read."""
+    """A file or a series of pictures: its `path`, and its digest once it was read."""
 
     path: FilePath
     sha256: Digest | None = None
 
 
 class Threads(Model):
-    """How many threads share the work: other numbers round otherwise, and make other bytes."""
+    """The thread counts of a render. Other counts round sums differently and give other bytes."""
 
     torch: int = Field(ge=1, le=MOST_THREADS)
     encoder: int = Field(ge=1, le=MOST_THREADS)
 
 
 class Earlier(Model):
-    """The finished zoom that another one continues: its `film`, and the `job` that made it."""
+    """The finished zoom that another one continues: its `film` and the `job` that made it."""
 
     film: NamedFile
     job: "Job"
 
 
 class Flight(Model):
-    """A zoom of so many `frames`, `rate` a second, those of an `earlier` one that it continues
-    included, on a canvas of `size` (height, width), to which pictures are cropped; None: the first
-    picture's own.
+    """The part of a job that describes a zoom.
 
-    It begins with the job's source, a `colour` (red, green, blue) or noise. It comes back to its
-    beginning in a `loop`, or arrives at the picture `to`; it is shown in `reverse`, last frame
-    first; nothing is dreamed where it is `motion_only`. If it `raises_zoom`, a `camera.zoom` that
-    is too slow for its goal is raised.
+    It has `frames` frames, `rate` a second, including those of the `earlier` zoom that it
+    continues. `size` (height, width) in pixels is that of its frames, to which pictures are
+    cropped; None: that of its first picture.
+
+    It begins with the job's source, a `colour` (red, green, blue) or noise. With `loop` it returns
+    to its beginning, or it arrives at the picture `to`. With `reverse` its last frame is shown
+    first. With `motion_only` nothing is dreamed. With `raises_zoom`, a `camera.zoom` that is too
+    slow to reach its goal is raised.
     """
 
     frames: Count
@@ -81,27 +83,27 @@ class Flight(Model):
 
     @property
     def begins(self) -> int:
-        """The number of the first frame of its own."""
+        """The number of its first own frame: 0, or the number of frames of `earlier`."""
         return 0 if self.earlier is None else flight_of(self.earlier.job).frames
 
     @property
     def own_frames(self) -> int:
-        """How many frames are made for it."""
+        """The number of its own frames, without those of `earlier`."""
         return self.frames - self.begins
 
     @property
     def seconds(self) -> float:
-        """How long its own frames last."""
+        """The length of its own frames, in seconds."""
         return float(self.own_frames / self.rate)
 
 
 class Job(Model):
-    """A render, whole.
+    """All that describes one render.
 
-    `kind`: "video"; "preview" of a video's motion; "still", of a picture or of the frame shown `at`
-    so many seconds of a video; "zoom", which has a `flight`. `source`: the film, the pictures, or
-    the picture that a zoom begins with. `output`: the file, or such as frames/%05d.png. `span`: of
-    a video, the first frame and one past the last; None: to its end. `audio`: the music that
+    `kind` is "video", "preview" (of a video's motion), "still" (of a picture, or of the frame that
+    a video shows at `at` seconds) or "zoom", which has a `flight`. `source` is a clip or a picture;
+    of a zoom, the first picture. `output` is a file, or a pattern such as frames/%05d.png. `span`
+    of a video is its first frame and one past its last; None: to its end. `audio` is the music that
     schedules hear.
     """
 
@@ -119,24 +121,21 @@ class Job(Model):
 
 Earlier.model_rebuild()
 
-# What tells one picture size from none at all.
-SMALLEST_CANVAS = SMALLEST_SIDE
-
 
 def flight_of(job: Job) -> Flight:
-    """The flight of a zoom's `job`, which has one."""
+    """The flight of the zoom of `job`. Raises ValueError if `job` is not that of a zoom."""
     if job.flight is None:
         raise ValueError(f"the job of a {job.kind} has no flight")
     return job.flight
 
 
 def source_of(job: Job) -> Path:
-    """The path of the source of a `job`, which has one."""
+    """The path of the source of `job`. Raises ValueError if it has none."""
     if job.source is None:
         raise ValueError(f"the job of a {job.kind} has no source")
     return job.source.path
 
 
 def as_table(job: Job) -> dict[str, Any]:
-    """`job` as JSON holds it."""
+    """`job` as a table that JSON can hold, without the fields that are None."""
     return job.model_dump(mode="json", exclude_none=True)

@@ -1,4 +1,4 @@
-"""A render under way: its frames kept one by one, its state saved now and then."""
+"""The loop of a render: frames are kept one by one, the state is saved at intervals."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +23,11 @@ from dreamreel.pipeline.networks.network import Network
 def under_way(
     out: Target, job: Job, encoding: Encoding, frames: int | None, network: Network | None
 ) -> Iterator[Segments]:
-    """The render of `job`, of so many `frames`, into `out`, begun or gone on with; torch has its
-    threads, and the `network` the tiles that memory had forced on it."""
+    """The render of `job` into `out`, new or resumed; `frames` is how many it has, if known.
+
+    Inside the context, torch has the thread count of the render, and `network` the tile size that
+    memory had forced on it before. Raises UserError as `open_segments` does.
+    """
     threads = job.threads or Threads(
         torch=torch.get_num_threads(), encoder=max(1, os.cpu_count() or 1)
     )
@@ -50,22 +53,28 @@ def make(
     save_seconds: float,
     network: Network | None = None,
 ) -> None:
-    """Have `work` keep all `frames`, and every `save_seconds` the `state` after the last of them.
+    """Add all `frames` to `work`, and save at least every `save_seconds` seconds.
 
-    Raises UserError where one of the `sources` has changed since they began: no frame made since
-    then is kept. Raises Stopped, with all saved, where `report` asks for it.
+    `state()` is the state after the last frame that `frames` gave. `total` is the number of frames
+    of the render, if known; some may be done already.
+
+    Raises UserError if one of the files `sources` was changed since this call began: the frames
+    since the last save are then not kept. Raises Stopped, with all frames saved, if `report` asks
+    to stop.
     """
     stamps = [stamp(source) for source in sources]
 
     def save() -> None:
         for source, one in zip(sources, stamps, strict=True):
             if stamp(source) != one:
-                raise UserError(f"{source} was changed while it was rendered: put it back")
+                raise UserError(
+                    f"{source} was changed while it was rendered; put the old file back"
+                )
         work.save(state(), None if network is None else network.sight.tile)
 
     before = work.done
     if before:
-        report.on_notice(f"going on after {before} frames that were done before")
+        report.on_notice(f"going on after {before} frames that are done already")
     for frame in frames:
         work.add(frame)
         report.on_progress(Progress(work.frames, total, before))
@@ -74,6 +83,6 @@ def make(
             save()
         if stopping:
             of = "" if total is None else f" of {total}"
-            raise Stopped(f"stopped; {work.done}{of} frames are done: the same command goes on")
+            raise Stopped(f"stopped; {work.done}{of} frames are done; the same command goes on")
     if work.frames > work.done:
         save()

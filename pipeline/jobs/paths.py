@@ -1,10 +1,9 @@
-"""Where a result goes, and all that Dreamreel puts beside it: which of it is ours, what may be
-created, replaced and deleted.
+"""The paths of a result and of the files beside it, and which of these may be written or deleted.
 
-Beside OUT.mp4 stand `OUT.mp4.json`, its record; of a zoom `OUT.mp4.state`, what --continue takes;
-and, until it is whole, the work folder `OUT.mp4.unfinished`. A file or folder is ours by what it
-holds, never by its name. Links are never followed to write or delete; what is deleted has a name
-that we gave, and goes one by one.
+Beside OUT.mp4 are its record `OUT.mp4.json`, for a zoom the state file `OUT.mp4.state` that
+--continue reads, and, until the render is finished, the work folder `OUT.mp4.unfinished`. A file or
+folder counts as ours by its contents, never by its name alone. Links are never followed to write
+or delete. Files are deleted one at a time, and only under names that we gave them.
 """
 
 import errno
@@ -38,31 +37,38 @@ from dreamreel.pipeline.media.exports import SERIES, check_series_name, is_anima
 from dreamreel.pipeline.media.sequences import is_series, place_of, series_files
 from dreamreel.pipeline.opening import read_text
 
-LONGEST_NAME = 200  # bytes of a work folder's name before its ending; 255 are allowed in all
+# Bytes of a work folder's name before ".unfinished" (11). File systems allow 255 in all; 200 is a
+# round number below what is left.
+LONGEST_NAME = 200
 RECORD_FORMAT = 2
 JOB_FORMAT = 2
 STATE_FORMAT = 1
-JOB_BYTES = 1 << 26  # of a job file or record, at most
+# Bytes of a job file or record that are read, at most: 64 MiB, far above any that we write. A round
+# number, against a huge file by that name.
+JOB_BYTES = 1 << 26
 JOB, LOCK, STATE = "job.json", "lock", "state.pt"
-# What goes beside a result.
+# The parts that are written beside a result.
 Parts = tuple[str, ...]
 PICTURE: Parts = ()
 PREVIEW: Parts = ("work",)
 RENDER: Parts = ("work", "record")
 KEPT_ZOOM: Parts = ("work", "record", "state")
-# What we name in a work folder: files, those files until they are whole, folders for pieces.
+# The names that we give in a work folder: files, and those files while they are being written.
 OWN_FILES = re.compile(
     r"job\.json|lock|state\.pt|\d{6,}\.(raw|mp4|mkv|mov)|\.(job\.json|state\.pt)\.[0-9a-f]{16}\.partial"
 )
-OWN_PIECES = re.compile(r"pieces-[0-9a-f]{16}")
+OWN_PIECES = re.compile(r"pieces-[0-9a-f]{16}")  # folders for unfinished files
 PARTIAL = re.compile(r".*\.partial(\.\w+)?")
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a result goes: `path`, a file or such as frames/%05d.png; whether it may `overwrite`
-    what is there, and whether to `restart` where a render was stopped. `reads` are files that the
-    command has read, besides those that a render itself knows of: presets, a record."""
+    """Where a result goes.
+
+    `path` is a file, or a pattern such as frames/%05d.png. With `overwrite`, the result may replace
+    an existing one. With `restart`, an unfinished render is discarded. `reads` are files that the
+    command read and that the job does not name, such as presets or a record.
+    """
 
     path: Path
     overwrite: bool = False
@@ -71,12 +77,13 @@ class Target:
 
     @property
     def place(self) -> Path:
-        """The one file, or folder, that is made."""
+        """The file that is made, or the folder of the pictures."""
         return place_of(self.path)
 
 
 def check_video_name(path: Path) -> None:
-    """Raise UserError unless `path` ends as a film, an animation or a series of pictures does."""
+    """Raise UserError unless `path` has the ending of a film or an animation, or is the pattern of
+    a series of pictures."""
     if is_series(path):
         check_series_name(path)
     elif path.suffix.lower() not in CONTAINERS and not is_animated(path):
@@ -88,8 +95,8 @@ def check_video_name(path: Path) -> None:
 
 
 def usual_output(source: Path, ending: str, codec: str) -> Path:
-    """The path of a result made of `source` by `codec` where none is given: beside it, and named
-    after it with that `ending`."""
+    """The default path of a result, beside `source`: the name of the file, or of the folder of a
+    series, then `-`, `ending`, and the usual suffix for `codec`."""
     with usable(source):
         series = not source.is_file() and (source.is_dir() or bool({*"%*?["} & {*source.name}))
     if series:
@@ -119,10 +126,10 @@ def folder_of(place: Path) -> Path:
 def check_target(
     out: Target, sources: Iterable[Path], others: Iterable[Path | None], parts: Parts
 ) -> None:
-    """Raise UserError unless the result `out`, and all that goes beside it, can be written, and
-    none of it is one of the files that are read: the `sources`, the `others`, and those of `out`.
+    """Raise UserError unless the result `out` and the files beside it can be written.
 
-    Beside it go the `parts`: `PICTURE`, `PREVIEW`, `RENDER` or `KEPT_ZOOM`.
+    None of them may be a file that is read: one of `sources`, of `others` or of `out.reads`.
+    `parts` says what is written beside the result: `PICTURE`, `PREVIEW`, `RENDER` or `KEPT_ZOOM`.
     """
     _check_folder(out)
     beside = _companions(out.place) if parts else {}
@@ -139,31 +146,34 @@ def check_target(
 
 
 def check_replaceable(path: Path, is_ours: Any, what: str, overwrite: bool) -> None:
-    """Raise UserError where something else than a file of ours, a `what`, stands at `path`; unless
-    it is a file and to be overwritten."""
+    """Raise UserError if `path` exists and may not be replaced.
+
+    A regular file may be replaced if `is_ours(path)`, or with `overwrite`. `what` names the file
+    that is to be written, for the message.
+    """
     with usable(path):
         mode = _mode(path)
         if mode is None:
             return
         if not stat.S_ISREG(mode):
             raise UserError(
-                f"{path} is {_kind(mode)}, and the {what} is to stand there; another name with -o "
-                "would do"
+                f"{path} is {_kind(mode)}, but the {what} must be written there; give another name "
+                "with -o"
             )
         if not overwrite and not is_ours(path):
-            raise UserError(f"{path} exists, and is no {what}; --overwrite replaces it")
+            raise UserError(f"{path} exists and is no {what}; --overwrite replaces it")
 
 
 def is_record(path: Path) -> bool:
-    """Whether the file at `path` is a record of ours, of whatever format."""
-    told = _json(path)
-    if not isinstance(told, dict):
+    """Whether the file at `path` is a record, of any format number."""
+    found = _json(path)
+    if not isinstance(found, dict):
         return False
-    return isinstance(told.get("record"), int) and isinstance(told.get("job"), dict)
+    return isinstance(found.get("record"), int) and isinstance(found.get("job"), dict)
 
 
 def is_state(path: Path) -> bool:
-    """Whether the file at `path` is a state of ours, such as `state_path` names."""
+    """Whether the file at `path` is the state of a finished zoom; see `state_path`."""
     try:
         return {"film", "state"} <= load_tree(path).keys()
     except UNREADABLE:
@@ -171,41 +181,43 @@ def is_state(path: Path) -> bool:
 
 
 def remove_state(path: Path) -> None:
-    """Delete the state at `path`, which is of a film that is no more, if it is one of ours."""
+    """Delete the state file at `path` of a zoom that was replaced. Other files are left alone."""
     if _is_regular(path) and is_state(path):
         path.unlink()
 
 
 @dataclass
 class WorkFolder:
-    """The folder of a render under way, locked: what it holds is ours, and nobody else's render
-    touches it. `told` is what its job file tells; `pieces` is a folder in it for files of which
-    nothing must be left, whose names match `PARTIAL`."""
+    """The work folder of a render, locked against other processes.
+
+    `job_file` is the content of its job file. `pieces` is a folder inside for files that are still
+    being written; their names match `PARTIAL`, and whatever remains there is deleted.
+    """
 
     path: Path
-    told: dict[str, Any]
+    job_file: dict[str, Any]
     pieces: Path
 
     def is_begun(self) -> bool:
-        """Whether a frame is done."""
+        """Whether any frames are saved in it."""
         return _is_regular(self.path / STATE)
 
-    def clear(self, told: dict[str, Any]) -> None:
-        """Begin anew, with another job file."""
+    def clear(self, job_file: dict[str, Any]) -> None:
+        """Delete all frames and write a new job file."""
         for path in _own_files(self.path):
             if path.name not in (JOB, LOCK):
                 path.unlink()
-        write_whole(self.path / JOB, lambda file: file.write(_as_job(told)))
-        self.told = told
+        write_whole(self.path / JOB, lambda file: file.write(_as_job(job_file)))
+        self.job_file = job_file
 
     def remove_pieces(self) -> None:
-        """Delete what is not whole."""
+        """Delete the files that are not complete."""
         _remove_pieces(self.path)
 
     def remove(self) -> None:
-        """Delete the folder, and all in it that is ours; what is not stays where it is."""
+        """Delete all files in it that are ours, and the folder if nothing else is in it."""
         _remove_pieces(self.path)
-        # The job file tells that the folder is ours, the lock that it is used: they go last.
+        # Delete these last: the job file shows that the folder is ours, the lock that it is in use.
         last = (JOB, LOCK)
         for path in sorted(_own_files(self.path), key=lambda path: (path.name in last, path)):
             with suppress(OSError):
@@ -215,28 +227,32 @@ class WorkFolder:
 
 
 @contextmanager
-def work_folder(place: Path, told: dict[str, Any]) -> Iterator[WorkFolder]:
-    """The work folder of the render into `place`: there already, or made, with what is `told` in
-    its job file.
+def work_folder(place: Path, job_file: dict[str, Any]) -> Iterator[WorkFolder]:
+    """The locked work folder of the render into `place`: the existing one, or a new one with
+    `job_file` as the content of its job file.
 
-    It stays until it is removed. Raises UserError where another process renders into `place`, and
-    where something else stands in its place.
+    Leaving the context unlocks the folder and does not delete it. Raises UserError if another
+    process renders into `place`, or if something that is not ours has the folder's name.
     """
     path = folder_of(place)
     if _mode(path) is None:
-        _make(path, told)
+        _make(path, job_file)
     _check_work(path)
     lock = filelock.FileLock(path / LOCK)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout as error:
-        raise UserError(f"{place} is being rendered already, by another dreamreel") from error
+        raise UserError(
+            f"{place} is being rendered already by another dreamreel; wait for it to end"
+        ) from error
     try:
-        if not _is_job(path / JOB):  # the other has ended just now, and removed it
+        if not _is_job(path / JOB):  # the other has just finished and removed it
             with suppress(OSError):
                 (path / LOCK).unlink()
                 path.rmdir()
-            raise UserError(f"{place} was finished just now, by another dreamreel")
+            raise UserError(
+                f"{place} was finished just now by another dreamreel; --overwrite renders it again"
+            )
         _remove_pieces(path)
         pieces = path / f"pieces-{secrets.token_hex(8)}"
         pieces.mkdir()
@@ -245,14 +261,14 @@ def work_folder(place: Path, told: dict[str, Any]) -> Iterator[WorkFolder]:
         lock.release()
 
 
-def _make(path: Path, told: dict[str, Any]) -> None:
-    """Make the work folder `path` with its job file in it, at one go: a folder without one, by that
-    name, is somebody's."""
+def _make(path: Path, job_file: dict[str, Any]) -> None:
+    """Make the work folder `path` with its job file in it, by one rename. A folder of that name
+    without a job file would count as somebody else's."""
     new = partial_path(path)
     new.mkdir()
     try:
         with os.fdopen(create(new / JOB), "wb") as file:
-            file.write(_as_job(told))
+            file.write(_as_job(job_file))
         new.rename(path)
     except OSError as error:
         with suppress(OSError):
@@ -266,40 +282,39 @@ def _make(path: Path, told: dict[str, Any]) -> None:
         flush(file)
 
 
-def _as_job(told: dict[str, Any]) -> bytes:
-    return json.dumps({"dreamreel_job": JOB_FORMAT, **told}, indent=2).encode()
+def _as_job(job_file: dict[str, Any]) -> bytes:
+    return json.dumps({"dreamreel_job": JOB_FORMAT, **job_file}, indent=2).encode()
 
 
 def _check_work(path: Path) -> None:
-    """Raise UserError unless the work folder `path` is ours, or not there."""
+    """Raise UserError if `path` exists and is not one of our work folders."""
     with usable(path):
         mode = _mode(path)
         if mode is None:
             return
-        advice = "move it, or give another name with -o"
+        advice = "move it or give another name with -o"
         if not stat.S_ISDIR(mode):
-            raise UserError(f"{path} is {_kind(mode)}, where the work folder would be: {advice}")
+            raise UserError(f"{path} is {_kind(mode)}, but the work folder must go there; {advice}")
         if not _is_job(path / JOB):
-            raise UserError(f"{path} is no work folder of ours, it holds no {JOB}: {advice}")
+            raise UserError(f"{path} is no work folder: it holds no {JOB} of a render; {advice}")
 
 
 def _is_job(path: Path) -> bool:
-    told = _json(path) if _is_regular(path) else None
-    if not isinstance(told, dict) or not isinstance(job := told.get("job"), dict):
+    found = _json(path) if _is_regular(path) else None
+    if not isinstance(found, dict) or not isinstance(job := found.get("job"), dict):
         return False
-    # Before it had a format, what tells was the version in the job itself.
-    return "dreamreel_job" in told or "dreamreel" in job
+    # Job files without a format number are recognised by the version in the job itself.
+    return "dreamreel_job" in found or "dreamreel" in job
 
 
 def _own_files(folder: Path) -> list[Path]:
-    """The files in the work `folder` that have names of ours, links by such a name included."""
+    """The files and links in the work `folder` whose names we give."""
     found = _entries(folder)
     return [path for path, is_folder in found if not is_folder and OWN_FILES.fullmatch(path.name)]
 
 
 def _remove_pieces(folder: Path) -> None:
-    """Delete the folders for pieces in the work `folder`, this render's or left by one that was
-    killed."""
+    """Delete the folders for pieces in the work `folder`, also those that a killed render left."""
     for path, is_folder in _entries(folder):
         if is_folder and OWN_PIECES.fullmatch(path.name):
             _remove_partials(path)
@@ -317,7 +332,7 @@ def _remove_partials(folder: Path) -> None:
 
 
 def _remove_all_files(folder: Path) -> None:
-    """Delete the `folder` that we made for pictures, which are named as the user asked."""
+    """Delete the `folder` that we made for pictures, with its files: the user chose their names."""
     for path, is_folder in _entries(folder):
         if not is_folder:
             with suppress(OSError):
@@ -327,7 +342,8 @@ def _remove_all_files(folder: Path) -> None:
 
 
 def _entries(folder: Path) -> list[tuple[Path, bool]]:
-    """What is in `folder`, and whether each is a folder and no link; nothing where it is gone."""
+    """The paths in `folder`, each with whether it is a folder and not a link. Empty if `folder`
+    cannot be read."""
     try:
         with os.scandir(folder) as entries:
             return [(folder / one.name, one.is_dir(follow_symlinks=False)) for one in entries]
@@ -336,7 +352,7 @@ def _entries(folder: Path) -> list[tuple[Path, bool]]:
 
 
 def _check_folder(out: Target) -> None:
-    """Raise UserError unless there is a folder for `out`, and names in it can be made."""
+    """Raise UserError unless the folder for `out` exists and `out` is not itself a folder."""
     place = out.place
     with usable(place):
         if not is_series(out.path) and place.is_dir():
@@ -346,14 +362,15 @@ def _check_folder(out: Target) -> None:
 
 
 def _check_place(out: Target) -> None:
-    """Raise UserError where what is at the place of `out` may not be replaced, or cannot be."""
+    """Raise UserError if the place of `out` is taken by something that may not or cannot be
+    replaced, or if its folder cannot be written to."""
     place = out.place
     with usable(place):
         if is_series(out.path):
             _check_series(out)
         elif (mode := _mode(place)) is not None:
             if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
-                raise UserError(f"{place} is {_kind(mode)}, which no file can replace")
+                raise UserError(f"{place} is {_kind(mode)}; give another name with -o")
             if not out.overwrite:
                 raise UserError(f"{place} exists; --overwrite replaces it")
     folder = place if is_series(out.path) and place.is_dir() else place.parent
@@ -372,26 +389,26 @@ def _check_series(out: Target) -> None:
         raise UserError(f"{place} is a file, not a folder to write {out.path.name} into")
     there = series_files(out.path)
     if odd := [path for path in there if stat.S_ISDIR(path.lstat().st_mode)]:
-        raise UserError(f"{odd[0]} is a folder; give another one with -o")
+        raise UserError(f"{odd[0]} is a folder, not a picture; give another name with -o")
     if place.is_dir() and any(place.iterdir()) and not out.overwrite:
         raise UserError(
-            f"{place} has files in it, {len(there)} of them like {out.path.name}: --overwrite "
-            "replaces those, or give a folder of its own"
+            f"{place} is not empty, and {len(there)} of its files match {out.path.name}; "
+            "--overwrite replaces those, or give a new folder with -o"
         )
 
 
 def _companions(place: Path) -> dict[Path, str]:
-    """What stands beside `place`, and what each is called."""
+    """The paths that are written beside `place`, each with its name for messages."""
     return {
-        record_path(place): "its record",
-        state_path(place): "its state",
-        folder_of(place): "its work folder",
+        record_path(place): "the record",
+        state_path(place): "the state",
+        folder_of(place): "the work folder",
     }
 
 
 def _check_apart(out: Target, reads: list[tuple[Path, bool]], beside: dict[Path, str]) -> None:
-    """Raise UserError where one of the files `reads` is what would be written, by any name. Of each
-    is told whether it is the source."""
+    """Raise UserError if one of the files that are read would be written, by whatever name. `reads`
+    holds each with whether it is a source; `beside` is from `_companions`."""
     pictures = series_files(out.path) if is_series(out.path) else []
     written = {key: "" for path in (out.place, *pictures) for key in _keys(path)}
     written |= {key: what for path, what in beside.items() for key in _keys(path)}
@@ -401,18 +418,18 @@ def _check_apart(out: Target, reads: list[tuple[Path, bool]], beside: dict[Path,
             found = [written[key] for key in _keys(path) if key in written]
             within = bool(beside) and Path(os.path.realpath(path)).is_relative_to(work)
         if found and not found[0]:
-            what = "the source itself" if is_source else f"{path}, which is read"
+            what = "the source itself" if is_source else f"{path}, which this render reads"
             raise UserError(f"{out.path} is {what}; give another name with -o")
         if found or within:
-            where = found[0] if found else "a file in its work folder"
+            what = found[0] if found else "in the work folder"
             raise UserError(
-                f"{path}, which is read, would be {where} beside {out.path}; give another name "
-                "with -o"
+                f"{path}, which this render reads, would be {what} of {out.path}; give another "
+                "name with -o"
             )
 
 
 def _keys(path: Path) -> set[Any]:
-    """What tells the file at `path` from others, by its path and by its inode."""
+    """Keys that identify the file at `path`: its absolute path, and its device and inode."""
     keys: set[Any] = {os.path.abspath(path)}
     with suppress(OSError):
         found = path.stat()
@@ -421,7 +438,7 @@ def _keys(path: Path) -> set[Any]:
 
 
 def _json(path: Path) -> Any:
-    """What the JSON file at `path` holds; None where it holds none."""
+    """The content of the JSON file at `path`; None if it cannot be read."""
     try:
         return json.loads(read_text(path, JOB_BYTES))
     except (UserError, OSError, ValueError, RecursionError):
@@ -429,7 +446,7 @@ def _json(path: Path) -> Any:
 
 
 def _mode(path: Path) -> int | None:
-    """What kind of thing is at `path`, links not followed; None where there is nothing."""
+    """The file mode of `path` without following links; None if nothing is there."""
     try:
         return path.lstat().st_mode
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""All that a render needs before its first frame, so that mistakes come out before it."""
+"""What a render needs before its first frame, made ready early so that mistakes show at once."""
 
 from fractions import Fraction
 from functools import lru_cache
@@ -21,20 +21,25 @@ from dreamreel.pipeline.networks.network import Network
 
 
 def heard_by(settings: Settings, audio: Path | None) -> Path | None:
-    """The music that schedules hear, if they hear any. Raises UserError where there is none."""
+    """The path of the music that the schedules in `settings` hear: `audio`; None if they hear none.
+    Raises UserError if they hear music and `audio` is None."""
     if not settings.needs_music:
         return None
     if audio is None:
         names = ", ".join(settings.schedules)
-        raise UserError(f"a schedule of {names} hears music, and there is none: --audio FILE")
+        raise UserError(f"a schedule of {names} hears music, and there is none; give --audio FILE")
     return audio
 
 
 def settings_over_time(
     settings: Settings, frames: int, rate: Fraction, heard: Path | None, first: int = 0
 ) -> OverTime:
-    """The settings of each of so many `frames`, the first of them numbered `first`. Raises
-    UserError where a schedule has no value that its setting can have."""
+    """The settings of each of `frames` frames, by number; the first has the number `first`.
+
+    Schedules run over the time of these frames at `rate` a second. `heard` is the music that they
+    hear, if any. Raises UserError if a schedule gives a value that its setting cannot have, and if
+    the music cannot be read.
+    """
     if not settings.schedules:
         return constant(settings)
     sound = None if heard is None else hear(heard, rate, frames, first / rate)
@@ -49,8 +54,11 @@ def settings_over_time(
 
 
 def ready_network(settings: Settings, size: tuple[int, int], report: Report) -> Network:
-    """The network of `settings`, which has its layers and can see a picture of `size` (height,
-    width). `report` is told where memory runs out for it."""
+    """The network of `settings`, checked for a picture of `size` (height, width) in pixels. It
+    gives a notice to `report` if memory runs out.
+
+    Raises UserError if it lacks a layer, or if the tiles or the picture are too small for it.
+    """
     network = loaded_network(settings)
     terms = terms_of(settings.dream, network)
     network.sight.on_notice = report.on_notice
@@ -62,17 +70,18 @@ def ready_network(settings: Settings, size: tuple[int, int], report: Report) -> 
 
 
 def loaded_network(settings: Settings) -> Network:
-    """The network of `settings`. Raises UserError where it lacks a layer that is to be dreamed."""
+    """The network of `settings`, loaded. Raises UserError if it cannot be loaded, if it lacks a
+    layer of `dream.layers`, or if all of these have weight 0."""
     layers = settings.dream.layers
     if layers and not any(layers.values()) and "dream.layers" not in settings.changes:
-        raise UserError("dream.layers gives every layer weight 0; one must have another")
+        raise UserError("dream.layers gives every layer weight 0; give one another weight")
     network = load_network(settings.network, settings.weights, settings.device, settings.precision)
     network.check(layers or network.default_layers())
     return network
 
 
 def with_decoder(settings: Settings, clip: Clip) -> Settings:
-    """`settings` that name the decoder of `clip`, if it is a film."""
+    """`settings` with the decoder of `clip` in `source.decoder`, if it is a video file."""
     if not clip.is_file:
         return settings
     source = settings.source.model_copy(update={"decoder": clip.decoder})
@@ -82,19 +91,22 @@ def with_decoder(settings: Settings, clip: Clip) -> Settings:
 def encoding_of(
     raster: Raster, out: Target, settings: Settings, report: Report, abreast: int = 1
 ) -> Encoding:
-    """How the dream of `raster` is encoded into `out`, so many pictures `abreast`. `report` is told
-    what is lost on the way."""
+    """The encoding of the dream of a clip with `raster` into `out`. A frame holds `abreast`
+    pictures side by side. Notices about lost alpha, bits or speed go to `report`.
+
+    Raises UserError if the codec and the container of `out` do not go together.
+    """
     height, width = fitted_size(raster.height, raster.width, settings.width)
     abreast *= 2 if settings.output.side_by_side else 1
     size = (height, abreast * width)
-    told = size, raster.rate, raster.pixel_shape, raster.depth, raster.has_alpha
+    about = size, raster.rate, raster.pixel_shape, raster.depth, raster.has_alpha
     suffix = out.path.suffix.lower()
     if suffix in CONTAINERS:
-        encoding = encoding_for(settings.output, suffix, *told)
+        encoding = encoding_for(settings.output, suffix, *about)
     else:
-        encoding = lossless_encoding(settings.output, out.path, *told)
+        encoding = lossless_encoding(settings.output, out.path, *about)
     if raster.has_alpha and not encoding.has_alpha:
-        report.on_notice(f"{encoding.told(suffix)} keeps no transparency: written without")
+        report.on_notice(f"{encoding.told(suffix)} keeps no transparency; it is left out")
     if raster.depth > encoding.depth == 8:
         more = "; --codec hevc or prores keeps 10" if suffix in CONTAINERS else ""
         report.on_notice(

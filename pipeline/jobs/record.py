@@ -1,4 +1,4 @@
-"""Records: what a file was made of, and how, so that it can be made again."""
+"""Records: the job that made a file, and how the render went, so that it can be made again."""
 
 import json
 import os
@@ -16,9 +16,13 @@ from dreamreel.pipeline.opening import read_text
 
 
 class Made(Model):
-    """How a file came to be: the `versions` of what made it, the `network` and the `device` that
-    dreamed it, how many `frames` it has, the `seconds` that it took, the frames at which shots
-    begin, and the frame from which PyAV decoded the source in OpenCV's place."""
+    """How a render went.
+
+    `versions` are those of Dreamreel and its libraries, and `network` and `device` those that
+    dreamed. `frames` is the number of frames of the film, and `seconds` is the time that the render
+    took. `cuts` are the numbers of the frames at which shots begin. `exact_from` is the number of
+    the frame from which PyAV decoded the source instead of OpenCV; None if it did not.
+    """
 
     versions: dict[str, str]
     network: str
@@ -30,8 +34,8 @@ class Made(Model):
 
 
 class Record(Model):
-    """What OUT.json tells of OUT: its format, the `job`, whose output is a plain name, and how it
-    was `made`."""
+    """The content of OUT.json: the format number `record`, the `job`, whose output is a plain name
+    beside the record, and how it was `made`."""
 
     record: Literal[2] = 2
     job: Job
@@ -40,10 +44,10 @@ class Record(Model):
 
 def write_record(path: Path, job: Job, made: Made) -> None:
     """Write the record of `job` to `path`, whole or not at all."""
-    told = job.model_copy(update={"output": _name_of(job.output)})
+    named = job.model_copy(update={"output": _name_of(job.output)})
     table = {
         "record": RECORD_FORMAT,
-        "job": as_table(told),
+        "job": as_table(named),
         "made": made.model_dump(mode="json", exclude_none=True),
     }
     text = json.dumps(table, indent=2) + "\n"
@@ -51,26 +55,27 @@ def write_record(path: Path, job: Job, made: Made) -> None:
 
 
 def read_record(path: Path, output: Path | None = None) -> Record:
-    """The record at `path`; its job's output is `output`, or the file beside it that it names.
+    """The record at `path`, with the output of its job replaced by `output` or, if that is None, by
+    the path beside the record.
 
-    Raises UserError where there is none, where it is of another format, and where anything in it is
-    missing or makes no sense.
+    Raises UserError if there is no record, if it has another format number, or if anything in it is
+    missing or not valid.
     """
-    told = _json(path)
-    if "record" in told and told["record"] != RECORD_FORMAT:
+    found = _json(path)
+    if "record" in found and found["record"] != RECORD_FORMAT:
         raise UserError(
-            f"{path} is a record of format {told['record']!r:.20}, and this Dreamreel reads "
-            f"{RECORD_FORMAT}: make the file again"
+            f"{path} is a record of format {found['record']!r:.20}, and this version of Dreamreel "
+            f"reads format {RECORD_FORMAT}; render the file again"
         )
-    if told.get("record") != RECORD_FORMAT:
+    if found.get("record") != RECORD_FORMAT:
         raise UserError(f"{path} is no record of a render")
     try:
-        record = Record.model_validate_json(json.dumps(told))
+        record = Record.model_validate_json(json.dumps(found))
     except ValidationError as error:
-        found = error.errors()[0]
-        where = ".".join(map(str, found["loc"]))
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"]))
         raise UserError(
-            f"{path} is a record that makes no sense: {where}: {found['msg']}"
+            f"{path} is a record that makes no sense: {where}: {fault['msg']}"
         ) from error
     if output is None:
         output = path.parent / _checked_name(path, record.job.output)
@@ -79,35 +84,35 @@ def read_record(path: Path, output: Path | None = None) -> Record:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        told = json.loads(read_text(path, JOB_BYTES))
+        found = json.loads(read_text(path, JOB_BYTES))
     except (OSError, ValueError, RecursionError, UserError) as error:
         beside = record_path(path)
         more = f"; its record is {beside.name}, beside it" if beside.is_file() else ""
         raise UserError(f"{path} is no record that can be read ({error}){more}") from error
-    if not isinstance(told, dict):
+    if not isinstance(found, dict):
         raise UserError(f"{path} is no record of a render")
-    return told
+    return found
 
 
 def _name_of(output: Path) -> Path:
-    """`output` as its record names it: a plain name, or folder/pattern for pictures."""
+    """`output` as its record holds it: a plain name, or folder/pattern for pictures."""
     return Path(*output.parts[-2:]) if is_series(output) else Path(output.name)
 
 
 def _checked_name(path: Path, output: Path) -> Path:
-    """`output`, which the record at `path` names. Raises UserError where it would not stand beside
-    the record."""
+    """`output`, which the record at `path` names. Raises UserError if it would not lie beside the
+    record."""
     names = str(output).split("/")
     plain = all(_is_plain_name(name) for name in names)
     if not plain or len(names) != (2 if is_series(output) else 1):
         raise UserError(
-            f"{path} names {str(output)!r:.80} as its output, and only a plain name would be a "
-            "file beside it; give one with -o"
+            f"{path} names {str(output)!r:.80} as its output, which is no plain name of a file "
+            "beside it; give another with -o"
         )
     return output
 
 
 def _is_plain_name(name: str) -> bool:
-    """Whether `name` is that of a file in the folder at hand."""
+    """Whether `name` names a file in a folder, without leading out of it."""
     others = {"\0", "/"} | ({"\\", ":"} if os.name == "nt" else set())
     return name not in ("", ".", "..") and not set(name) & others

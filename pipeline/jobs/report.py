@@ -1,4 +1,4 @@
-"""How a render tells of itself, and is asked to stop."""
+"""The callbacks by which a render reports its progress and is asked to stop."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a render is: `done` of `total` frames, or steps; None where nobody knows how many.
-    `before` of them were done when it went on."""
+    """How far a render is: `done` of `total` frames, or steps for a still. `total` is None if
+    unknown. `before` of them were done already when the render was resumed."""
 
     done: int
     total: int | None
@@ -16,7 +16,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class Report:
-    """Where a render reports: its progress, notices for the user, and whether it is to stop."""
+    """The callbacks of a render: `on_progress` gets its progress, `on_notice` a line for the user;
+    `is_stopping` says whether the render should save and stop."""
 
     on_progress: Callable[[Progress], None] = lambda progress: None
     on_notice: Callable[[str], None] = lambda line: None

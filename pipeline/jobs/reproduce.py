@@ -1,4 +1,4 @@
-"""A file made again from its record."""
+"""`reproduce`: a file rendered again from its record."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -23,24 +23,28 @@ def reproduce(
     overwrite: bool = False,
     restart: bool = False,
 ) -> Path:
-    """Make the file that `record` is of again: into `output`, or where it was, beside the record;
-    from `source`, where the file that it names has moved.
+    """Render the file of the record at `record` again, and return its path: `output`, or the path
+    beside the record.
 
-    A record is replaced only by that of the very file it is of. Raises UserError where a file that
-    it names is gone, or its content is another by now.
+    `source` is the job's source if that has moved; its content must be the same. `report`,
+    `overwrite` and `restart` are as in `run`. The record itself is replaced only if the output is
+    the file that it belongs to. Raises UserError if the record cannot be read, or if a file that it
+    names is gone or has changed, and otherwise as `run` does.
     """
-    told = read_record(record, output)
+    found = read_record(record, output)
     now = versions()
-    for name, before in told.made.versions.items():
+    for name, before in found.made.versions.items():
         if now.get(name) != before:
-            report.on_notice(f"made with {name} {before}, now {now.get(name)}: may differ")
-    job = _found(told.job, record, source)
+            report.on_notice(
+                f"made with {name} {before}, now {now.get(name)}; the result may differ"
+            )
+    job = _found(found.job, record, source)
     reads = () if _is_own(record, job) else (record,)
     return run(job, report, overwrite=overwrite, restart=restart, reads=reads)
 
 
 def _found(job: Job, record: Path, source: Path | None) -> Job:
-    """`job` with all of its files where they are now."""
+    """`job` with the present paths of all its files."""
     changes = {
         "source": _found_source(job.source, record, source),
         "audio": _found_file(job.audio, record),
@@ -59,7 +63,7 @@ def _found_source(file: NamedFile | None, record: Path, given: Path | None) -> N
     if find_series(path) is None:
         check_readable(path)
     if digest(path) != file.sha256:
-        raise UserError(f"{path} is not what {record} was made of: its content differs")
+        raise UserError(f"{path} is not what {record} was made of; its content differs")
     return NamedFile(path=path)
 
 
@@ -81,8 +85,8 @@ def _found_flight(flight: Flight | None, record: Path) -> Flight | None:
 
 
 def _is_own(record: Path, job: Job) -> bool:
-    """Whether `record` is the one that the output of `job` is to have, by its place and by what it
-    says."""
+    """Whether the record at `record` belongs to the output of `job`, by its path and by its own
+    content."""
     with suppress(UserError):
         there = record.absolute() == record_path(place_of(job.output)).absolute()
         return there and read_record(record).job.output.absolute() == job.output.absolute()

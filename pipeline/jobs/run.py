@@ -1,4 +1,4 @@
-"""One render: a job, run to its whole, verified file."""
+"""`run`: one render, from its job to a verified file."""
 
 from pathlib import Path
 
@@ -16,19 +16,21 @@ def run(
     restart: bool = False,
     reads: tuple[Path, ...] = (),
 ) -> Path:
-    """Render `job` into its output, whose path comes back: it has another ending where the one
-    asked for would not hold all of the source.
+    """Render `job` into its output, and return the path of the output. Its suffix differs from the
+    job's if the job's container could not hold the source's subtitles.
 
-    The result may `overwrite` what is there. A render that was stopped goes on, unless it is to
-    `restart`. `reads` are files that were read to make the job, none of which may be written.
-    Raises UserError, before anything is written, where something given cannot work, and Stopped,
-    with all frames saved, where `report` asks for it.
+    With `overwrite`, the output may replace an existing file. An unfinished render is resumed, or
+    discarded with `restart`. `reads` are files that were read to make the job, so that none of them
+    is written.
+
+    Raises UserError if the job cannot work, if possible before anything is written, and Stopped,
+    with all frames saved, if `report` asks to stop.
     """
     return _render(check(job, Target(job.output, overwrite, restart, reads), report), report)
 
 
 def _render(checked: Checked, report: Report) -> Path:
-    # Imported here: they bring torch, which takes seconds.
+    # Imported here because they import torch, which takes seconds.
     match checked.job.kind:
         case "zoom":
             from dreamreel.pipeline.jobs.zoom import render_zoom as render

@@ -1,9 +1,9 @@
-"""Renders under way: a work folder beside the file to be, from which any stop can be gone on.
+"""The frames and the state of an unfinished render, kept on disk so that it can be resumed.
 
-It holds `job.json` (what is rendered, and with how many threads), `lock`, `state.pt` (what the
-frames to come need of those before), and the frames themselves: segments of a fixed number of
-frames, encoded, and the open segment's frames as they are. A frame counts as done once the state
-after it is on the disk. `paths` owns the folder and the names in it.
+The work folder holds `job.json` (the job and its thread counts), `lock`, `state.pt` (the state
+after the last saved frame) and the frames: encoded segments with a fixed number of frames, and the
+raw frames of segments that are not encoded yet. A frame is done once the state after it is on disk.
+`paths` owns the folder and the names in it.
 """
 
 import json
@@ -40,58 +40,72 @@ from dreamreel.pipeline.jobs.paths import (
 from dreamreel.pipeline.media.encoding import Encoding, count_frames, prepared, start_encoding
 from dreamreel.pipeline.media.ffmpeg import Running, failure_of
 
-Identity = dict[str, Any]  # what tells one render from another, as JSON holds it
+Identity = dict[str, Any]  # the table that identifies a render: see `identity_of`
 
-SEGMENT_BYTES = 1 << 28  # of raw frames in a segment, at most, unless that is fewer than SHORTEST
-SHORTEST, LONGEST = 48, 250  # frames in a segment
-# Least size of an encoded frame, in shares of the raw one. Dreams were seen at 0.02 to 0.04.
+# Bytes of raw frames in a segment, at most, if that is at least `SHORTEST` frames: 256 MiB, a round
+# number. It bounds the disk space that raw frames take until they are encoded.
+SEGMENT_BYTES = 1 << 28
+# Frames in a segment: 2 to 10 seconds at 24 or 25 frames a second. Each segment begins with a key
+# frame, so shorter ones take more bytes. Round numbers, not tuned.
+SHORTEST, LONGEST = 48, 250
+# Least size of an encoded frame, as a share of the raw one, by codec; low, so that a render with
+# enough room is not refused. Videos were seen at 0.02 to 0.04 in H.264. A zoom of 24 frames of
+# 320x192 took 0.009 in H.264, 0.38 in FFV1 and 0.13 in ProRes.
 CODED = {"ffv1": 0.3, "prores": 0.1}
 CODED_ELSE = 0.007
-TOLD = 4  # differences between two renders that are told
+MOST_DIFFERENCES = 4  # named in a message of one line; a round number
 
 
 class Segments:
-    """The frames of a render under way, as `open_segments` gives them."""
+    """The frames and the state of an unfinished render; made by `open_segments`."""
 
     def __init__(self, work: WorkFolder, encoding: Encoding, threads: Threads) -> None:
-        """The folder `work` may hold some frames, encoded as `encoding` says."""
+        """Resume from the frames that the folder `work` holds, if any.
+
+        Raises UserError if its state cannot be read or frames are missing.
+        """
         self.threads = threads
         self.folder = work.path
-        self.pieces = work.pieces  # the folder of what is not whole yet
-        self.done = 0  # frames that need not be made again
-        self.state: Tree = None  # after the last of them
-        self.tile: int | None = None  # pixels: the tile that memory had forced by then
-        self.frames = 0  # that are made
-        self.seconds = 0.0  # that it took to make those that are done
+        self.pieces = work.pieces  # folder for files that are still being written
+        self.done = 0  # frames that are saved, with the state after them
+        self.state: Tree = None  # after the last saved frame
+        self.tile: int | None = None  # pixels a side, if memory had forced tiles by then
+        self.frames = 0  # frames added so far, saved or not
+        self.seconds = 0.0  # time that the saved frames took
         self._encoding = encoding
         self._frame_bytes = encoding.frame_bytes
         self._length = min(max(SEGMENT_BYTES // self._frame_bytes, SHORTEST), LONGEST)
         self._open: IO[bytes] | None = None
-        self._waiting: list[int] = []  # segments to be encoded
+        self._waiting: list[int] = []  # full segments that ffmpeg has not begun to encode
         self._process: tuple[int, Running] | None = None
         self._saved = time.monotonic()
-        self._go_on()
+        self._resume()
 
     @property
     def encoder(self) -> Running | None:
-        """The ffmpeg that encodes a segment now, if one does."""
+        """The ffmpeg process that is encoding a segment; None if there is none."""
         return None if self._process is None else self._process[1]
 
     def check_room(self, frames: int | None) -> None:
-        """Raise UserError where the disk cannot hold the rest of so many `frames`."""
+        """Raise UserError if the disk has no room for the rest of `frames` frames in all. If their
+        number is not known (None), for one more segment."""
         left = self._length if frames is None else max(0, frames - self.done)
         raw = min(left, 2 * self._length) * self._frame_bytes
         share = CODED.get(self._encoding.codec, CODED_ELSE)
-        coded = (2 * left + self.done) * share * self._frame_bytes  # segments, and all of them
+        # The segments of the frames left, and the film joined from all segments.
+        coded = (2 * left + self.done) * share * self._frame_bytes
         free = shutil.disk_usage(self.folder).free
         if free < raw + coded:
             raise UserError(
-                f"{self.folder.parent} has {free >> 20} MB of room; this render takes at least "
-                f"{int(raw + coded) >> 20} MB"
+                f"{self.folder.parent} has {free >> 20} MB of room, and this render needs at least "
+                f"{int(raw + coded) >> 20} MB; free some, or give another folder with -o"
             )
 
     def add(self, frame: Frame) -> None:
-        """Keep the next `frame` (H, W, 3 or 4)."""
+        """Write the next `frame` (H, W, 3 or 4) to disk. It is done only after `save`.
+
+        Raises ValueError if its size is not the encoding's, UserError if ffmpeg fails.
+        """
         if frame.shape[:2] != self._encoding.size:
             raise ValueError(f"a frame of {frame.shape[:2]} in a video of {self._encoding.size}")
         if self._open is None:
@@ -101,13 +115,13 @@ class Segments:
         self._encode_on()
 
     def is_due(self, seconds: float) -> bool:
-        """Whether to save: the segment is full, or the last time was `seconds` ago."""
+        """Whether to save now: the segment is full, or the last save was `seconds` ago."""
         full = self.frames % self._length == 0
         return full or time.monotonic() - self._saved >= seconds
 
     def save(self, state: Tree, tile: int | None = None) -> None:
-        """The frames so far are done; the ones to come need `state`, and the `tile` that memory has
-        forced on the network."""
+        """Save the frames added so far, with the `state` that the next frame needs. `tile` is the
+        tile size in pixels that memory has forced on the network, if any."""
         if self._open is not None:
             flush(self._open)
         now = time.monotonic()
@@ -125,8 +139,8 @@ class Segments:
             self._close_segment()
 
     def segments(self) -> list[tuple[Path, int]]:
-        """All frames, which are done, encoded: the files, in order, and how many each holds.
-        Raises UserError where ffmpeg fails."""
+        """Encode what is left, and return the files of the segments in order, each with its number
+        of frames. All frames must be saved. Raises UserError if ffmpeg fails."""
         if self._open is not None:
             self._close_segment()
         while self._process is not None or self._waiting:
@@ -138,7 +152,7 @@ class Segments:
         ]
 
     def close(self) -> None:
-        """Let go of everything; what is on the disk stays."""
+        """Close the open file and kill ffmpeg. Files on disk are kept."""
         if self._open is not None:
             self._open.close()
         if self._process is not None:
@@ -147,7 +161,7 @@ class Segments:
             process.wait()
             errors.close()
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         if (self.folder / STATE).exists():
             self._load()
         self.frames = self.done
@@ -196,12 +210,12 @@ class Segments:
         self._open.close()
         self._open = None
         self._waiting.append((self.frames - 1) // self._length)
-        while len(self._waiting) > 1:  # frames come faster than they are encoded
+        while len(self._waiting) > 1:  # rendering is faster than encoding
             self._encode_on(wait=True)
         self._encode_on()
 
     def _encode_on(self, wait: bool = False) -> None:
-        """Take up what ffmpeg has finished, and give it the next segment."""
+        """Take the segment that ffmpeg has finished, if any, and start ffmpeg on the next one."""
         if self._process is not None:
             number, (process, errors) = self._process
             if process.poll() is None and not wait:
@@ -239,7 +253,7 @@ class Segments:
 
 
 def unreadable_state(folder: Path) -> str:
-    """The message where the state in a work `folder` cannot be read."""
+    """The message for a state in the work `folder` that cannot be read."""
     return (
         f"{folder / STATE}, the state of the stopped render, cannot be read; --restart begins anew"
     )
@@ -254,23 +268,25 @@ def open_segments(
     restart: bool = False,
     frames: int | None = None,
 ) -> Iterator[Segments]:
-    """The render of that `identity`, of so many `frames`, into `out`: begun, or gone on with.
+    """The render into `out` that `identity` describes: resumed if it was begun before, else new.
 
-    Going on takes the `threads` of the beginning. Leaving normally removes the folder; by an
-    error, keeps it if frames in it are done. Raises UserError where another process renders into
-    `out`, where the disk fails or has no room, or where another render was begun, unless `restart`
-    discards it.
+    A resumed render keeps the `threads` that it began with. `frames` is the number of its frames in
+    all, if known. Leaving the context normally removes the work folder. Leaving it by an error
+    keeps the folder if any frames are done. `restart` discards an unfinished render.
+
+    Raises UserError if another process renders into `out`, if the disk fails or has no room, or if
+    the unfinished render is another one.
     """
     folder = folder_of(out)
     identity = json.loads(json.dumps(identity))
-    told = {"job": identity, "threads": threads.model_dump()}
-    with _errors_told(folder), work_folder(out, told) as work:
+    job_file = {"job": identity, "threads": threads.model_dump()}
+    with _disk_errors_named(folder), work_folder(out, job_file) as work:
         if restart or not work.is_begun():
-            work.clear(told)
+            work.clear(job_file)
         finished = False
         segments: Segments | None = None
         try:
-            segments = Segments(work, encoding, _begun(work, out, identity))
+            segments = Segments(work, encoding, _threads_of(work, out, identity))
             segments.check_room(frames)
             yield segments
             finished = True
@@ -278,7 +294,7 @@ def open_segments(
             if segments is None or not work.is_begun():
                 raise
             kept = "the frames so far are kept, and the same command goes on with them"
-            raise UserError(f"{_said(error, folder)}; {kept}") from error
+            raise UserError(f"{_message_of(error, folder)}; {kept}") from error
         finally:
             if segments is not None:
                 segments.close()
@@ -288,35 +304,37 @@ def open_segments(
 
 
 @contextmanager
-def _errors_told(folder: Path) -> Iterator[None]:
-    """Raise UserError where the disk fails, or is full."""
+def _disk_errors_named(folder: Path) -> Iterator[None]:
+    """Turn an OSError inside the `with` into a UserError that names `folder`."""
     try:
         yield
     except OSError as error:
-        raise UserError(_said(error, folder)) from error
+        raise UserError(_message_of(error, folder)) from error
 
 
-def _said(error: Exception, folder: Path) -> str:
+def _message_of(error: Exception, folder: Path) -> str:
     if isinstance(error, OSError):
         return f"{folder} could not be written ({error.strerror or error})"
     return str(error)
 
 
-def _begun(work: WorkFolder, out: Path, identity: Identity) -> Threads:
-    """The threads with which the render in the folder `work` was begun. Raises UserError where it
-    is another render than that of `identity`, or its job file cannot be read."""
+def _threads_of(work: WorkFolder, out: Path, identity: Identity) -> Threads:
+    """The thread counts with which the render in the folder `work` was begun. Raises UserError if
+    its job file is not valid, or if its identity is not `identity`."""
     try:
-        before = work.told["job"]
-        threads = Threads.model_validate(work.told["threads"])
+        before = work.job_file["job"]
+        threads = Threads.model_validate(work.job_file["threads"])
     except (KeyError, ValidationError) as error:
-        raise UserError(f"{work.path} has a job file with something missing; --restart") from error
-    if differences := list(_differences(before, identity)):
-        told = "; ".join(differences[:TOLD])
-        if len(differences) > TOLD:
-            told += f"; and {len(differences) - TOLD} more"
         raise UserError(
-            f"an unfinished render of {out} differs from this one: {told}. Give the command that "
-            "began it to finish it, --restart to discard it, or another name with -o"
+            f"{work.path}: its job file lacks the job or the threads; --restart begins anew"
+        ) from error
+    if differences := list(_differences(before, identity)):
+        named = "; ".join(differences[:MOST_DIFFERENCES])
+        if len(differences) > MOST_DIFFERENCES:
+            named += f"; and {len(differences) - MOST_DIFFERENCES} more"
+        raise UserError(
+            f"an unfinished render of {out} differs from this one: {named}. Repeat the command "
+            "that began it to finish it, or give --restart to discard it, or another name with -o"
         )
     return threads
 
@@ -327,8 +345,8 @@ def _differences(then: Identity, now: Identity, name: str = "") -> Iterator[str]
         if isinstance(before, dict) and isinstance(after, dict):
             yield from _differences(before, after, f"{name}{key}.")
         elif before != after:
-            yield f"{name}{key} was {_shown(before)}, now {_shown(after)}"
+            yield f"{name}{key} was {_as_text(before)}, now {_as_text(after)}"
 
 
-def _shown(value: object) -> str:
+def _as_text(value: object) -> str:
     return "not set" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""Stills: a picture, or one frame of a video, dreamed into a picture."""
+"""The render of a still: a picture, or one frame of a video, dreamed into a picture file."""
 
 import itertools
 from collections.abc import Callable
@@ -28,12 +28,17 @@ from dreamreel.pipeline.tensors import resize, to_image
 
 
 def render_still(checked: Checked, report: Report) -> Path:
-    """Dream the picture that is the job's source, or the frame of it that is shown `at` a time."""
+    """Dream the job's source, a picture or the frame that a clip shows at the time `job.at`, into
+    the job's output, and return the path of the output.
+
+    Steps and notices go to `report`. Raises UserError if the network, the source or the output
+    cannot be used.
+    """
     return (_from_picture if checked.clip is None else _from_clip)(checked, report)
 
 
 def _from_picture(checked: Checked, report: Report) -> Path:
-    """The picture is dreamed upright, its alpha kept."""
+    """Dream the picture, keeping its alpha if the output's format can."""
     settings, out = checked.job.settings, checked.out
     picture = load_picture(source_of(checked.job), torch.device("cpu"))
     size = fitted_size(picture.image.shape[2], picture.image.shape[3], settings.width)
@@ -43,14 +48,14 @@ def _from_picture(checked: Checked, report: Report) -> Path:
     if alpha is not None:
         alpha = resize(alpha[None, None], size)[0, 0]
         if out.path.suffix.lower() not in KEEPS_ALPHA:
-            report.on_notice(f"{out.path.suffix} keeps no transparency: written without")
+            report.on_notice(f"{out.path.suffix} keeps no transparency; it is left out")
     subject = Subject.of(image, 0, network, settings)
     dreamed = subject.dreamed(image, subject.still, _steps(subject, report))
     return _saved(subject, dreamed, out, alpha)
 
 
 def _from_clip(checked: Checked, report: Report) -> Path:
-    """The frame is dreamed as a shot that begins with it would be."""
+    """Dream the frame like the first frame of a shot."""
     settings, clip = checked.job.settings, checked.clip
     assert clip is not None
     network = ready_network(settings, fitted_size(clip.height, clip.width, settings.width), report)
@@ -62,7 +67,7 @@ def _from_clip(checked: Checked, report: Report) -> Path:
 
 
 def _steps(subject: Subject, report: Report) -> Callable[[], None]:
-    """What tells `report` of each step of a still."""
+    """The callback that reports each step of a still to `report`."""
     sizes = octave_sizes(
         subject.source.shape[2:], subject.network, subject.terms, subject.settings.dream
     )

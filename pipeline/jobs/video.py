@@ -1,4 +1,4 @@
-"""Videos, dreamed from their source to one whole, verified file; and previews of their motion."""
+"""The renders of a video and of a preview of its motion, from the job to a verified file."""
 
 import itertools
 from collections.abc import Iterator
@@ -45,10 +45,12 @@ from dreamreel.pipeline.tensors import to_frame
 
 
 def render_video(checked: Checked, report: Report) -> Path:
-    """Dream the span of the job's source into its output, whose path comes back.
+    """Dream the job's span of its source into its output, and return the path of the output.
 
-    Rate, size and sound are the source's. Schedules hear the job's music, or else the clip's own.
-    A render that was stopped goes on; its file is, byte for byte, that of one never stopped.
+    Rate, size and sound are those of the source, as far as the settings do not change them.
+    Schedules hear the job's music, else the sound of the source. An unfinished render is resumed;
+    its file equals, byte for byte, that of an uninterrupted one. Raises UserError and Stopped as
+    `run` does.
     """
     job, out, clip = checked.job, checked.out, clip_of(checked)
     source, settings, span = source_of(job), job.settings, job.span
@@ -81,8 +83,8 @@ def render_video(checked: Checked, report: Report) -> Path:
 
 
 def render_preview(checked: Checked, report: Report) -> Path:
-    """Draw the motion, the doubts and the cuts that a render of the job would follow; nothing is
-    dreamed."""
+    """Render a video of the motion, the places not carried and the cuts that `render_video` would
+    use, and return its path. Nothing is dreamed. Raises UserError and Stopped as `run` does."""
     job, out, clip = checked.job, checked.out, clip_of(checked)
     source, settings, span = source_of(job), job.settings, job.span
     drawn = replace(clip.raster, depth=8, has_alpha=False)
@@ -101,15 +103,16 @@ def render_preview(checked: Checked, report: Report) -> Path:
             make(frames, work, saved, total, [source], report, settings.output.save_seconds)
         path = _finished(work, clip, encoding, out, span, report, None)
     where = f"cuts at frames {', '.join(map(str, state.cuts))}" if state.cuts else "no cuts"
-    report.on_notice(f"{where}; red: not carried, yellow: newly seen")
+    report.on_notice(f"{where}; red: not carried, yellow: newly visible")
     return path
 
 
 @dataclass
 class FilmState:
-    """All that the next frame of a video needs of those before it.
+    """The state of a video's render: all that the next frame needs of those before it.
 
-    `exact_from` is the number of the frame from which PyAV decodes in OpenCV's place.
+    `exact_from` is the number of the frame from which PyAV decodes instead of OpenCV; None as long
+    as it does not.
     """
 
     dream: VideoState = field(default_factory=VideoState)
@@ -117,13 +120,13 @@ class FilmState:
 
     @property
     def followed(self) -> Followed | None:
-        """Where following the motion stands."""
+        """The state of following the motion; None before the first frame."""
         return self.dream.followed
 
 
 @dataclass
 class PreviewState:
-    """All that the next frame of a preview needs of those before it; see `FilmState`."""
+    """The state of a preview's render; see `FilmState`."""
 
     cuts: list[int] = field(default_factory=list)
     followed: Followed | None = None
@@ -131,7 +134,7 @@ class PreviewState:
 
 
 def _as_run(job: Job, clip: Clip, network: Network | None) -> Job:
-    """`job` with what was found out: the digests of its files, and the decoder of its film."""
+    """`job` with the digests of its files and weights, and the decoder of its film."""
     changes = {
         "source": named(source_of(job)),
         "audio": named_again(job.audio),
@@ -171,7 +174,7 @@ def _finished(
 
 
 def clip_of(checked: Checked) -> Clip:
-    """The clip that is the source of a `checked` job, which has one."""
+    """The clip of a `checked` job that has one."""
     assert checked.clip is not None
     return checked.clip
 
@@ -179,7 +182,8 @@ def clip_of(checked: Checked) -> Clip:
 def _remembering(
     moving: Iterator[MovingFrame],
 ) -> tuple[list[MovingFrame], Iterator[MovingFrame]]:
-    """`moving`, and a list that holds the one of them that was given out last."""
+    """A list that holds the frame of `moving` that was taken last, and `moving` itself, which keeps
+    that list up to date."""
     last: list[MovingFrame] = []
 
     def remembered() -> Iterator[MovingFrame]:
@@ -193,7 +197,8 @@ def _remembering(
 def _shown(
     source: Frame, image: Tensor, encoding: Encoding, settings: Settings, network: Network
 ) -> Frame:
-    """`image`, the dream of the frame `source`, as it is encoded."""
+    """`image` (1, 3, H, W), the dream of the frame `source`, as the frame that is encoded: with
+    the source's alpha, or beside the source, if the encoding or the settings ask for it."""
     check_finite(image, network)
     frame = to_frame(image, encoding.depth)
     if encoding.has_alpha:
@@ -213,7 +218,7 @@ def _moving_frames(
     state: FilmState | PreviewState,
 ) -> Iterator[Iterator[MovingFrame]]:
     """The frames `span` of `clip` with their motion, without the first `done`, after which `state`
-    was saved. Threads read and follow them ahead."""
+    was saved. Threads read frames and follow their motion ahead of the dreaming."""
     start, stop = span[0] + done, span[1]
 
     def go_on_exactly(number: int) -> None:
@@ -224,7 +229,7 @@ def _moving_frames(
     frames = resized(read, settings.width)
     first = list(itertools.islice(frames, 1))
     if not first and not done:
-        raise UserError(f"{clip.path} ends before frame {start}")
+        raise UserError(f"{clip.path} ends before frame {start}; give an earlier start")
     sources = prefetch(itertools.chain(first, frames))
     moving = prefetch(follow_motion(sources, clip.rate, settings, start, state.followed))
     with closing(sources), closing(moving):
@@ -232,15 +237,15 @@ def _moving_frames(
 
 
 def _expected(clip: Clip, span: Span) -> int | None:
-    """How many frames `span` of `clip` should have, if anyone knows."""
+    """The number of frames of `clip` in `span`, by what its file says; None if unknown."""
     start, stop = span
     ends = [end for end in (stop, clip.frames) if end is not None]
     return max(1, min(ends) - start) if ends else None
 
 
 def _times(clip: Clip, start: int, frames: int) -> tuple[Fraction, ...]:
-    """When so many frames of `clip` are shown, from `start` on, and when the last ends, in seconds
-    since the first; nothing where the rate is constant."""
+    """The times, in seconds since the first, at which `frames` frames of `clip` from `start` on are
+    shown, and the end of the last. Empty if the rate is constant."""
     if not clip.times:
         return ()
     begins = clip.shown_at(start)
@@ -248,7 +253,7 @@ def _times(clip: Clip, start: int, frames: int) -> tuple[Fraction, ...]:
 
 
 def _seconds(clip: Clip, span: Span, frames: int) -> tuple[Fraction, Fraction] | None:
-    """Where in the source, in seconds, the dreamed frames lie; None for all of it."""
+    """The begin and end of the dreamed frames in the source, in seconds; None for all of it."""
     start, stop = span
     if start == 0 and (stop is None or frames < stop or frames == clip.frames):
         return None
@@ -259,9 +264,9 @@ def _tell_missing(clip: Clip, span: Span, frames: int, report: Report) -> None:
     start, stop = span
     if stop is not None and frames < stop - start:
         report.on_notice(
-            f"{clip.path} has {start + frames} frames: dreamed {start}:{start + frames}"
+            f"{clip.path} has {start + frames} frames: dreamed {start}:{start + frames} only"
         )
     elif stop is None and clip.frames is not None and start + frames < clip.frames:
         report.on_notice(
-            f"{clip.path} promises {clip.frames} frames; {start + frames} could be read"
+            f"{clip.path} promises {clip.frames} frames; only {start + frames} could be read"
         )

@@ -1,4 +1,4 @@
-"""Zooms, dreamed from their first picture to one whole, verified file."""
+"""The render of a zoom, from its job to a verified file; also what --continue needs of one."""
 
 import math
 from collections.abc import Iterator
@@ -49,19 +49,27 @@ from dreamreel.pipeline.zooming.endless import ZoomState, infinite_zoom
 from dreamreel.pipeline.zooming.grain import noise, plain
 from dreamreel.pipeline.zooming.journey import Journey, growth, motions
 
-SMALLEST_GROWTH = 8.0  # times that a zoom grows at least, on its way to a goal
-FASTEST_ADVISED = 99.0  # zoom a second: faster is not advised, for 100 is the most that can be set
-DEFAULT_CANVAS = (360, 640)  # height, width of a zoom that begins with noise or a colour
-# Steps of crf that a loop is encoded finer. Its first frame is encoded from nothing, its last from
-# those before; coarser, their noise differs more than neighbours' do, and there is a seam.
+# Times that the picture must grow in all before a zoom reaches its goal. Chosen; no measurement is
+# on record.
+SMALLEST_GROWTH = 8.0
+# Largest `camera.zoom` (growth a second) in a message or raised by ourselves. Just below the bound
+# of the setting, 100, so that rounding up stays within it.
+FASTEST_ADVISED = 99.0
+# Height and width, in pixels, of a zoom that begins with noise or a colour. A common size of 16:9,
+# not tuned.
+DEFAULT_CANVAS = (360, 640)
+# Steps of crf by which a loop is encoded finer. Its first frame is encoded from nothing, its last
+# from those before it, so their encoding noise differs more than that of neighbours: a seam. With
+# H.264 the seam's warp error was about 2 times a normal step's at crf 17, 1.0 at 10 (7 finer), and
+# 0.2 to 1.0 in three loops of the samples.
 LOOP_FINER = 7
 
 
 def render_zoom(checked: Checked, report: Report) -> Path:
-    """Dream the job's flight, from its source, a colour or noise, into its output, whose path comes
-    back.
+    """Render the job's zoom into its output, and return the path of the output.
 
-    It is stopped, and goes on, as `render_video` does.
+    The zoom begins with the job's source, a colour or noise. An unfinished render is resumed, to
+    the same bytes. Raises UserError and Stopped as `run` does.
     """
     job, out, watched = checked.job, checked.out, checked.reads
     settings, flight = job.settings, flight_of(job)
@@ -69,7 +77,7 @@ def render_zoom(checked: Checked, report: Report) -> Path:
     job = _with_digests(job, canvas_of(flight, photo, settings))
     flight = flight_of(job)
     canvas, audio = _size(flight), None if job.audio is None else job.audio.path
-    job, over_time = _reaching(job, audio, report)
+    job, over_time = _fast_enough(job, audio, report)
     settings = job.settings
     network = ready_network(settings, canvas, report)
     job = job.model_copy(update={"weights_sha256": network.digest})
@@ -97,15 +105,16 @@ def render_zoom(checked: Checked, report: Report) -> Path:
         if may_continue(job, out):
             kept = {"weights": network.digest, "state": encode(state)}
         path = publish_film(film, out, (job, made), kept)
-        if kept is None and out.overwrite:  # one there is of the film that was replaced
+        if kept is None and out.overwrite:  # a state there belongs to the film that was replaced
             remove_state(state_path(path))
         return path
 
 
 def earlier_zoom(film: Path) -> Earlier:
-    """The finished zoom in the file `film`, which another one can continue.
+    """The finished zoom in the file `film`, for another zoom to continue.
 
-    Raises UserError where it is none, or its record or its state are not there.
+    Raises UserError if `film` is not a zoom, is a loop or reversed, or if its record or its state
+    is missing or belongs to another film.
     """
     check_readable(film)
     record, state = record_path(film), state_path(film)
@@ -118,35 +127,39 @@ def earlier_zoom(film: Path) -> Earlier:
     if flight.loop:
         raise UserError(f"--continue: {film} is a loop, which goes on by itself")
     if flight.reverse:
-        raise UserError(f"--continue: {film} is shown in reverse")
+        raise UserError(f"--continue: {film} is shown in reverse; render it without --reverse")
     if not state.exists():
         raise UserError(
-            f"--continue: {state} is not there; it is kept beside films that are no loop, where "
-            "output.keep_state = true, and dreamreel reproduce makes both again"
+            f"--continue: there is no {state}; a zoom keeps its state if output.keep_state = true, "
+            f"and dreamreel reproduce {record} makes both again"
         )
     if load_state(state)["film"] != digest(film):
-        raise UserError(f"--continue: {state} is of another film than {film}")
+        raise UserError(f"--continue: {state} is of another film, not of {film}")
     return Earlier(film=named(film), job=job)
 
 
 def music_of(earlier: Earlier, audio: Path | None) -> Path | None:
-    """The music of a zoom that continues an `earlier` one: that one's own, or `audio`, if it had
-    none. Raises UserError where its own is gone, or `audio` is another."""
+    """The music of a zoom that continues `earlier`: the earlier one's own music, else `audio`.
+
+    Raises UserError if the earlier one's music is gone or changed, or if `audio` is other music.
+    """
     own = earlier.job.audio
     if own is not None and audio is not None and digest(audio) == own.sha256:
         return audio
     found = found_again(own, record_path(earlier.film.path))
     if found is not None and audio is not None:
         raise UserError(
-            f"--continue: {earlier.film.path} has its sound, {found}: leave --audio out"
+            f"--continue: {earlier.film.path} has its own sound, {found}; leave --audio out"
         )
     return found or audio
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """The file at `path`, a `state_path`, as it was saved: `film`, the digest of the film that it
-    is of, `weights`, that of the network's, and the `state`. Raises UserError where it cannot be
-    read."""
+    """The content of the state file at `path` (see `state_path`).
+
+    It has the SHA-256 of the zoom as "film", that of the network's weights as "weights", and the
+    encoded `ZoomState` as "state". Raises UserError if it cannot be read.
+    """
     try:
         kept = load_tree(path)
         check_numbers(kept)
@@ -155,12 +168,16 @@ def load_state(path: Path) -> dict[str, Any]:
         return {name: kept[name] for name in ("film", "weights", "state")}
     except UNREADABLE as error:
         raise UserError(
-            f"{path} is no state of a zoom that this Dreamreel can read: {error}"
+            f"{path} is no state of a zoom that this version of Dreamreel can read: {error}"
         ) from error
 
 
 def canvas_of(flight: Flight, photo: Tensor | None, settings: Settings) -> tuple[int, int]:
-    """The size (height, width) of the frames."""
+    """The size (height, width) in pixels of the frames of `flight`.
+
+    It is that of the zoom that `flight` continues; else the flight's own size, the size of `photo`
+    (1, 3, H, W), or `DEFAULT_CANVAS`, fitted to `settings.width`.
+    """
     if flight.earlier is not None:
         return _size(flight_of(flight.earlier.job))
     own = (photo.shape[2], photo.shape[3]) if photo is not None else DEFAULT_CANVAS
@@ -169,11 +186,11 @@ def canvas_of(flight: Flight, photo: Tensor | None, settings: Settings) -> tuple
 
 
 def course(job: Job, audio: Path | None) -> OverTime:
-    """The settings of each frame of the zoom that is the `job`, in the order of dreaming; those of
-    a zoom that it continues are that one's own.
+    """The settings of each frame of the zoom of `job`, by its number in the order of dreaming.
 
-    Schedules, which hear `audio` if any does, are told by the frames as they are shown; after the
-    last of a loop, the first is shown again.
+    Schedules run in the order in which the frames are shown: backwards for a reversed zoom, and
+    from the first frame again after the last of a loop. They hear `audio`, if any. Frames of a zoom
+    that this one continues have that zoom's settings.
     """
     flight = flight_of(job)
     frames, earlier = flight.frames, flight.earlier
@@ -190,13 +207,13 @@ def course(job: Job, audio: Path | None) -> OverTime:
 
 
 def earlier_jobs(job: Job) -> list[Job]:
-    """The jobs of the zooms that the one of `job` continues, the last of them first."""
+    """The jobs of the zooms that the zoom of `job` continues, the latest first."""
     earlier = flight_of(job).earlier
     return [] if earlier is None else [earlier.job, *earlier_jobs(earlier.job)]
 
 
 def _size(flight: Flight) -> tuple[int, int]:
-    assert flight.size is not None  # by now it was found
+    assert flight.size is not None  # filled in by `_with_digests`
     return flight.size
 
 
@@ -217,7 +234,7 @@ def _journey(flight: Flight, canvas: tuple[int, int], network: Network, report: 
 def _first_picture(
     flight: Flight, photo: Tensor | None, settings: Settings, network: Network
 ) -> Tensor:
-    """The first picture (1, 3, H, W)."""
+    """The first picture (1, 3, H, W): `photo` cropped to the frame, else a colour or noise."""
     size = _size(flight)
     if photo is not None:
         return crop_to(photo, size).to(network.device)
@@ -227,7 +244,8 @@ def _first_picture(
 
 
 def _encoding_of(flight: Flight, out: Target, settings: Settings, report: Report) -> Encoding:
-    """How the frames are encoded. Raises UserError where those before were in another way."""
+    """The encoding of the frames. Raises UserError if it differs from that of the zoom that
+    `flight` continues."""
     raster = Raster(*_size(flight), flight.rate, flight.own_frames)
     encoding = encoding_of(raster, out, settings, report)
     if flight.loop and settings.output.crf is None and encoding.crf is not None:
@@ -235,15 +253,18 @@ def _encoding_of(flight: Flight, out: Target, settings: Settings, report: Report
     if flight.earlier is None:
         return replace(encoding, reverse=flight.reverse)
     if out.path.suffix.lower() not in CONTAINERS:
-        raise UserError(f"--continue: a film goes on as a film: {', '.join(CONTAINERS)} would work")
+        raise UserError(
+            f"--continue: a film goes on as a film, not as {out.path.name}; "
+            f"{', '.join(CONTAINERS)} would work"
+        )
     film, earlier = flight.earlier.film.path, flight.earlier.job.settings
     before = encoding_of(raster, replace(out, path=film), earlier, QUIET)
     if settings.width != earlier.width:
-        raise UserError(f"--continue: {film} has its size: leave width out")
+        raise UserError(f"--continue: {film} has its own size; leave width out")
     if encoding != before:
         raise UserError(
-            f"--continue: {film} is {before.told(before.segment_suffix)}, and what goes on is to "
-            "be encoded alike: leave --codec, --crf, --pixel-format and output.* out"
+            f"--continue: {film} is {before.told(before.segment_suffix)}, and its new frames must "
+            "be encoded alike; leave --codec, --crf, --pixel-format and output.* out"
         )
     return encoding
 
@@ -259,8 +280,9 @@ def _plan(flight: Flight, encoding: Encoding, audio: Path | None) -> Plan:
 
 
 def _state_of(work: Segments, flight: Flight, network: Network) -> ZoomState:
-    """The state after the frames before: as saved by a render that was stopped, or beside the zoom
-    that is continued. Another network has all to learn."""
+    """The state to start from: that of the unfinished render, else that of the zoom which `flight`
+    continues, else a new one. If the network changed, what was learned of the old one is dropped.
+    """
     if work.done:
         try:
             return on_device(decode(ZoomState, work.state), network.device)
@@ -273,30 +295,34 @@ def _state_of(work: Segments, flight: Flight, network: Network) -> ZoomState:
     try:
         state = on_device(decode(ZoomState, kept["state"]), network.device)
     except ValueError as error:
-        raise UserError(f"{path} is no state of a zoom that can be read: {error}") from error
+        raise UserError(f"{path} holds no state of a zoom that can be read: {error}") from error
     if kept["weights"] != network.digest:
         state.forget_network()
     return state
 
 
 def _frames(images: Iterator[Tensor], encoding: Encoding, network: Network) -> Iterator[Frame]:
-    """`images` as they are encoded."""
+    """`images` (1, 3, H, W) as frames of the encoding's depth."""
     for image in images:
         check_finite(image, network)
         yield to_frame(image, encoding.depth)
 
 
 def _opaque(photo: Path, report: Report) -> Tensor:
-    """The picture `photo` (1, 3, H, W); `report` is told where parts of it are transparent."""
+    """The picture `photo` (1, 3, H, W) without alpha; a notice goes to `report` if it had any."""
     picture = load_picture(photo, torch.device("cpu"))
     if picture.alpha is not None:
-        report.on_notice(f"{photo} has transparent parts: a video keeps none")
+        report.on_notice(f"{photo} has transparent parts, which a zoom does not keep")
     return picture.image
 
 
-def _reaching(job: Job, audio: Path | None, report: Report) -> tuple[Job, OverTime]:
-    """`job`, and its settings over time, with a zoom fast enough to come near its goal, if it has
-    one: the camera's is raised where nobody set it. Raises UserError where that does not do."""
+def _fast_enough(job: Job, audio: Path | None, report: Report) -> tuple[Job, OverTime]:
+    """`job` and its settings over time, with a camera that grows the picture `SMALLEST_GROWTH`
+    times on the way to its goal, if it has one.
+
+    `camera.zoom` is raised if the flight allows it and nobody set it. Raises UserError if the
+    growth is still too small.
+    """
     flight, over_time = flight_of(job), course(job, audio)
     if not flight.loop and flight.to is None:
         return job, over_time
@@ -312,7 +338,7 @@ def _reaching(job: Job, audio: Path | None, report: Report) -> tuple[Job, OverTi
         if raised < FASTEST_ADVISED:
             report.on_notice(
                 f"camera.zoom is {raised:g} rather than {camera.zoom:g}, so that the picture grows "
-                f"{SMALLEST_GROWTH:g} times in {flight.seconds:g} s; a longer zoom may be slower"
+                f"{SMALLEST_GROWTH:g} times in {flight.seconds:g} s; a longer zoom needs less"
             )
             camera = camera.model_copy(update={"zoom": raised})
             job = job.model_copy(
@@ -323,22 +349,21 @@ def _reaching(job: Job, audio: Path | None, report: Report) -> tuple[Job, OverTi
 
 
 def _too_slow(total: float, seconds: float, flight: Flight, settings: Settings) -> str:
-    """The message for a picture that grows `total` times in so many `seconds`."""
-    what = "--loop" if flight.loop else "--to"
+    """The message for a picture that grows only `total` times in `seconds`."""
+    option = "--loop" if flight.loop else "--to"
     if total < 1 / SMALLEST_GROWTH and flight.loop:
         return (
-            f"{what}: the camera moves away, {1 / total:.3g} times in all; shown backwards, one "
-            f"that moves in does so too: --set camera.zoom={total ** (-1 / seconds):.3g} --reverse"
+            f"{option}: the camera moves away, {1 / total:.3g} times in all, but must move in; "
+            f"to show that backwards: --set camera.zoom={total ** (-1 / seconds):.3g} --reverse"
         )
     return (
-        f"{what}: the camera makes the picture {total:.2g} times as large in {flight.seconds:g} s, "
-        f"and {SMALLEST_GROWTH:g} times are needed: {_advice(total, seconds, flight, settings)} "
-        "would do"
+        f"{option}: the picture grows {total:.2g} times in {flight.seconds:g} s, but must grow "
+        f"{SMALLEST_GROWTH:g} times; {_advice(total, seconds, flight, settings)} would do"
     )
 
 
 def _advice(total: float, seconds: float, flight: Flight, settings: Settings) -> str:
-    """What would make a picture that grows `total` times in so many `seconds` grow enough."""
+    """The options that would make a picture grow enough which grows `total` times in `seconds`."""
     needed, faster = math.log(SMALLEST_GROWTH), "a faster camera.zoom"
     possible = needed < seconds * math.log(FASTEST_ADVISED + 1)
     zoom = math.exp(needed / seconds) if possible else math.inf
@@ -346,6 +371,6 @@ def _advice(total: float, seconds: float, flight: Flight, settings: Settings) ->
         faster = f"camera.zoom={math.ceil(100 * zoom) / 100:g}"
     if total > 1.001 or zoom >= FASTEST_ADVISED:
         longer = needed / math.log(total) * seconds if total > 1.001 else needed / math.log(2)
-        longer += flight.seconds - seconds  # the last frame goes nowhere
+        longer += flight.seconds - seconds  # the last frame has no motion after it
         faster = f"--seconds {math.ceil(10 * longer) / 10:g} or {faster}"
     return faster

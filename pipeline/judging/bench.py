@@ -1,4 +1,4 @@
-"""How fast Dreamreel is on this machine, and how much memory it takes."""
+"""The benchmark: Dreamreel's speed and memory on this machine."""
 
 import multiprocessing
 import statistics
@@ -31,45 +31,48 @@ from dreamreel.pipeline.zooming.endless import infinite_zoom
 from dreamreel.pipeline.zooming.grain import noise
 from dreamreel.pipeline.zooming.journey import Journey
 
-LAYER = "inception4c"
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std of its pictures
-SIZE = (360, 640)
-MATRIX = 4096
+LAYER = "inception4c"  # of torchvision's GoogLeNet: the layer of Google's DeepDream notebook
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std of torchvision's inputs
+SIZE = (360, 640)  # height, width of the image of one evaluation, in pixels
+MATRIX = 4096  # side of the matrices whose product stands for this machine's best FLOP rate
 SIZES = {"640x360": (360, 640), "1280x720": (720, 1280), "1920x1080": (1080, 1920)}
-RATE = Fraction(30)
-OVERHEAD_FRAMES = 60
-ZOOM_SIZE, ZOOM_FRAMES = (270, 480), 60
+RATE = Fraction(30)  # frames a second
+OVERHEAD_FRAMES = 60  # of the longer clip; the shorter has a quarter
+ZOOM_SIZE, ZOOM_FRAMES = (270, 480), 60  # (height, width) in pixels; frames after the first
 
 Say = Callable[[str], None]
 Figures = dict[str, Any]
 
 
 def bench(repeats: int, say: Say = lambda line: None) -> Figures:
-    """The figures of this machine: medians of `repeats`, the rivals taking turns.
+    """The figures of this machine: medians of `repeats` runs, in which the rivals take turns.
 
-    `evaluation_speedup`: one ascent evaluation of ours against the plain way.
-    `matrix_share`: its FLOP rate against that of a large matrix product.
-    `overhead_cpu_ms`: CPU time of a 640x360 frame beside its dreaming.
+    `evaluation_speedup`: time of one gradient evaluation written plainly, over ours.
+    `matrix_share`: FLOP rate of ours over that of a large matrix product.
+    `overhead_cpu_ms`: CPU time of a 640x360 frame without its dreaming, in milliseconds.
     `zoom_share`: time of a 480x270 frame of a zoom over that of its first, a still.
-    `peak_memory_mib`: of a process that dreams a video, by size.
+    `peak_memory_mib`: peak memory of a process that dreams a video, by the frame's size.
+    Further entries are the times behind these, the device, precision, threads and torch's version.
+
+    `say` receives a line before each measurement. Raises UserError on Windows.
     """
     if sys.platform == "win32":
-        raise UserError("dreamreel bench reads CPU time and memory as only Linux and macOS tell")
+        raise UserError("dreamreel bench needs Linux or macOS, which tell CPU time and memory")
     device = find_device("auto")
     precision = find_precision("auto", device)
-    say(f"evaluating GoogLeNet to {LAYER} at {SIZE[1]}x{SIZE[0]}, {repeats} times each way")
+    say(f"evaluating GoogLeNet up to {LAYER} at {SIZE[1]}x{SIZE[0]}, {repeats} times each way")
     figures = evaluation_figures(repeats, device, precision)
     say(f"passing {OVERHEAD_FRAMES} frames through everything but the dream")
     figures["overhead_cpu_ms"] = round(
         statistics.median(overhead_cpu_ms() for _ in range(max(1, repeats // 2))), 1
     )
-    say("zooming, and dreaming stills, by turns")
+    say("timing frames of a zoom against its first, a still")
     figures["zoom_share"] = round(
         statistics.median(zoom_share() for _ in range(max(1, repeats // 2))), 3
     )
     memory = {}
     for name, size in SIZES.items():
-        say(f"dreaming at {name} for its peak of memory")
+        say(f"dreaming at {name} to measure peak memory")
         memory[name] = peak_memory_mib(size)
     figures["peak_memory_mib"] = memory
     machine = {
@@ -82,7 +85,7 @@ def bench(repeats: int, say: Say = lambda line: None) -> Figures:
 
 
 def describe(figures: Figures) -> str:
-    """`figures` for people."""
+    """`figures` as text, a line each."""
     memory = ", ".join(f"{size} {mib} MiB" for size, mib in figures["peak_memory_mib"].items())
     return "\n".join(
         [
@@ -99,7 +102,7 @@ def describe(figures: Figures) -> str:
 
 
 def evaluation_figures(repeats: int, device: torch.device, precision: torch.dtype) -> Figures:
-    """Ours, the plain way and a matrix product, by turns."""
+    """The figures of a gradient evaluation: ours, the plain way and a matrix product take turns."""
     from torchvision.models import googlenet
 
     torch.manual_seed(0)
@@ -140,7 +143,8 @@ def evaluation_figures(repeats: int, device: torch.device, precision: torch.dtyp
 
 
 def plain_step(module: nn.Module, image: Tensor, shift: tuple[int, int]) -> Tensor:
-    """One ascent step as it is usually written: a hook, the whole network, `backward`."""
+    """`image` (1, 3, H, W) after one ascent step as it is usually written: a hook, the whole
+    network `module`, `backward`. The network sees the image rolled by `shift` (down, right)."""
     kept: list[Tensor] = []
     hook = module.get_submodule(LAYER).register_forward_hook(
         lambda part, inputs, output: kept.append(output)
@@ -155,7 +159,7 @@ def plain_step(module: nn.Module, image: Tensor, shift: tuple[int, int]) -> Tens
 
 
 def evaluation_flops(module: nn.Module, device: torch.device) -> int:
-    """FLOPs of `module`'s convolutions up to the layer, forward and, as many, backward."""
+    """FLOPs of `module` up to the layer, for an image of `SIZE`: forward, and as many backward."""
     from torch.utils.flop_counter import FlopCounterMode
 
     counted = [0]
@@ -170,18 +174,18 @@ def evaluation_flops(module: nn.Module, device: torch.device) -> int:
 
 
 def overhead_cpu_ms() -> float:
-    """CPU time a 640x360 frame takes in everything but the dream's steps, ffmpeg's included."""
+    """CPU time of a 640x360 frame without ascent steps, in milliseconds; ffmpeg's is included."""
     nothing = build(("bench", {"dream": {"steps": 0}, "video": {"frame_steps": 0}}))
     with tempfile.TemporaryDirectory() as folder:
         clip = _moving_clip(Path(folder) / "clip.mp4", SIZE, OVERHEAD_FRAMES)
         short = _moving_clip(Path(folder) / "short.mp4", SIZE, OVERHEAD_FRAMES // 4)
-        # What a render costs once, whatever its length, is taken off.
+        # The difference of two lengths leaves out what any render costs once.
         spent = [_cpu_seconds(source, nothing) for source in (short, clip)]
     return (spent[1] - spent[0]) / (OVERHEAD_FRAMES - OVERHEAD_FRAMES // 4) * 1000
 
 
 def zoom_share() -> float:
-    """The time that a 480x270 frame of a zoom takes, over that of its first, which is a still."""
+    """The time of a 480x270 frame of a zoom over that of its first, which is a still."""
     settings = build(("bench", {}))
     network = loaded_network(settings)
     image = noise(ZOOM_SIZE, 0, network.device)
@@ -194,8 +198,8 @@ def zoom_share() -> float:
 
 
 def peak_memory_mib(size: tuple[int, int]) -> int:
-    """Peak resident memory, in MiB, of a fresh process that dreams three frames of `size`; on a
-    GPU, the peak of what it holds there."""
+    """Peak memory, in MiB, of a fresh process that dreams three frames of `size` (height, width):
+    resident memory, or on a GPU what torch allocates there."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_dream_and_weigh, (size,))
 
@@ -215,18 +219,18 @@ def _job(source: Path, out: Path, settings: Settings) -> Job:
 
 
 def _peak_resident_kib() -> int:
-    """This process's peak of resident memory."""
+    """The peak of this process's resident memory, in KiB."""
     import resource
 
     status = Path("/proc/self/status")
-    if status.exists():  # getrusage's peak there begins with that of the process it came from
+    if status.exists():  # getrusage's peak on Linux includes that of the parent process
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10  # macOS: bytes
 
 
 def _moving_clip(path: Path, size: tuple[int, int], frames: int) -> Path:
-    """A clip of soft noise that slides by two pixels a frame."""
+    """The path of a new clip of soft noise that slides by two pixels a frame."""
     height, width = size
     scene = to_frame(noise((height, width + 2 * frames), 1, torch.device("cpu")))
     slid = (scene[:, 2 * number : 2 * number + width] for number in range(frames))

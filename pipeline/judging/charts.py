@@ -1,4 +1,4 @@
-"""Charts: figures and curves over time, drawn into pictures."""
+"""Charts: curves over time, drawn with matplotlib into picture files."""
 
 import io
 from collections.abc import Sequence
@@ -14,11 +14,12 @@ from dreamreel.pipeline.media.stills import write_new
 def plot_curves(
     found: Curves, fps: Fraction, path: Path, beats: Sequence[float] = (), replace: bool = False
 ) -> None:
-    """Draw the values `found` over time into the picture `path`; dotted lines are `beats`.
+    """Draw the curves `found` over time, at `fps` frames a second, into the picture `path`. `beats`
+    are times in seconds, drawn as dotted lines.
 
-    Raises UserError where it cannot be written, or is there already and not to be `replace`d.
+    Raises UserError where the file cannot be written, or exists and must not be replaced.
     """
-    from matplotlib.figure import Figure  # without a screen
+    from matplotlib.figure import Figure  # not pyplot: this needs no screen
 
     figure = Figure(figsize=(10, 0.6 + 1.6 * len(found)), layout="constrained")
     panels = figure.subplots(len(found), sharex=True, squeeze=False)[:, 0]
@@ -35,7 +36,7 @@ def plot_curves(
 
 def save_figure(figure: Any, path: Path, replace: bool) -> None:
     """Write matplotlib's `figure` to `path`, whole or not at all. Raises UserError where that
-    cannot be, or there is a file by now that it is not to `replace`."""
+    fails, or where the file exists and must not be replaced."""
     data = io.BytesIO()
     try:
         figure.savefig(data, dpi=100, format=path.suffix.lower().lstrip("."))

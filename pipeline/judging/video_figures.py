@@ -1,4 +1,4 @@
-"""How still, how strong and how faithful a dream is, measured against its source."""
+"""The figures of a dreamed video against its source: stillness, strength, faithfulness."""
 
 import itertools
 import statistics
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dreamreel.pipeline.config.fields import Settings
+from dreamreel.pipeline.config.fields import Settings, Source
 from dreamreel.pipeline.dreaming.terms import Terms, response_of
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Frame, fitted_size
@@ -30,20 +30,24 @@ from dreamreel.pipeline.motion.warping import flow_at, sampling_grid, share_at
 from dreamreel.pipeline.networks.network import Network, judged_size
 from dreamreel.pipeline.tensors import sharpness, to_image
 
-LEVEL = 1 / 255
-STILL = 2  # levels by which a pixel may change and yet stand still
-SEEN_AT_LEAST = 0.02  # share of a frame that must be seen, or stand still, to be measured there
-CRISP_AT_LEAST = 0.05 * LEVEL**2  # sharpness below which a source counts as blank
+# How a result is read to be measured: OpenCV's coarser colours would count as its faults.
+EXACTLY = Source(decoder="pyav")
+LEVEL = 1 / 255  # one level of an 8-bit picture, in an image's unit
+STILL = 2  # levels of 255 by which a still pixel may change, as codecs change it; not measured
+SEEN_AT_LEAST = 0.02  # share of a frame, visible or still, that a figure needs; not measured
+# Floor of a divisor, the source's sharpness. Rounding to 8 bits alone gives 0.75 levels squared
+# (20 / 12 times the sum of the squares of LUMA), so only flat pictures fall below.
+CRISP_AT_LEAST = 0.05 * LEVEL**2
 Pairs = Iterable[tuple[Frame, Frame]]
-Seer = tuple[Network, Terms]  # a network, and the terms by which strength is told
+Seer = tuple[Network, Terms]  # a network, and the terms by which it measures strength
 
 
 @dataclass(frozen=True)
 class FrameFigures:
-    """What one dreamed frame measures; None where there is nothing to measure it by."""
+    """The figures of one dreamed frame, as in `Measures`; None where they cannot be measured."""
 
     frame: int  # its number in the source
-    cut: bool  # whether a shot begins with it
+    cut: bool  # whether a shot begins here
     strength: float
     judged_strength: float | None
     sharpness: float
@@ -58,21 +62,22 @@ class FrameFigures:
 
 @dataclass(frozen=True)
 class Measures:
-    """The figures of a dream. Each is the mean over its frames.
+    """The figures of a dream, means over its frames; None where they cannot be measured.
 
-    `warp_error`: mean squared change from frame to frame along the source's motion, where that
-    can be trusted, values in [0, 1] (Lai et al., ECCV 2018). `warp_error_ratio`: the same over
-    the source's own, which is floored at one level squared, (1/255)². A blank video has none, so
-    never quote it without the strength.
+    `warp_error`: mean squared change from frame to frame along the source's motion, where flow is
+    trusted, for values in [0, 1] (Lai et al., ECCV 2018). `warp_error_ratio`: the same over the
+    source's own, which is taken as at least one level squared, (1/255)². A blank video scores 0,
+    so never quote it without the strength.
     `long_warp_error`, `long_warp_error_ratio`: the same against the first frame of each shot.
     `flicker`: mean absolute change from frame to frame where the source stands still, in levels
-    of 255 (the temporal flickering of VBench, Huang et al., CVPR 2024).
-    `strength`: mean squared activation of the dreamed layers, over the source's own.
-    `judged_strength`: the same as another network sees it.
+    of 255 (temporal flickering in VBench, Huang et al., CVPR 2024).
+    `strength`: response of the dreamed layers (mean squared activation) over the source's own.
+    `judged_strength`: the same by another network.
     `sharpness`: mean squared Laplacian of the luma over the source's own (Pech-Pacheco et al.,
     ICPR 2000, take its variance).
     `colour_drift`: distance of the mean colour from the source's, in CIE 1976 Lab.
-    `brightness`: how much lighter than the source the mean is, in L of Lab.
+    `brightness`: mean L of Lab minus the source's.
+    `series`: the figures frame by frame.
     """
 
     frames: int
@@ -98,18 +103,22 @@ def measure(
     judge: Seer | None = None,
     on_frame: Callable[[int, int], None] = lambda done, total: None,
 ) -> Measures:
-    """The figures of the video `dream`, made from the frames `span` of the video `source`.
+    """The figures of the video `dream`, which was made from the frames `span` of `source`.
 
-    The source is resized to the dream. Raises UserError where the two differ in shape or in their
-    count of frames, or where they are too small for a network.
+    `seer` measures the strength, and `judge` the judged strength. The source is resized to the
+    dream. `on_frame` is called with (frames done, all frames). Raises UserError where the two
+    differ in shape or in number of frames, or where they are too small for a network.
     """
     before = probe(source, settings.source)
-    after = probe(dream)
+    after = probe(dream, EXACTLY)
     size = common_size(before, after)
     for network, terms in filter(None, (seer, judge)):
         layers = [term.layer for term in terms]
         if not network.runs_at(size, layers):
-            raise UserError(f"{dream} is too small for {network.name} at {', '.join(layers)}")
+            raise UserError(
+                f"{dream} of {size[1]}x{size[0]} is too small for {network.name} at "
+                f"{', '.join(layers)}; layers nearer the image may do"
+            )
     total = common_count(before, after, span)
     start, stop = span
     sources = prefetch(resized(read_frames(before, start, stop), size[1]))
@@ -124,9 +133,9 @@ def measure(
 
 
 def common_size(source: Clip, dream: Clip) -> tuple[int, int]:
-    """(height, width) of the dream without the row and column that made its sides even.
+    """(height, width) of the dream, without a row or column that was added to make it even.
 
-    Raises UserError where no resizing of `source` has that shape.
+    Raises UserError where `source`, resized, cannot have that shape.
     """
     given = (dream.height, dream.width)
     for width in (dream.width, dream.width - 1):
@@ -134,13 +143,13 @@ def common_size(source: Clip, dream: Clip) -> tuple[int, int]:
         if given in (size, even(size)):
             return size
     raise UserError(
-        f"{dream.path} is {dream.width}x{dream.height}, of another shape than {source.path} "
-        f"of {source.width}x{source.height}"
+        f"{dream.path} is {dream.width}x{dream.height}, of another shape than its source "
+        f"{source.path} of {source.width}x{source.height}"
     )
 
 
 def common_count(source: Clip, dream: Clip, span: tuple[int, int | None]) -> int:
-    """How many frames the dream has. Raises UserError where the span of `source` has others."""
+    """The dream's number of frames. Raises UserError where the span of `source` has another."""
     start, stop = span
     count = dream.frames or 0
     ends = [end for end in (stop, source.frames) if end is not None]
@@ -157,7 +166,10 @@ def measure_frames(
     judge: Seer | None = None,
     first: int = 0,
 ) -> Iterator[FrameFigures]:
-    """The figures of each of `pairs`, a source frame and its dream of the same size, in order."""
+    """The figures of each of `pairs`, a source frame and its dream of the same size, in order.
+
+    `rate`: frames a second. `first`: the number of the first frame in the source.
+    """
     if settings.flow.method == "none":
         settings = settings.model_copy(update={"flow": type(settings.flow)()})
     estimate = find_estimator(settings)
@@ -166,7 +178,7 @@ def measure_frames(
     sources, dreams = itertools.tee(pairs)
     moving = follow_motion((source for source, _ in sources), rate, settings, first)
     cpu = torch.device("cpu")
-    # Of the frame before, and of the shot's first: source frame, and both as images.
+    # The frame before, and the shot's first: (source frame, source image, dreamed image).
     last: tuple[Frame, Tensor, Tensor] | None = None
     opening: tuple[Frame, Tensor, Tensor] | None = None
     for shown, (_, frame) in zip(moving, dreams, strict=True):
@@ -203,7 +215,7 @@ ERRORS = ("warp_error", "source_warp_error", "long_warp_error", "source_long_war
 
 
 def summary(figures: list[FrameFigures]) -> Measures:
-    """The means of `figures`, of one or more frames."""
+    """The means of `figures`, which has one frame or more."""
 
     def mean(name: str) -> float | None:
         values = [value for one in figures if (value := getattr(one, name)) is not None]
@@ -234,8 +246,12 @@ def warp_errors(
     here: tuple[Frame, Tensor, Tensor],
     there: tuple[Frame, Tensor, Tensor],
 ) -> tuple[float | None, float | None]:
-    """The warp error of the dream and of the source, from `there` to `here` along `motion`; None
-    where next to nothing of the frame was seen before."""
+    """The warp errors of the dream and of the source, from the frame `there` to `here` along
+    `motion`.
+
+    Frames are (source frame, source image, dreamed image). None where too little of the frame was
+    visible before.
+    """
     size, device = (here[1].shape[2], here[1].shape[3]), here[1].device
     seen = share_at(motion.visible, size, device)
     if float(seen.mean()) < SEEN_AT_LEAST:
@@ -252,8 +268,8 @@ def warp_errors(
 def flicker_between(
     before: tuple[Frame, Tensor, Tensor], after: tuple[Frame, Tensor, Tensor]
 ) -> float | None:
-    """Mean absolute change of the dream, in levels, where the source stands still; None where it
-    nowhere does. A pixel stands still where nothing within two pixels of it changes."""
+    """Mean absolute change of the dream, in levels of 255, where the source stands still; None
+    where too little of it does. A pixel stands still if no pixel within two of it changes."""
     changed = (after[1] - before[1]).abs().amax(1, keepdim=True) > STILL * LEVEL
     still = F.max_pool2d(changed.float(), 5, stride=1, padding=2) == 0
     if float(still.float().mean()) < SEEN_AT_LEAST:
@@ -263,13 +279,14 @@ def flicker_between(
 
 
 def mean_lab(image: Tensor) -> np.ndarray:
-    """The mean colour of `image` (1, 3, H, W) in CIE 1976 Lab: (3,)."""
+    """The mean colour of `image` (1, 3, H, W) in CIE 1976 Lab: (3,), float64."""
     rgb = np.ascontiguousarray(image[0].permute(1, 2, 0).numpy())
     return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2Lab).mean((0, 1), dtype=np.float64))
 
 
 def strength_by(network: Network, terms: Terms) -> Callable[[Tensor, Tensor], float]:
-    """A function that tells how many times more response to `terms` a dream has than its source."""
+    """A function from a source and its dream, images (1, 3, H, W), to the dream's strength: its
+    response to `terms` over the source's."""
 
     def strength(source: Tensor, dreamed: Tensor) -> float:
         found = [
@@ -282,10 +299,10 @@ def strength_by(network: Network, terms: Terms) -> Callable[[Tensor, Tensor], fl
 
 
 def describe(found: Measures) -> str:
-    """`found` for people."""
+    """`found` as text, a line for each figure."""
 
     def number(value: float | None, unit: str = "") -> str:
-        return "nothing to measure" if value is None else f"{value:.4g}{unit}"
+        return "cannot be measured" if value is None else f"{value:.4g}{unit}"
 
     def error(value: float | None, ratio: float | None) -> str:
         if value is None or ratio is None:
@@ -309,7 +326,7 @@ def describe(found: Measures) -> str:
 
 
 def as_table(found: Measures) -> dict[str, Any]:
-    """`found` as JSON knows it; the series as a list of values under each name."""
+    """`found` as a table for JSON; the series become a list of values under each name."""
     table = asdict(found)
     names = [field.name for field in fields(FrameFigures)]
     table["series"] = {name: [getattr(one, name) for one in found.series] for name in names}
@@ -319,7 +336,7 @@ def as_table(found: Measures) -> dict[str, Any]:
 def plot(found: Measures, path: Path, replace: bool = False) -> None:
     """Draw the figures over time into the picture `path`; dotted lines are cuts.
 
-    Raises UserError where it cannot be written, or is there already and not to be `replace`d.
+    Raises UserError where the file cannot be written, or exists and must not be replaced.
     """
     from matplotlib.figure import Figure
 
@@ -357,7 +374,7 @@ def plot(found: Measures, path: Path, replace: bool = False) -> None:
 def _motion_since(
     opening: Frame, frame: Frame, estimate: FlowEstimator, settings: Settings
 ) -> Motion:
-    """How a shot's `opening` became `frame`, in one leap."""
+    """The motion from a shot's first frame, `opening`, to `frame`, estimated at once."""
     side = settings.flow.height
     return motion_between(working_frame(opening, side), working_frame(frame, side), estimate)
 
@@ -365,7 +382,7 @@ def _motion_since(
 def _paired(
     sources: Iterator[Frame], dreams: Iterator[Frame], source: Clip, start: int
 ) -> Iterator[tuple[Frame, Frame]]:
-    """Both by turns. Raises UserError where one ends before the other."""
+    """Pairs of a source frame and its dream. Raises UserError where one ends before the other."""
     for count in itertools.count():
         shown, dreamed = next(sources, None), next(dreams, None)
         if shown is not None and dreamed is not None:
@@ -376,7 +393,8 @@ def _paired(
             which = "source" if shown is None else "dream"
             raise UserError(
                 f"the {which} ends after {count} frames, counted from frame {start} of "
-                f"{source.path}, and the other goes on"
+                f"{source.path}, and the other goes on; if only a part was dreamed, name it with "
+                "--frames A:B"
             )
 
 

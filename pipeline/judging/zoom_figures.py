@@ -1,4 +1,4 @@
-"""How long a finished zoom holds: its figures against its own beginning, a plot, a sheet."""
+"""The figures of a finished zoom against its own beginning, their plot, and a sheet of frames."""
 
 import itertools
 import math
@@ -26,7 +26,13 @@ from dreamreel.pipeline.jobs.paths import record_path
 from dreamreel.pipeline.jobs.record import read_record
 from dreamreel.pipeline.jobs.zoom import course, earlier_jobs
 from dreamreel.pipeline.judging.charts import save_figure
-from dreamreel.pipeline.judging.video_figures import CRISP_AT_LEAST, LEVEL, SEEN_AT_LEAST, mean_lab
+from dreamreel.pipeline.judging.video_figures import (
+    CRISP_AT_LEAST,
+    EXACTLY,
+    LEVEL,
+    SEEN_AT_LEAST,
+    mean_lab,
+)
 from dreamreel.pipeline.media.clips import Clip, probe
 from dreamreel.pipeline.media.encoding import even
 from dreamreel.pipeline.media.reading import prefetch, read_frames, resized
@@ -38,13 +44,13 @@ from dreamreel.pipeline.zooming.camera import view
 from dreamreel.pipeline.zooming.endless import dreamed_response, spread_of
 from dreamreel.pipeline.zooming.journey import Journey, motions
 
-EARLY = (30, 60)  # frames: once it has settled, and before it could go far
-EARLY_SPREAD = 300  # frames: of the spread, which swings with what comes by
-SPREAD_EVERY = 10  # frames
-STILL_CHANGE = 0.1 * LEVEL  # from frame to frame, below which a zoom counts as standing still
-SHEET_FRAMES, SHEET_ACROSS = 24, 6
-TINY = 1e-9  # spread below which a zoom counts as having none
-SHEET_WIDTH = 320  # pixels of a frame on the sheet, at most
+EARLY = (30, 60)  # frames, first and one past the last: a zoom has settled, and not drifted yet
+EARLY_SPREAD = 300  # frames in the early mean of spread, which varies with the picture in view
+SPREAD_EVERY = 10  # frames between measurements of spread, to save time
+STILL_CHANGE = 0.1 * LEVEL  # floor of a divisor, the median change; a dreamed zoom's is far above
+SHEET_FRAMES, SHEET_ACROSS = 24, 6  # frames on the sheet, and in a row of it
+TINY = 1e-9  # floor of a divisor, the early spread
+SHEET_WIDTH = 320  # pixels: the largest width of a frame on the sheet
 
 CPU = torch.device("cpu")
 Extremes = tuple[float, float]  # least, most
@@ -53,9 +59,12 @@ Series = dict[str, list[float | None]]
 
 @dataclass(frozen=True)
 class FinishedZoom:
-    """A zoom in a file, and what its record tells: its canvas `size` (height, width), its exact
-    rate, and its settings over time, in the order of dreaming. A film of it in `reverse` shows
-    last what was dreamed first."""
+    """A zoom in a file, with the facts in its record.
+
+    `size` (height, width) is that of the frames, before padding to even sides. `over_time` gives
+    the settings of each frame in the order of dreaming. In `reverse`, frames are shown in the
+    opposite order.
+    """
 
     clip: Clip
     size: tuple[int, int]
@@ -66,19 +75,19 @@ class FinishedZoom:
 
     @property
     def frames(self) -> int:
-        """How many it has."""
+        """The number of frames."""
         return self.journey.frames
 
     def dreamed(self, shown: int) -> int:
-        """The number, in the order of dreaming, of the frame `shown`; or the other way round."""
+        """The number in the order of dreaming of the frame number `shown`; its own inverse."""
         return self.frames - 1 - shown if self.reverse else shown
 
 
 @dataclass(frozen=True)
 class FrameSeen:
-    """What one frame measures: the mean of its colour in Lab, (3,); its `change` and
-    `warp_error` against its neighbour, as `ZoomFigures` tells; None where there is nothing to
-    measure it by, or it is no sample."""
+    """The figures of one frame, as in `ZoomFigures`. `colour` (3,) is its mean in Lab; `change` and
+    `warp_error` are against the frame shown before. None where they cannot be or were not measured.
+    """
 
     sharpness: float
     colour: np.ndarray
@@ -90,31 +99,31 @@ class FrameSeen:
 
 @dataclass(frozen=True)
 class ZoomFigures:
-    """The figures of a zoom, which has nothing but its own beginning to be measured by. First and
-    last are in the order of dreaming. None: too short to tell.
+    """The figures of a zoom, measured against its own beginning. None: the zoom is too short.
 
-    The early level is the mean over frames 30 up to 60; of fewer than 61 frames, over the second
-    quarter. Seconds are whole ones; what is left over counts with the last.
+    Frames are counted in the order of dreaming. The early level is the mean over frames 30 to 59;
+    of fewer than 61 frames, over the second quarter. Seconds are whole; the last one includes any
+    left-over frames. Pairs are (least, most).
     `sharpness`: the mean squared Laplacian of the luma (Pech-Pacheco et al., ICPR 2000, take its
-    variance), each second's mean after the early frames over the early one: least and most.
-    `colour_drift`: the largest distance of a frame's mean colour, after the early ones, from the
+    variance), averaged over each second after the early frames, over the early level.
+    `colour_drift`: the largest distance of a frame's mean colour, after the early frames, from the
     early mean, in CIE 1976 Lab.
-    `jump`: the largest mean absolute change from one frame to the next over their median, which
-    is a tenth of a level of 255 at the least.
-    `spread`: how different a frame's places are to a network: the variance over places, summed
-    over channels, of the activation of its deepest layer that has places, each place's brought to
-    unit length; of every tenth frame, over the mean of the first 300 (of fewer than 900 frames, of
-    the first third): least and most. A frame that is one pattern all over has next to none.
-    `spread_in_a_second`: the least of each second's mean of that.
-    `warp_error`: the median of the mean squared difference between a frame and the one before as
-    the camera, by its own motion, should see it now, where that was in the picture, values in
-    [0, 1] (the warp error of Lai et al., ECCV 2018, by the true motion).
-    `seam`: of a loop, the same from its last frame to its first, over that median, which is one
-    level squared, (1/255)², at the least.
-    `excitement`: of the dreamed layers, each second's mean, of the whole zoom, absolute: the
-    strengths of zooms by the same network and layers compare, whatever their rates.
-    `series`: frame by frame, in the order of being shown; sharpness and spread over the early
-    level, `early_sharpness` and `early_spread`; change in levels of 255.
+    `jump`: the largest mean absolute change from frame to frame over the median change, which is
+    taken as at least a tenth of a level of 255.
+    `spread`: how much a frame's features vary over its places: the variance, summed over channels,
+    of the unit feature vectors of the network's deepest layer with places. It is measured in every
+    tenth frame, over the mean of the first 300 frames (of the first third, if there are fewer than
+    900). A frame that is one pattern all over has almost none.
+    `spread_in_a_second`: the least of its means over each second.
+    `warp_error`: the median over frames of the mean squared difference between a frame and the one
+    before, moved by the camera's own motion, where that was in the picture, for values in [0, 1]
+    (the warp error of Lai et al., ECCV 2018, by the true motion).
+    `seam`: of a loop, the warp error from its last frame to its first, over that median, which is
+    taken as at least one level squared, (1/255)².
+    `excitement`: the response of the dreamed layers, averaged over each second of the whole zoom.
+    It is absolute, so zooms by the same network and layers can be compared at any rate.
+    `series`: the figures frame by frame, in the order shown; sharpness and spread over their early
+    levels, `early_sharpness` and `early_spread`; change in levels of 255.
     """
 
     frames: int
@@ -134,36 +143,36 @@ class ZoomFigures:
 
 
 def find_zoom(path: Path, *more: tuple[str, Table]) -> FinishedZoom:
-    """The zoom in the file, or pictures, at `path`, by the record beside it; `more` replaces some
-    of its settings, as `build` takes them.
+    """The zoom in the file or pictures at `path`, by the record beside it. `more` tables, as for
+    `build`, win over the record's settings.
 
-    Raises UserError where there is no record, where it is of another kind of render or of another
-    file than this, and where music that a schedule hears is gone.
+    Raises UserError where there is no record, where it belongs to another kind of render or another
+    file, where several networks dreamed the zoom, and where music for a schedule is missing.
     """
-    clip, record = probe(path), record_path(place_of(path))
+    clip, record = probe(path, EXACTLY), record_path(place_of(path))
     if not record.exists():
         raise UserError(
-            f"{path} has no record {record.name} beside it, and only a zoom with its record is "
-            "measured alone; else give the source as well: dreamreel measure SOURCE DREAM"
+            f"{path} has no record {record.name} beside it, so it cannot be measured as a zoom; "
+            "a video is measured with its source: dreamreel measure SOURCE DREAM"
         )
     job = read_record(record).job
     if job.kind != "zoom":
         source = "SOURCE" if job.source is None else job.source.path
         raise UserError(
-            f"{path} is a {job.kind} by its record, not a zoom: give its source as well, as "
+            f"{path} is a {job.kind} by its record, not a zoom; give its source as well: "
             f"dreamreel measure {source} {path}"
         )
     flight = flight_of(job)
     frames, size = flight.frames, flight.size or (0, 0)
     if (clip.height, clip.width) not in (size, even(size)) or clip.frames not in (frames, None):
         raise UserError(
-            f"{path} has {clip.frames} frames of {clip.width}x{clip.height}, and its record "
-            f"{record.name} tells of {frames} of {size[1]}x{size[0]}: it is another file's"
+            f"{path} has {clip.frames} frames of {clip.width}x{clip.height}, but its record "
+            f"{record.name} has {frames} of {size[1]}x{size[0]}: it belongs to another file"
         )
     dreamed_by = {(one.settings.network, one.weights_sha256) for one in [job, *earlier_jobs(job)]}
     if len(dreamed_by) > 1:
         raise UserError(
-            f"{path} goes on with another network than it began with: no one network can measure it"
+            f"{path} was dreamed by several networks, and only a zoom by one can be measured"
         )
     plain = job.settings.model_dump(mode="json", exclude_none=True)
     settings = build((str(record), plain), *more)
@@ -177,17 +186,20 @@ def measure_zoom(
     network: Network,
     on_frame: Callable[[int, int], None] = lambda done, total: None,
 ) -> ZoomFigures:
-    """The figures of `zoom`, as `network`, the one that dreamed it, sees it.
+    """The figures of `zoom`, measured by `network`, which must be the one that dreamed it.
 
-    However many there are, a few frames at a time are in memory. Raises UserError where fewer
-    can be read than its record tells of.
+    Only a few frames are in memory at a time. `on_frame` is called with (frames done, all frames).
+    Raises UserError where the frames are too small for the network, or where fewer of them can be
+    read than the record has.
     """
     moves = motions(zoom.over_time, zoom.journey, zoom.size)
     seen: list[FrameSeen] = []
     layer = network.deepest_layer(zoom.size)
     if layer is None:
         height, width = zoom.size
-        raise UserError(f"{network.name} tells no places of {width}x{height} apart")
+        raise UserError(
+            f"frames of {width}x{height} are too small for {network.name} to measure their spread"
+        )
     first = last = None
     with closing(prefetch(_images(zoom))) as images:
         for shown, image in enumerate(images):
@@ -198,7 +210,9 @@ def measure_zoom(
             last = image
             on_frame(len(seen), zoom.frames)
     if len(seen) != zoom.frames or first is None or last is None:
-        raise UserError(f"{zoom.clip.path} has {zoom.frames} frames; {len(seen)} can be read")
+        raise UserError(
+            f"{zoom.clip.path} should have {zoom.frames} frames, and only {len(seen)} can be read"
+        )
     closing_error = None
     if zoom.journey.loop:
         begins, ends = (last, first) if zoom.reverse else (first, last)
@@ -215,12 +229,12 @@ def see(
     last: Tensor | None,
     moves: list[Tensor],
 ) -> FrameSeen:
-    """What `image` (1, 3, H, W) measures, the frame of that `number` in the order of dreaming,
-    where `last` is the one that is shown before it."""
+    """The figures of the frame `image` (1, 3, H, W), with that `number` in the order of dreaming.
+    `last` is the image shown before it, if there is one; `moves` are all motions of the zoom."""
     change = error = spread = None
     if last is not None:
         change = float((image - last).abs().mean())
-        # What is shown before it was dreamed before it, or after it.
+        # In reverse, the frame shown before this one was dreamed after it.
         if zoom.reverse:
             error = warp_error(last, image, moves[number])
         else:
@@ -239,8 +253,8 @@ def see(
 
 
 def warp_error(image: Tensor, before: Tensor, motion: Tensor) -> float | None:
-    """Mean squared difference of `image` (1, 3, H, W) from `before`, the frame dreamed before it,
-    as a camera sees that after `motion`; None where next to nothing of it is seen."""
+    """The mean squared difference of `image` (1, 3, H, W) from `before`, the frame dreamed before
+    it, moved by the homography `motion`; None where too little of that is in the picture."""
     size = (image.shape[2], image.shape[3])
     moved = view(motion, size, size[0], image.device)
     if float(moved.seen.mean()) < SEEN_AT_LEAST:
@@ -252,8 +266,9 @@ def warp_error(image: Tensor, before: Tensor, motion: Tensor) -> float | None:
 def summary(
     seen: list[FrameSeen], zoom: FinishedZoom, layer: str, closing_error: float | None
 ) -> ZoomFigures:
-    """The figures of the frames `seen`, one or more, in the order of being shown, by the network's
-    `layer`; `closing_error` is the warp error from the last to the first of a loop."""
+    """The figures of a zoom from those of its frames `seen`, one or more, in the order shown.
+    `layer`: where spread was measured. `closing_error`: the warp error from a loop's last frame to
+    its first."""
     rate, count = zoom.journey.rate, len(seen)
     dreamed = seen[::-1] if zoom.reverse else seen
     early, later = early_frames(count), range(early_frames(count).stop, count)
@@ -297,16 +312,16 @@ def summary(
 
 
 def early_frames(count: int) -> range:
-    """Those of so many that the others are measured by: once it has settled, 30 up to 60; of fewer
-    than 61, the second quarter."""
+    """The numbers of the early frames of `count`, against which the others are measured: 30 to 59;
+    of fewer than 61 frames, the second quarter."""
     if count > EARLY[1]:
         return range(*EARLY)
     return range(count // 4, max(1, count // 2))
 
 
 def seconds_of(frames: range, rate: Fraction) -> list[range]:
-    """`frames`, `rate` a second, by whole seconds, what is left over with the last; all of them
-    where they are less than one."""
+    """`frames` at the `rate`, divided into whole seconds. Left-over frames go with the last second;
+    all are one range where they last less than a second."""
     count = max(1, math.floor(len(frames) / rate))
     starts = [frames.start + round(second * rate) for second in range(count)]
     pairs = itertools.pairwise([*starts, frames.stop])
@@ -314,10 +329,10 @@ def seconds_of(frames: range, rate: Fraction) -> list[range]:
 
 
 def describe(found: ZoomFigures) -> str:
-    """`found` for people."""
+    """`found` as text, a line for each figure."""
 
     def number(value: float | None, unit: str = "") -> str:
-        return "too short to tell" if value is None else f"{value:.3g}{unit}"
+        return "too short to measure" if value is None else f"{value:.3g}{unit}"
 
     def between(values: Extremes | None, unit: str = "") -> str:
         return number(None) if values is None else f"{values[0]:.3g} to {values[1]:.3g}{unit}"
@@ -327,7 +342,7 @@ def describe(found: ZoomFigures) -> str:
         ("frames", f"{found.frames}, {found.seconds:.4g} s"),
         ("sharpness", between(found.sharpness, " times the early, by seconds")),
         ("colour drift", number(found.colour_drift, " from the early, at most (Lab)")),
-        ("jump", number(found.jump, " times the usual change")),
+        ("jump", number(found.jump, " times the median change")),
         (
             "spread",
             between(found.spread, f" times the early ({found.spread_layer})")
@@ -343,11 +358,11 @@ def describe(found: ZoomFigures) -> str:
 
 
 def as_table(found: ZoomFigures) -> dict[str, Any]:
-    """`found` as JSON knows it."""
+    """`found` as a table for JSON."""
     return asdict(found)
 
 
-PANELS = {  # of the plot: their titles, and which series is in each
+PANELS = {  # of the plot: title, and name of the series
     "sharpness": "sharpness",
     "colour drift, Lab": "colour_drift",
     "change, levels": "change",
@@ -359,7 +374,7 @@ PANELS = {  # of the plot: their titles, and which series is in each
 def plot(found: ZoomFigures, path: Path, replace: bool = False) -> None:
     """Draw the series of `found` over the seconds of the film into the picture `path`.
 
-    Raises UserError where it cannot be written, or is there already and not to be `replace`d.
+    Raises UserError where the file cannot be written, or exists and must not be replaced.
     """
     from matplotlib.figure import Figure
 
@@ -381,8 +396,8 @@ def plot(found: ZoomFigures, path: Path, replace: bool = False) -> None:
 
 
 def sheet(zoom: FinishedZoom, path: Path, replace: bool = False) -> None:
-    """Write the picture `path`: 24 frames of `zoom`, evenly spaced from its first to its last, six
-    in a row, each with its second. Raises UserError where it cannot be written."""
+    """Write a sheet into the picture `path`: 24 frames of `zoom`, evenly spaced from first to last,
+    six in a row, each labelled with its time. Raises UserError where it cannot be written."""
     count = min(SHEET_FRAMES, zoom.frames)
     numbers = [round(i * (zoom.frames - 1) / max(1, count - 1)) for i in range(count)]
     cells = [labelled(_frame(zoom, n), float(n / zoom.journey.rate)) for n in numbers]
@@ -392,7 +407,7 @@ def sheet(zoom: FinishedZoom, path: Path, replace: bool = False) -> None:
 
 
 def labelled(frame: Frame, seconds: float) -> Frame:
-    """`frame` (H, W, 3), 8 bits, no wider than a cell of the sheet, with its second in a corner."""
+    """`frame` (H, W, 3), uint8, shrunk to a cell's width, with `seconds` written in a corner."""
     cell = next(resized([frame], min(SHEET_WIDTH, frame.shape[1]))).copy()
     at, font = (4, cell.shape[0] - 5), cv2.FONT_HERSHEY_SIMPLEX
     for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
@@ -401,14 +416,14 @@ def labelled(frame: Frame, seconds: float) -> Frame:
 
 
 def _music(job: Job, record: Path) -> Path | None:
-    """The music that schedules of `job` hear, if they do; the very file that they heard."""
+    """The file of the music that schedules of `job` need; None where they need none."""
     if not any(one.settings.needs_music for one in (job, *earlier_jobs(job))):
         return None
     return found_again(job.audio, record)
 
 
 def _images(zoom: FinishedZoom) -> Iterator[Tensor]:
-    """The frames of `zoom` as images, without the row and column that made its sides even."""
+    """The frames of `zoom` as images, without a row or column that was added to make them even."""
     height, width = zoom.size
     with closing(read_frames(zoom.clip, 0, zoom.frames)) as frames:
         for frame in frames:
@@ -426,7 +441,7 @@ def _frame(zoom: FinishedZoom, shown: int) -> Frame:
 def _by_second(
     values: list[float] | list[float | None], frames: range, rate: Fraction
 ) -> list[float]:
-    """The mean of `values` in each second of `frames` that has one."""
+    """The mean of `values` in each second of `frames` in which some are known."""
     seconds = (_known(values[n] for n in second) for second in seconds_of(frames, rate))
     return [statistics.fmean(known) for known in seconds if known]
 

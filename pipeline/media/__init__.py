@@ -1,1 +1,1 @@
-"""Files in, files out: probe, decode, encode, mux, hear. Without torch."""
+"""Files in, files out: probe, decode, encode, mux, analyse sound. Without torch."""

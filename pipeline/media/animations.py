@@ -1,4 +1,4 @@
-"""Pictures that move: GIF, WebP, PNG and AVIF, read frame by frame."""
+"""Animations: GIF, WebP, PNG and AVIF files with several frames, read frame by frame."""
 
 import itertools
 from collections.abc import Generator, Iterator
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
 
 
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
-NO_FRAMES = (b"VP8X", b"ANIM", b"ICCP", b"EXIF", b"XMP ")  # of WebP's chunks
+NO_FRAMES = (b"VP8X", b"ANIM", b"ICCP", b"EXIF", b"XMP ")  # WebP's chunks that hold no frame
 
 
 @dataclass(frozen=True)
 class Animation:
-    """A picture that moves: how long each of its frames is shown, in seconds, and how often all of
-    them are, as far as the file says; 0: for ever; and the `fault` by which some of its frames
-    cannot be found, if any. Its frames are uint8."""
+    """A picture file with several frames of 8 bits."""
 
     path: Path
-    height: int
+    height: int  # pixels, upright
     width: int
     has_alpha: bool
-    durations: tuple[Fraction, ...]
-    loops: int
-    fault: str | None = None
+    durations: tuple[Fraction, ...]  # of each frame, in seconds
+    loops: int  # how often the frames are played; 0: for ever
+    fault: str | None = None  # why frames are missing, if any are
 
 
 def find_animation(path: Path) -> Animation | None:
     """The animation at `path`: a GIF, WebP, PNG or AVIF file. None where it is none of these, or
-    a still. All of its frames are decoded, one at a time; those cut off at its end do not count.
+    has a single frame.
+
+    All frames are decoded, one at a time. Damaged ones at the end do not count.
     """
     try:
         with open_picture(path, ANIMATED) as file:
@@ -57,28 +57,28 @@ def find_animation(path: Path) -> Animation | None:
             if orientation_of(file) >= 5:
                 height, width = width, height
     except UNREADABLE:
-        return None  # whoever is asked next for what this is has words for what is wrong
+        return None  # the next reader that probes the file reports what is wrong
     if not count:
         return None
     return Animation(path, height, width, has_alpha, tuple(shown[:count]), loops, fault)
 
 
 def gif_fault(data: bytes) -> str | None:
-    """Where the blocks of a GIF file's `data` break off; None where they lead to its end."""
+    """Where the blocks of a GIF file's `data` break off, in words; None where they are complete."""
 
     def after(table: int, at: int) -> int:
-        """Past the colour table whose flags those are, if any, that begins `at`."""
+        """The place behind the colour table, if any, that begins `at`, by its byte of flags."""
         return at + (3 << (table & 7) + 1 if table & 0x80 else 0)
 
-    whole = data + bytes(11)  # for what is cut off to have flags
+    whole = data + bytes(11)  # flags can be read even where the file is cut off
     at, frames = after(whole[10], 13), 0
-    while at < len(data) and data[at] in (0x21, 0x2C):  # an extension, an image
+    while at < len(data) and data[at] in (0x21, 0x2C):  # extension, image
         frames += data[at] == 0x2C
         at = after(whole[at + 9], at + 10) + 1 if data[at] == 0x2C else at + 2
         while at < len(data) and data[at]:
             at += data[at] + 1
         at += 1
-    # An image comes after the end of an extension.
+    # b"\0,", the end of an extension and an image, marks an image that was not reached.
     if data[at : at + 1] != b";" or b"\0," in data[at:]:
         return f"it breaks off after {frames} frames"
     return None
@@ -87,14 +87,15 @@ def gif_fault(data: bytes) -> str | None:
 def read_animation(
     animation: Animation, start: int = 0, stop: int | None = None, on_lost: OnLost | None = None
 ) -> Generator[Frame, None, None]:
-    """Frames `start` to `stop` (excluded) of `animation`, as they look when shown.
+    """Frames `start` to `stop` (excluded) of `animation`, as they look when shown: (H, W, 3 or 4),
+    uint8.
 
-    What a damaged frame shows, and what `on_lost` is told, is as for `read_series`.
+    For a damaged frame, another one stands in and `on_lost` gets a line, as in `read_series`.
     """
     count = len(animation.durations)
     stop = count if stop is None else min(stop, count)
 
-    def told() -> Iterator[Frame | None]:
+    def reported() -> Iterator[Frame | None]:
         shown = itertools.chain(_frames(animation), itertools.repeat(None))
         for number, frame in enumerate(itertools.islice(shown, count)):
             if frame is None and on_lost is not None and start <= number < stop:
@@ -102,14 +103,14 @@ def read_animation(
             yield frame
 
     if start < stop:
-        yield from itertools.islice(with_stand_ins(told()), start, stop)
+        yield from itertools.islice(with_stand_ins(reported()), start, stop)
 
 
 def _played(file: Any) -> Iterator[tuple[Fraction, "Image | None"]]:
-    """The frames of an animation, RGBA, as they look when shown, and for how long each is, in
-    seconds. None for one that is damaged, which Pillow reads past only in PNG files."""
+    """The duration in seconds and the picture, RGBA, of each frame of an animation. The picture is
+    None where it is damaged; only in PNG files does Pillow read on after that."""
     size: tuple[int, int] | None = None
-    # A PNG's still for those who know no animation is none of its frames.
+    # A PNG may have a still for readers that know no animation: it is not a frame.
     for number in itertools.count(1 if getattr(file, "default_image", False) else 0):
         try:
             file.seek(number)
@@ -126,12 +127,12 @@ def _played(file: Any) -> Iterator[tuple[Fraction, "Image | None"]]:
 
 
 def _fault(file: Any, frames: int, whole: int) -> str | None:
-    """Why the animation `file`, read to its end, may have more than the `frames` that were found,
-    of which the `whole` ones count; None where it has no more."""
+    """Why the animation `file`, read to its end, lacks frames; None where it has them all. `frames`
+    were found, and the first `whole` of them count."""
     data = Path(file.filename).read_bytes()
     if file.format == "PNG":
         frames = max(frames, file.n_frames - bool(getattr(file, "default_image", False)))
-    if file.format == "WEBP":  # its decoder passes over chunks whose names it does not know
+    if file.format == "WEBP":  # its decoder skips chunks with an unknown name
         frames = max(frames, sum(name not in NO_FRAMES for name in _chunks(data)))
     if frames > whole:
         return f"of its {frames} frames, {whole} can be read"
@@ -148,16 +149,16 @@ def _chunks(data: bytes) -> Iterator[bytes]:
 
 
 def _rgba(file: "ImageFile", canvas: tuple[int, int] | None) -> "Image":
-    """The frame at which `file` is, RGBA, on the `canvas` (width, height) of the first."""
+    """The current frame of `file`, RGBA, on the `canvas` (width, height) of the first frame."""
     from PIL import Image
 
-    # What goes beyond the canvas makes it grow in Pillow, and in no browser. One damaged byte may
-    # put a frame so far out that no memory would do.
+    # A frame that reaches beyond the canvas makes the canvas grow in Pillow, but in no browser. One
+    # damaged byte may put a frame so far out that memory runs out.
     canvas = canvas or file.size
     if file.width * file.height > 4 * canvas[0] * canvas[1]:
-        raise ValueError("a frame of it lies far beyond its canvas")
+        raise ValueError("a frame lies far outside its canvas")
     file.load()
-    if file.mode.startswith("I;16"):  # which Pillow would not scale but clip
+    if file.mode.startswith("I;16"):  # Pillow would clip these, not scale them
         grey = (np.asarray(file) >> 8).astype(np.uint8)
         return Image.fromarray(grey).convert("RGBA")
     frame = file.convert("RGBA")
@@ -165,18 +166,18 @@ def _rgba(file: "ImageFile", canvas: tuple[int, int] | None) -> "Image":
 
 
 def _seconds(milliseconds: float) -> Fraction:
-    """How long a frame of that duration is shown.
+    """The seconds for which a frame of that duration is shown.
 
     All major browsers treat delays under 20 ms, which in a GIF are 0 and 10 ms, as 100 ms.
     """
     if milliseconds <= 10:
         return Fraction(1, 10)
-    # A PNG's durations are fractions of 16-bit numbers, which this finds again exactly.
+    # A PNG stores a duration as a fraction of 16-bit numbers: this restores it exactly.
     return Fraction(milliseconds / 1000).limit_denominator(65535)
 
 
 def _frames(animation: Animation) -> Iterator[Frame | None]:
-    """The frames of `animation`, None for each that is damaged; they end where the file does."""
+    """The frames of `animation`, to the end of the file; None for each that is damaged."""
     try:
         with open_picture(animation.path, ANIMATED) as file:
             orientation = orientation_of(file)

@@ -1,4 +1,4 @@
-"""Clips: what a source of frames holds, whatever it comes from."""
+"""Clips: probe a video, an animation, a still or a series of pictures as a source of frames."""
 
 import errno
 import itertools
@@ -20,94 +20,85 @@ from dreamreel.pipeline.media.packets import scan_packets
 from dreamreel.pipeline.media.sequences import Series, find_series, find_still
 from dreamreel.pipeline.opening import check_readable, open_container, open_picture
 
-SERIES_RATE = Fraction(25)  # of pictures in files of their own, where no other is given
-SLOWEST = Fraction(1, 3600)  # frames a second, below which what a file says is nonsense
+SERIES_RATE = Fraction(25)  # frames a second of a series without another rate, as in ffmpeg
+SLOWEST = Fraction(1, 3600)  # frames a second; damaged headers let a frame last for days
 
 
 @dataclass(frozen=True)
 class Raster:
-    """Frames, whether they are there or to come: their size in pixels, their `rate`, how many
-    `frames` there are, if anyone knows, the width of a pixel over its height, bits a colour, and
-    whether they may be transparent."""
+    """The format of a sequence of frames, existing ones or planned ones."""
 
-    height: int
+    height: int  # pixels
     width: int
-    rate: Fraction
-    frames: int | None
-    pixel_shape: Fraction = Fraction(1)
-    depth: int = 8
+    rate: Fraction  # frames a second
+    frames: int | None  # their number, where it is known
+    pixel_shape: Fraction = Fraction(1)  # width of a pixel over its height
+    depth: int = 8  # bits a channel
     has_alpha: bool = False
 
 
 @dataclass(frozen=True)
 class Tracks:
-    """What goes along with pictures from the file at `path`: its sound, if it `has_audio`, its
-    `subtitles`, by their codecs, and its `covers`, by their streams' numbers. The file's own
-    pictures begin `offset` seconds after it."""
+    """The tracks beside the pictures of the file at `path`."""
 
     path: Path
     has_audio: bool
-    offset: float = 0.0
-    subtitles: tuple[str, ...] = ()
-    covers: tuple[int, ...] = ()
+    offset: float = 0.0  # seconds from the file's beginning to its first picture
+    subtitles: tuple[str, ...] = ()  # the codec of each
+    covers: tuple[int, ...] = ()  # the number of each one's stream in the file
 
 
 @dataclass(frozen=True)
 class Clip:
-    """What a source of frames holds, as far as its container and its first frame tell.
+    """A source of frames, described from its container and its first frame.
 
-    `height` and `width` are those of an upright frame, `pixel_shape` its pixels' width over their
-    height; `frames` counts what the container holds, a hint only, for not all may be decoded;
-    `offset` is how much later than the file its pictures begin, in seconds; `times` when each
-    frame is shown, in seconds since the first, where they come at a variable rate, of which `rate`
-    is the mean, and `ends` when the last ends, where that is known. `stream` is the number of its
-    pictures' stream in the file; `notices` are for the user.
+    It is a film, unless it has a `series` or an `animation`. All times are in seconds.
     """
 
     path: Path
-    height: int
+    height: int  # pixels, of an upright frame
     width: int
-    rate: Fraction
-    frames: int | None
-    pixel_shape: Fraction = Fraction(1)
+    rate: Fraction  # frames a second; the mean, where the rate varies
+    frames: int | None  # the container's count: a hint, since not all may be decodable
+    pixel_shape: Fraction = Fraction(1)  # width of a pixel over its height
     has_audio: bool = False
-    offset: float = 0.0
-    times: tuple[Fraction, ...] = ()
-    ends: Fraction | None = None
+    offset: float = 0.0  # from the file's beginning to its first picture
+    times: tuple[Fraction, ...] = ()  # of each frame since the first, where the rate varies
+    ends: Fraction | None = None  # when the last frame ends, where that is known
     subtitles: tuple[str, ...] = ()  # the codec of each
-    covers: tuple[int, ...] = ()  # the number of each's stream in the file
-    stream: int = 0
-    format: PictureFormat | None = None
-    shown: tuple[Fraction, ...] = ()  # when the file says each picture is shown, in seconds
-    picks: tuple[int, ...] = ()  # the source's frame of each, where the rate was made another
+    covers: tuple[int, ...] = ()  # the number of each one's stream in the file
+    stream: int = 0  # the number of the pictures' stream in the file
+    format: PictureFormat | None = None  # None where PyAV has no codec for it
+    shown: tuple[Fraction, ...] = ()  # the time of each picture as the file states it
+    picks: tuple[int, ...] = ()  # at a changed rate, the number of each frame in the source
     decoder: Decoder = "pyav"  # of a film
-    origin: Fraction = Fraction(0)  # the time at which a film's stream begins, in seconds
+    origin: Fraction = Fraction(0)  # the time at which a film's stream begins
     exact_from: int | None = None  # the first frame that PyAV decodes in OpenCV's place, if known
     series: Series | None = None
     animation: Animation | None = None
-    notices: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()  # lines for the user
 
     @property
     def depth(self) -> int:
-        """Bits of a colour."""
+        """Bits a channel."""
         if self.series is not None:
             return self.series.depth
         return self.format.depth if self.format is not None else 8
 
     @property
     def has_alpha(self) -> bool:
-        """Whether its pictures may be transparent."""
+        """Whether its frames may be transparent."""
         pictures = self.series or self.animation or self.format
         return pictures is not None and pictures.has_alpha
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a file whose sound and subtitles ffmpeg can take along."""
+        """Whether it is a film, whose sound and subtitles can be kept."""
         return self.series is None and self.animation is None
 
     @property
     def raster(self) -> Raster:
-        """Its frames."""
+        """The format of its frames."""
         return Raster(
             self.height,
             self.width,
@@ -120,18 +111,19 @@ class Clip:
 
     @property
     def tracks(self) -> Tracks | None:
-        """What else is in its file; None where it is made of pictures alone."""
+        """The tracks beside its pictures; None for a series or an animation."""
         if not self.is_file:
             return None
         return Tracks(self.path, self.has_audio, self.offset, self.subtitles, self.covers)
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The file, or files, that it is."""
+        """The files that it is read from."""
         return (self.path,) if self.series is None else self.series.files
 
     def shown_at(self, number: int) -> Fraction:
-        """When the frame `number` is shown, or would be after the last, in seconds."""
+        """When the frame `number` is shown, in seconds since the first. Numbers past the end
+        continue at the usual gap."""
         if not self.times:
             return number / self.rate
         beyond = number - (len(self.times) - 1)
@@ -145,9 +137,9 @@ class Clip:
 def probe(path: Path, settings: Source | None = None) -> Clip:
     """The clip at `path`: a video, an animation, a still, or a folder or pattern of pictures.
 
-    `settings` choose a video's stream and decoder. Their `fps` makes the rate constant: frames are
-    repeated or left out, and the clip lasts as long as before; for pictures in files of their own
-    it is the rate. Raises UserError where there is no frame.
+    `settings` choose a video's stream and decoder. With their `fps`, the rate becomes constant:
+    frames are repeated or left out, and the clip keeps its duration; a series of pictures is shown
+    at that rate. Raises UserError where there is no frame.
     """
     settings = settings or Source()
     stream, rate = settings.stream, settings.fps
@@ -231,20 +223,20 @@ def _of_video(path: Path, number: int, asked: Decoder) -> Clip:
     first = next(pictures, None)
     if first is None:
         raise UserError(f"{path} has no frame that can be decoded")
-    # AVI has no times, and ffmpeg guesses them wrong where there are B-frames.
+    # AVI stores no times; ffmpeg guesses wrong ones where there are B-frames.
     shown = () if packets.untimed or streams.kind == "avi" else tuple(packets.shown)
     found = None if asked == "pyav" else _doubted(path, form, first, streams, shown)
     decoder = _decoder(path, asked, found, form is not None)
     height, width = first.frame().shape[:2]
     shape = streams.pixel_shape
-    if streams.size == (width, height) != (height, width):  # turned upright, and its pixels with it
+    if streams.size == (width, height) != (height, width):  # turned upright, pixels and all
         shape = 1 / shape
     times = [] if packets.untimed else packets.shown
     rate, irregular = mean_rate(times, snap_rate(streams.rate))
     if rate < SLOWEST:
         raise UserError(f"{path} is damaged: it says that a frame lasts {float(1 / rate):.0f} s")
-    # A file that was cut off lacks frames that it promises.
-    missing = max(0, streams.told - packets.count, math.floor(packets.lacking * rate))
+    # A file that was cut off lacks frames that it announces.
+    missing = max(0, streams.stated - packets.count, math.floor(packets.lacking * rate))
     frames = len(packets.shown) if not packets.untimed else packets.count
     notices = [*_notices(path, form, number, streams, fault)]
     if found is not None and decoder == "opencv":
@@ -274,22 +266,20 @@ def _of_video(path: Path, number: int, asked: Decoder) -> Clip:
 
 @dataclass(frozen=True)
 class _Streams:
-    """What a film's container tells of its streams: its `kind` by its name in ffmpeg; of the chosen
-    stream of pictures its `index`, the `rate`, the coded `size` (height, width), the pixels' shape,
-    the number of frames `told`, 0 if none is, and when it begins, in seconds; and the others."""
+    """The streams of a film, as its container describes them."""
 
-    kind: str
-    index: int
-    moving: int
-    rate: Fraction
-    size: tuple[int, int]
-    pixel_shape: Fraction
-    told: int
-    origin: Fraction
-    offset: float
+    kind: str  # ffmpeg's name of the container
+    index: int  # of the chosen picture stream; so are `rate` to `offset`
+    moving: int  # how many picture streams there are, covers not counted
+    rate: Fraction  # frames a second
+    size: tuple[int, int]  # (height, width) as coded
+    pixel_shape: Fraction  # width of a pixel over its height
+    stated: int  # the stated number of frames; 0 if there is none
+    origin: Fraction  # seconds at which the stream begins
+    offset: float  # seconds from the file's beginning to that
     has_audio: bool
-    subtitles: tuple[str, ...]
-    covers: tuple[int, ...]
+    subtitles: tuple[str, ...]  # the codec of each
+    covers: tuple[int, ...]  # the stream number of each
 
 
 def _streams(container: Any, path: Path, number: int) -> _Streams:
@@ -324,30 +314,30 @@ def _doubted(
     streams: _Streams,
     shown: tuple[Fraction, ...],
 ) -> Doubt | None:
-    """Why OpenCV is not to decode a film, if PyAV can."""
+    """Why OpenCV should not decode a film; None if it may, or if PyAV cannot."""
     if form is None:
         return None
     if streams.moving > 1:
-        return Doubt("OpenCV chooses one of several streams of pictures by itself", cannot=True)
+        return Doubt("OpenCV itself chooses one of several streams of pictures", cannot=True)
     if not shown:
-        return Doubt("its file does not tell when each picture is shown", cannot=True)
+        return Doubt("its file does not say when each picture is shown", cannot=True)
     return doubt(path, form, streams.origin, first)
 
 
 def _decoder(path: Path, asked: Decoder, doubted: Doubt | None, by_pyav: bool) -> Decoder:
-    """The decoder of a film: "opencv" or "pyav". Raises UserError where the one `asked` for
+    """The decoder of a film: "opencv" or "pyav". Raises UserError where the decoder `asked` for
     cannot decode it."""
     if asked == "auto":
         return "opencv" if doubted is None else "pyav"
     if asked == "pyav" and not by_pyav:
-        raise UserError(f"source.decoder = pyav: PyAV knows no codec of {path}; opencv would work")
+        raise UserError(f"source.decoder = pyav: PyAV has no codec for {path}; opencv would work")
     if doubted is not None and doubted.cannot:
         raise UserError(f"source.decoder = opencv: {path}: {doubted.reason}; pyav would work")
     return asked
 
 
 def _picture_streams(container: Any) -> tuple[list[Any], list[Any]]:
-    """The streams of moving pictures, and those of covers."""
+    """The streams of `container`: those of moving pictures, and those of covers."""
     from av.stream import Disposition
 
     covers = [one for one in container.streams.video if one.disposition & Disposition.attached_pic]
@@ -355,9 +345,9 @@ def _picture_streams(container: Any) -> tuple[list[Any], list[Any]]:
 
 
 def _chosen(moving: list[Any], covers: list[Any], path: Path, number: int) -> Any:
-    """The moving pictures of that number. Raises UserError where there are none, or fewer."""
+    """The stream of moving pictures with that number. Raises UserError where there is none."""
     if not moving:
-        cover = "but the cover" if covers else "in it"
+        cover = "but a cover" if covers else "in it"
         raise UserError(f"{path} has no pictures {cover}")
     if number >= len(moving):
         raise UserError(
@@ -371,7 +361,7 @@ def _notices(
     path: Path, form: PictureFormat | None, number: int, streams: _Streams, fault: str | None
 ) -> Iterator[str]:
     if fault is not None:
-        yield f"{path} is damaged ({fault}): what can be read of it is"
+        yield f"{path} is damaged ({fault}): all that can be read is used"
     if streams.moving > 1:
         yield (
             f"{path} has {streams.moving} streams of pictures: {number} alone is kept; "
@@ -384,15 +374,15 @@ def _notices(
 
 
 def frame_times(path: Path) -> list[Fraction]:
-    """When each picture of the file at `path` is shown, in seconds, in order; undecoded."""
+    """When each picture of the film at `path` is shown, in seconds, sorted; nothing is decoded."""
     with open_container(path) as container:
         index = _chosen(*_picture_streams(container), path, 0).index
     return scan_packets(path, index).shown
 
 
 def kind_of(path: Path) -> str | None:
-    """What the file at `path` is, by its content: "picture", "film" or "sound"; None if nothing of
-    these. Raises UserError where it is no file."""
+    """The kind of the file at `path`, by its content: "picture", "film" or "sound"; None if it is
+    none of these. Raises UserError where it is no file."""
     import av
 
     try:
@@ -409,7 +399,7 @@ def kind_of(path: Path) -> str | None:
 
 
 def at_rate(clip: Clip, rate: Fraction) -> Clip:
-    """`clip` at a constant `rate`: each frame is the one that a player would show then."""
+    """`clip` at a constant `rate`: each frame is the one that a player would show at its time."""
     frames = clip.frames or 0
     count = max(1, round(clip.shown_at(frames) * rate))
     times = [clip.shown_at(number) for number in range(frames)]
@@ -419,10 +409,10 @@ def at_rate(clip: Clip, rate: Fraction) -> Clip:
 
 
 def mean_rate(times: Sequence[Fraction], nominal: Fraction) -> tuple[Fraction, bool]:
-    """The rate of pictures shown at `times`, and whether it varies: whether one of them is shown
-    more than a quarter of a frame early or late.
+    """The rate of pictures shown at `times`, in seconds, and whether it varies.
 
-    It is `nominal` where that leads from the first to the last within a frame; else their mean.
+    The rate is `nominal` where that predicts the last time within a frame, else the mean. It varies
+    where a picture is shown more than a quarter of a frame early or late.
     """
     if len(times) < 3:
         return nominal, False
@@ -436,13 +426,13 @@ def mean_rate(times: Sequence[Fraction], nominal: Fraction) -> tuple[Fraction, b
 
 
 def usual_gap(times: Sequence[Fraction]) -> Fraction:
-    """The median of what lies between one of `times` and the next."""
+    """The median gap between one of `times` and the next."""
     gaps = sorted(after - before for before, after in itertools.pairwise(times))
     return gaps[len(gaps) // 2]
 
 
 def _reason(error: BaseException) -> str:
     if getattr(error, "errno", None) == errno.EINVAL:
-        return "it is in no format of films that is read"
+        return "its format is not known"
     words = getattr(error, "strerror", None) or str(error)
     return words.replace("\n", " ") or type(error).__name__

@@ -1,4 +1,4 @@
-"""The pictures of a video stream, decoded by PyAV, as frames that look as a player shows them.
+"""The pictures of a video stream, decoded by PyAV, as the frames that a player would show.
 
 ffmpeg's filters convert them, with exact rounding.
 """
@@ -17,23 +17,25 @@ from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Frame
 from dreamreel.pipeline.opening import open_container
 
-DAMAGED_AT_MOST = 100  # packets in a row that cannot be read, before that is the end
-SEEKABLE = ("mov", "matroska")  # the containers that know where their whole pictures are
-EXACT = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+# Failures to read a packet after which reading ends, so that it ends at all. A round number, not
+# measured.
+DAMAGED_AT_MOST = 100
+SEEKABLE = ("mov", "matroska")  # containers with an index of keyframes
+EXACT = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"  # flags of ffmpeg's scaler
 UNTAGGED, BT2020 = 2, 9  # as H.273 numbers them
 HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics
-HD = (1280, 576)  # width from which, height above which, untagged pictures are BT.709
+HD = (1280, 576)  # pixels: untagged pictures this wide, or higher than this, are BT.709
 FORMATS = {
     (False, False): "bgr24",
     (False, True): "bgra",
     (True, False): "bgr48le",
     (True, True): "bgra64le",
-}  # of a frame: whether deeper than 8 bits, whether with alpha
+}  # of a frame, by (deeper than 8 bits, with alpha)
 
 
 @dataclass(frozen=True)
 class PictureFormat:
-    """The format of a stream's pictures, as the first of them tells it.
+    """The format of a stream's pictures, taken from the first of them.
 
     `depth` is in bits; `hdr` is "PQ" or "HLG", or None for standard dynamic range. `size` is
     (height, width) as coded, `turns` the quarter turns to the left that make a picture upright.
@@ -54,8 +56,8 @@ class PictureFormat:
 class Decoded:
     """One picture of a stream.
 
-    `time` is when it is shown, in seconds, where the file says so. `frame` converts it; call it
-    before the next picture is decoded, or not at all. `is_exact` says whether PyAV decoded it.
+    `time` is when it is shown, in seconds, or None where the file does not say. `frame` converts
+    it; call it before the next picture is decoded, or not at all. `is_exact`: PyAV decoded it.
     """
 
     time: Fraction | None
@@ -65,13 +67,13 @@ class Decoded:
 
 
 def format_of(path: Path, stream: int) -> PictureFormat | None:
-    """What the pictures of the `stream` of the file at `path` are; None where PyAV decodes none."""
+    """The format of the pictures in `stream` of the file at `path`; None if PyAV decodes none."""
     with closing(_pictures(path, stream)) as pictures:
         first = next(pictures, None)
         if first is None:
             return None
         interlaced = bool(first.interlaced_frame)
-        for _ in range(4):  # the first may be the only one that is not
+        for _ in range(4):  # the first one alone may be progressive
             interlaced |= bool(getattr(next(pictures, None), "interlaced_frame", False))
     parts = first.format.components
     return PictureFormat(
@@ -89,9 +91,9 @@ def format_of(path: Path, stream: int) -> PictureFormat | None:
 def decode(
     path: Path, stream: int = 0, kind: PictureFormat | None = None, since: Fraction | None = None
 ) -> Iterator[Decoded]:
-    """The pictures of the `stream` of the file at `path`, to the last.
+    """The pictures of the `stream` of the file at `path`, in the order in which they are shown.
 
-    `kind` is their format; None: as the first of them tells. Those shown before the time `since`,
+    `kind` is their format; None: that of the first of them. Those shown before the time `since`,
     in seconds, may be missing. Pictures that cannot be decoded are left out.
     """
     kind = kind or format_of(path, stream)
@@ -121,14 +123,15 @@ def time_of(picture: Any) -> Fraction | None:
 
 
 def is_hd(width: int, height: int) -> bool:
-    """Whether players take untagged pictures of that size for BT.709 rather than BT.601."""
+    """Whether players take untagged pictures of that size, in pixels, for BT.709, not BT.601."""
     return width >= HD[0] or height > HD[1]
 
 
 class Converter:
     """Converts PyAV's pictures to upright frames, by ffmpeg's filters.
 
-    The filters are set up anew when the format of the pictures changes.
+    The filters are set up anew when the format of the pictures changes; the size of the frames
+    stays that of the first.
     """
 
     def __init__(self, kind: PictureFormat) -> None:
@@ -139,7 +142,7 @@ class Converter:
         self._turns = 0
 
     def take(self, picture: Any) -> Iterator[Decoded]:
-        """The frames that are ready once `picture`, PyAV's VideoFrame, is known."""
+        """The frames that are ready after `picture`, PyAV's VideoFrame."""
         kind = (
             picture.width,
             picture.height,
@@ -153,14 +156,14 @@ class Converter:
             self._kind, self._graph = kind, self._filters(picture)
         self._turns = _turns(picture)
         damaged = bool(picture.is_corrupt)
-        if not self._format.interlaced:  # one in, one out: converted only if it is wanted
+        if not self._format.interlaced:  # one in, one out: convert only on demand
             yield Decoded(time_of(picture), damaged, lambda: self._pulled(picture))
             return
         self._graph.push(picture)
         yield from self._ready(damaged)
 
     def rest(self) -> Iterator[Decoded]:
-        """The frames that the filters kept back until the end."""
+        """The frames that the filters hold until the end."""
         if self._format.interlaced and self._graph is not None:
             self._graph.push(None)
             yield from self._ready(False)
@@ -184,7 +187,7 @@ class Converter:
         return np.ascontiguousarray(np.rot90(out.to_ndarray(), self._turns))
 
     def _filters(self, picture: Any) -> Any:
-        """From pictures like `picture` to frames of the first one's size."""
+        """The filter graph from pictures like `picture` to frames of the first one's size."""
         import av
 
         self._size = self._size or (picture.width, picture.height)
@@ -207,7 +210,7 @@ class Converter:
             graph.configure()
         except (av.FFmpegError, ValueError) as error:
             raise UserError(
-                f"PyAV {av.__version__} cannot convert such pictures: {error}"
+                f"PyAV {av.__version__} cannot convert pictures of this format: {error}"
             ) from error
         return graph
 
@@ -251,8 +254,10 @@ def _pictures(path: Path, number: int, since: Fraction | None = None) -> Generat
 
 
 def _seek(container: Any, stream: Any, since: Fraction) -> None:
-    """Go to the whole picture before the one that the time `since` follows: behind the first of
-    these, pictures may lean on what came before it; behind the second, they are as they ever are.
+    """Seek to the third keyframe before the time `since`, or to the beginning.
+
+    In an open GOP, pictures behind the keyframe at which decoding begins may refer to pictures
+    before it. Behind the next keyframe, they are as in a run from the start.
     """
     if not container.format.name.startswith(SEEKABLE):
         return
@@ -265,7 +270,7 @@ def _seek(container: Any, stream: Any, since: Fraction) -> None:
 
 
 def _packets(container: Any, stream: Any) -> Iterator[Any]:
-    """The packets of `stream`, past what cannot be read, and an empty one at the end."""
+    """The packets of `stream`, those that cannot be read left out, and an empty one at the end."""
     import av
 
     for _ in range(DAMAGED_AT_MOST):
@@ -280,12 +285,13 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
 
 
 def _decoder(stream: Any) -> Any:
-    """One thread decodes: several conceal what is damaged now so, now otherwise."""
+    """The decoder of `stream`, with one thread: with several, damage is concealed differently from
+    run to run."""
     import av
 
     own = stream.codec_context
     alpha = {key.lower(): value for key, value in stream.metadata.items()}.get("alpha_mode") == "1"
-    if own.name in ("vp8", "vp9") and alpha:  # ffmpeg's own decoder drops it
+    if own.name in ("vp8", "vp9") and alpha:  # ffmpeg's own decoder drops alpha
         decoder = av.CodecContext.create(f"libvpx-{own.name}".removesuffix("-vp8"), "r")
         decoder.extradata = own.extradata
         decoder.thread_count = 1

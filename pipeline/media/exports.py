@@ -1,11 +1,10 @@
-"""Results that are no video files: GIF, WebP and APNG, and folders of pictures.
+"""Results that are not videos: GIF, WebP and APNG animations, and series of pictures.
 
-They are rendered as a lossless video first, and made of that when it is whole.
+They are rendered as a lossless video first, and converted from that when it is whole.
 """
 
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dreamreel.pipeline.config.fields import Output
 from dreamreel.pipeline.errors import UserError, nearest
@@ -16,9 +15,9 @@ from dreamreel.pipeline.media.sequences import NUMBER, is_series
 from dreamreel.pipeline.opening import ffmpeg_input
 
 ANIMATED = (".gif", ".webp", ".png", ".apng")
-# The pixel formats of pictures, by the names that users give them, and what the lossless video is
-# that they are made of.
+# The lossless video's pixel format, by the pixel format of the pictures that are made of it.
 LOSSLESS = {"rgb24": "bgr0", "rgba": "bgra", "rgb48": "gbrp16le", "rgba64": "gbrap16le"}
+# The pixel formats that pictures of each ending take, the usual one first.
 PICTURES = {
     ".png": ("rgb24", "rgba", "rgb48", "rgba64"),
     ".tif": ("rgb24", "rgba", "rgb48", "rgba64"),
@@ -29,11 +28,13 @@ PICTURES = {
     ".jpeg": ("rgb24",),
     ".bmp": ("rgb24",),
 }
-FASTEST_GIF = 50  # frames a second; players slow down what is faster
+# Frames a second. GIF counts delays in 10 ms, and browsers show a frame of 10 ms for 100 ms.
+FASTEST_GIF = 50
+SERIES = "pictures.partial"  # the folder for a series, in the folder for pieces
 
 
 def is_animated(path: Path) -> bool:
-    """Whether `path` ends as an animated picture does."""
+    """Whether `path` has the ending of an animation and is no pattern for a series."""
     return not is_series(path) and path.suffix.lower() in ANIMATED
 
 
@@ -46,11 +47,14 @@ def lossless_encoding(
     depth: int,
     has_alpha: bool,
 ) -> Encoding:
-    """The video of which `path` is made. Raises UserError where that cannot be as `output` asks."""
+    """The encoding of the lossless video of which `path` is made. `depth` is in bits a channel.
+
+    Raises UserError where `path` cannot have the codec or the pixel format in `output`.
+    """
     kind = path.suffix.lower()
     takes = PICTURES[kind] if is_series(path) else ("rgb24", "rgba")
     if output.codec != "auto":
-        raise UserError(f"output.codec = {output.codec} is a video's: {kind} has none")
+        raise UserError(f"output.codec = {output.codec} is for videos: {kind} has none")
     name = output.pixel_format
     if name == "auto":
         fitting = [one for one in takes if ("a" in one) == has_alpha] or takes
@@ -66,23 +70,27 @@ def lossless_encoding(
 def export(
     video: Path, out: Path, encoding: Encoding, first: int, varies: bool, folder: Path
 ) -> Path:
-    """Make what `out` asks for of the whole, lossless `video`, in `folder`; the file, or folder,
-    that holds it. Pictures are numbered from `first`; their rate may be one that `varies`. Raises
-    UserError where ffmpeg fails."""
+    """Make `out`, an animation or a series, from the lossless `video`, inside `folder`. Returns the
+    file or the folder that was made.
+
+    Pictures are numbered from `first`. `varies`: the rate is not constant. Raises UserError where
+    ffmpeg fails.
+    """
     if is_series(out):
         made = folder / SERIES
         made.mkdir()
         if out.suffix.lower() == ".exr":
             write_light(video, made, out, first)
             return made
-        # By its protocol: a name may begin with a dash, or have a colon. In its folder: a % there
-        # does no harm.
+        # The name has its protocol, since it may begin with a dash or have a colon. ffmpeg runs in
+        # the folder, since a % in the folder's name would be taken for a pattern.
         name, options = f"file:{out.name}", [*_still(out, encoding), "-f", "image2"]
         options += ["-start_number", str(first)]
     else:
         made = folder / f"whole.partial{out.suffix}"
         name, options = str(made.absolute()), _animation(video, out, encoding, folder)
-        options += ["-enc_time_base", "demux"] if varies else []  # else counted at the mean rate
+        # Without this, the times of a varying rate are rounded to the mean rate.
+        options += ["-enc_time_base", "demux"] if varies else []
     failure = run_ffmpeg(
         [*ffmpeg_input(video), *options, "-fps_mode", "passthrough", *BIT_EXACT, name],
         made if is_series(out) else None,
@@ -93,7 +101,7 @@ def export(
 
 
 def _still(out: Path, encoding: Encoding) -> list[str]:
-    """How a picture in a file of its own is written."""
+    """The ffmpeg options that write each frame as a picture in a file of its own."""
     deep, alpha = encoding.depth > 8, encoding.has_alpha
     match out.suffix.lower():
         case ".png":
@@ -114,13 +122,13 @@ def _still(out: Path, encoding: Encoding) -> list[str]:
 
 
 def _animation(video: Path, out: Path, encoding: Encoding, folder: Path) -> list[str]:
-    """How an animated picture is written, playing for ever."""
+    """The ffmpeg options that write an animation, which plays for ever."""
     match out.suffix.lower():
         case ".gif":
             palette = folder / "palette.partial.png"
             _make_palette(video, palette, encoding, out)
             use = "[0:v][1:v]paletteuse=dither=sierra2_4a:diff_mode=rectangle"
-            # A % in a folder's name makes no pattern of it.
+            # A % in a folder's name must not be taken for a pattern.
             one = ("-f", "image2", "-pattern_type", "none", "-i", str(palette.absolute()))
             return [*one, "-lavfi", use, "-loop", "0"]
         case ".webp":
@@ -132,7 +140,8 @@ def _animation(video: Path, out: Path, encoding: Encoding, folder: Path) -> list
 
 
 def _make_palette(video: Path, palette: Path, encoding: Encoding, out: Path) -> None:
-    """The 256 colours of a GIF, in a pass of their own: together, ffmpeg would hold every frame."""
+    """Write the 256 colours of a GIF to `palette`. It takes a pass of its own: in one pass, ffmpeg
+    would hold every frame in memory."""
     keep = int(encoding.has_alpha)
     best = f"palettegen=reserve_transparent={keep}:stats_mode=full"
     failure = run_ffmpeg(
@@ -143,17 +152,10 @@ def _make_palette(video: Path, palette: Path, encoding: Encoding, out: Path) -> 
         raise UserError(f"ffmpeg could not write {out}: {failure}")
 
 
-SERIES = "pictures.partial"  # the folder, among the pieces, of pictures in files of their own
-
-
-if TYPE_CHECKING:
-    pass
-
-
 def check_series_name(path: Path) -> None:
-    """Raise UserError unless files can be numbered, and written, as `path` says."""
+    """Raise UserError unless a series can be written by the pattern `path`."""
     if len(NUMBER.findall(path.name)) > 1 or path.name.count("%") > 1:
-        raise UserError(f"{path.name} is to hold one number, as frames/%05d.png does")
+        raise UserError(f"{path.name} must have one number, as in frames/%05d.png")
     if path.parent == Path(".") or path.parent.name in ("", ".."):
         raise UserError(f"{path} needs a folder of its own: frames/{path.name}")
     if path.suffix.lower() not in PICTURES:

@@ -1,4 +1,4 @@
-"""OpenEXR pictures: linear light, read and written."""
+"""OpenEXR pictures, which hold linear light: read and write them."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -16,26 +16,28 @@ if TYPE_CHECKING:
 
 
 def exr_header(path: Path) -> tuple[Size, bool]:
-    """The size (height, width) of the OpenEXR picture at `path`, and whether it has alpha."""
+    """The size (height, width) of the OpenEXR picture at `path`, and whether it has alpha. Raises
+    ValueError where it is none."""
     import av
 
     with path.open("rb") as file:
         begins = file.read(1 << 20)
     decoder = av.CodecContext.create("exr", "r")
-    decoder.skip_frame = "ALL"  # reads the header, and leaves the pixels
+    decoder.skip_frame = "ALL"  # read the header alone
     try:
         decoder.decode(av.Packet(begins))
     except av.FFmpegError as error:
         raise ValueError(str(error)) from error
     if not decoder.width or not decoder.pix_fmt:
-        raise ValueError("it is no OpenEXR file with pictures of colour or grey")
+        raise ValueError("it is no OpenEXR file with a picture in colour or grey")
     return (decoder.height, decoder.width), decoder.pix_fmt.startswith(("gbra", "ya"))
 
 
 def exr_pixels(data: bytes) -> Frame:
-    """The values in an OpenEXR file, float32: (H, W, 1 to 4), in B, G, R and alpha's order.
+    """The pixels in the `data` of an OpenEXR file, float32: (H, W, 1 to 4), grey or B, G, R, and
+    alpha, if any. Raises ValueError or IndexError where they cannot be decoded.
 
-    FFmpeg decodes them: OpenCV's wheels have lost the format with version 5.
+    FFmpeg decodes them, because OpenCV's wheels do not since version 5.
     """
     import av
 
@@ -51,10 +53,10 @@ def exr_pixels(data: bytes) -> Frame:
 
 
 def _check_exr_is_whole(data: bytes) -> None:
-    """Raise ValueError where an OpenEXR file was cut off: FFmpeg paints black what is missing.
+    """Raise ValueError where an OpenEXR file was cut off: FFmpeg would paint the rest black.
 
-    Its table of where each chunk is comes after the header and ends where the first chunk begins
-    ("OpenEXR File Layout"). Of files of many parts, which have many tables, nothing is known.
+    A table with the place of each chunk follows the header and ends where the first chunk begins
+    ("OpenEXR File Layout"). Files of many parts, which have many tables, are not checked.
     """
     if data[5] & 0x10:
         return
@@ -72,11 +74,11 @@ def _check_exr_is_whole(data: bytes) -> None:
 
 
 def _values(frame: "VideoFrame") -> Frame:
-    """The floats of `frame` (H, W, C), float32: blue, green, red, or grey; and alpha, if any."""
+    """The floats of `frame`, (H, W, C) float32: grey or blue, green, red; and alpha, if any."""
     name = frame.format.name
     kind = np.dtype("<f2" if "f16" in name else "<f4")
     planes = [np.frombuffer(plane, kind).reshape(frame.height, -1) for plane in frame.planes]
-    if name.startswith("ya"):  # grey and alpha by turns, in one plane
+    if name.startswith("ya"):  # grey and alpha alternate in one plane
         planes = [planes[0][:, ::2], planes[0][:, 1::2]]
     if name.startswith("gbr"):
         planes = [planes[at] for at in (1, 0, 2, 3)[: len(planes)]]
@@ -84,8 +86,8 @@ def _values(frame: "VideoFrame") -> Frame:
 
 
 def displayed(light: Frame) -> Frame:
-    """Linear `light` (H, W, C), alpha multiplied in, as BGR or BGRA under the sRGB curve
-    (IEC 61966-2-1), uint16; what is brighter than white is white."""
+    """Linear `light` (H, W, 1 to 4), premultiplied by its alpha, as a frame: BGR or BGRA under the
+    sRGB curve (IEC 61966-2-1), uint16, alpha not multiplied in. Brighter than white is white."""
     light = np.clip(np.nan_to_num(light, nan=0, posinf=1), 0, None)
     if light.shape[2] < 3:
         light = light[..., [0, 0, 0, 1][: light.shape[2] + 2]]
@@ -97,9 +99,9 @@ def displayed(light: Frame) -> Frame:
 
 
 def unmultiplied(pixels: Frame) -> Frame:
-    """`pixels` (H, W, 4) of floats, whose colours have been multiplied by their alpha, undone.
+    """`pixels` (H, W, 4), floats, with their colours divided by their alpha.
 
-    What has colour and no alpha, as fire and glow may, keeps it.
+    A colour without alpha, as of fire and glow, stays as it is.
     """
     colour, alpha = pixels[..., :3], pixels[..., 3:]
     straight = np.divide(colour, alpha, out=colour.copy(), where=alpha > 0)
@@ -107,13 +109,17 @@ def unmultiplied(pixels: Frame) -> Frame:
 
 
 def as_levels(pixels: Frame) -> Frame:
-    """`pixels` in [0, 1] as uint16."""
+    """`pixels` in [0, 1] as uint16; values outside are clipped."""
     return np.round(np.clip(pixels, 0, 1) * 65535).astype(np.uint16)
 
 
 def write_light(video: Path, made: Path, out: Path, first: int) -> None:
-    """Each frame of `video` in linear light, times its alpha, as compositors expect, in an OpenEXR
-    file. (ffmpeg's filters mistake what has alpha.)"""
+    """Write each frame of `video` to an OpenEXR file of half floats in the folder `made`, named by
+    the pattern `out` and numbered from `first`. It holds linear light, premultiplied by alpha, as
+    compositors expect.
+
+    ffmpeg's own filters convert frames with alpha wrongly.
+    """
     import av
 
     for number, picture in enumerate(decode(video), first):
@@ -130,7 +136,7 @@ def write_light(video: Path, made: Path, out: Path, first: int) -> None:
 
 def _light(frame: Frame) -> NDArray[np.float32]:
     """`frame` (H, W, 3 or 4), BGR under the sRGB curve (IEC 61966-2-1), as linear RGB, float32,
-    its alpha multiplied in."""
+    premultiplied by its alpha."""
     shown = frame.astype(np.float32) / np.iinfo(frame.dtype).max
     colour = shown[..., 2::-1]
     light = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)

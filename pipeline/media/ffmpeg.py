@@ -1,4 +1,4 @@
-"""The ffmpeg command that imageio-ffmpeg brings: started, waited for, its failures in its words."""
+"""The ffmpeg command of imageio-ffmpeg: start it, wait for it, and report failures in its words."""
 
 import subprocess
 import tempfile
@@ -7,20 +7,21 @@ from typing import IO
 
 from dreamreel.pipeline.errors import UserError
 
-Running = tuple["subprocess.Popen[bytes]", IO[bytes]]  # an ffmpeg, and what it will have said
+Running = tuple["subprocess.Popen[bytes]", IO[bytes]]  # an ffmpeg, and the file of its errors
 
-# The same input makes the same bytes, whenever and with whichever version's name.
+# Leaves the date and the version's name out of the output: the same input makes the same bytes.
 BIT_EXACT = ("-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact")
 
 
 def run_ffmpeg(options: list[str], folder: Path | None = None) -> str | None:
-    """Run ffmpeg to its end, in `folder` if given. None where it succeeded, else the line that
-    names the cause."""
+    """Run ffmpeg to its end, in `folder` if given. None if it succeeded, else the line that names
+    the cause."""
     return failure_of(*start_ffmpeg(options, folder))
 
 
 def start_ffmpeg(options: list[str], folder: Path | None = None) -> Running:
-    """An ffmpeg of our own, for `failure_of`."""
+    """Start an ffmpeg with `options`, in `folder` if given; pass the result to `failure_of`. Files
+    are overwritten. Raises UserError where there is no ffmpeg."""
     errors = tempfile.TemporaryFile()  # noqa: SIM115
     process = subprocess.Popen(
         [ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *options],
@@ -28,13 +29,16 @@ def start_ffmpeg(options: list[str], folder: Path | None = None) -> Running:
         stdout=subprocess.DEVNULL,
         stderr=errors,
         cwd=folder,
-        start_new_session=True,  # the terminal's Ctrl-C is ours to answer
+        start_new_session=True,  # the terminal's Ctrl-C reaches us alone
     )
     return process, errors
 
 
 def failure_of(process: "subprocess.Popen[bytes]", errors: IO[bytes]) -> str | None:
-    """Wait for an ffmpeg to end. None where it succeeded, else the line that names the cause."""
+    """Wait for an ffmpeg to end. None if it succeeded, else the line that names the cause.
+
+    If the wait is interrupted, ffmpeg is killed.
+    """
     with errors:
         try:
             code = process.wait()
@@ -48,7 +52,7 @@ def failure_of(process: "subprocess.Popen[bytes]", errors: IO[bytes]) -> str | N
 
 
 def ffmpeg() -> str:
-    """The ffmpeg that imageio-ffmpeg brings. Raises UserError where it brings none."""
+    """The path of the ffmpeg that imageio-ffmpeg provides. Raises UserError if it has none."""
     import imageio_ffmpeg
 
     try:
@@ -60,7 +64,6 @@ def ffmpeg() -> str:
 def _cause(errors: IO[bytes]) -> str:
     errors.seek(0)
     lines = errors.read().decode(errors="replace").strip().splitlines()
-    # The first line names the cause; the ones after it say what broke in turn. Encoders' own
-    # greetings name none.
+    # The first line names the cause; the others are its consequences. Encoders' banners come first.
     named = [line for line in lines if not line.startswith(("Svt[info]", "x265 [info]"))]
-    return named[0] if named else "it ended without a word"
+    return named[0] if named else "it failed without a message"

@@ -1,5 +1,5 @@
-"""The finished video: its segments joined, each frame at its time, and all else that the source
-has: sound, subtitles, chapters, titles."""
+"""Muxing: segments joined into the finished video, with its source's sound, subtitles, chapters and
+titles."""
 
 import itertools
 import math
@@ -17,22 +17,22 @@ from dreamreel.pipeline.opening import ffmpeg_input, open_container
 LAYOUTS = "aformat=channel_layouts=mono|stereo|5.1|7.1"
 SOUND = {
     "copy": ["-c:a", "copy"],
-    # Six channels of no named layout, as some files have, are taken for 5.1.
+    # Some files have six channels without a named layout: they are taken for 5.1.
     "aac": ["-c:a", "aac", "-af", LAYOUTS],
     "opus": ["-c:a", "libopus", "-b:a", "160k", "-af", LAYOUTS],
 }
 TRACKS = {"all": ["-map", "1:a"], "first": ["-map", "1:a:0"], "none": []}
 NAMES = {"aac": "AAC", "opus": "Opus"}
-TEXT = {"mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text"}  # subtitles that are words
-COVERS = {"png": ("png", "image/png"), "mjpeg": ("jpg", "image/jpeg")}  # by their codecs
-COVERLESS = (".mov", ".webm")  # of .mov, ffmpeg would leave them out without a word
-SUBTITLES = {".mkv": "copy", ".webm": "webvtt"}  # what an ending makes of them, where not mov_text
-ROUNDING = (".mkv", ".webm")  # these round times to milliseconds
+TEXT = {"mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text"}  # codecs of subtitles in text
+COVERS = {"png": ("png", "image/png"), "mjpeg": ("jpg", "image/jpeg")}  # by codec: ending, type
+COVERLESS = (".mov", ".webm")  # in .mov, ffmpeg drops covers without an error
+SUBTITLES = {".mkv": "copy", ".webm": "webvtt"}  # codec by ending; mov_text for any other
+ROUNDING = (".mkv", ".webm")  # containers that round times to milliseconds
 
 
 @dataclass(frozen=True)
 class Part:
-    """A file that holds a part of the video's pictures, and how long they last, in seconds."""
+    """A file that holds a part of the video's pictures, and their duration in seconds."""
 
     path: Path
     seconds: Fraction
@@ -40,8 +40,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Way:
-    """Which of a source's audio `tracks` go along ("all", "first" or "none"), how ("copy", "aac"
-    or "opus"), and whether its subtitles and its covers do."""
+    """One way to keep the rest of a source: its audio `tracks` ("all", "first" or "none"), their
+    `sound` ("copy", or a codec to encode it with), its subtitles and its covers."""
 
     tracks: str
     sound: str
@@ -50,7 +50,8 @@ class Way:
 
 
 def suffix_that_holds(subtitles: Sequence[str], suffix: str) -> str:
-    """The ending of a container that holds `subtitles` of these codecs: `suffix`, if it does."""
+    """The ending of a container that holds `subtitles` of these codecs: `suffix`, or .mkv where
+    some of them are pictures."""
     pictures = [kind for kind in subtitles if kind not in TEXT]
     return ".mkv" if pictures else suffix
 
@@ -62,16 +63,16 @@ def mux(
     span: tuple[Fraction, Fraction] | None,
     on_notice: Callable[[str], None],
 ) -> Way:
-    """Write `out`, in a folder for pieces: the pictures of `parts`, one after the other, and the
-    sound of `source`, if any, ready for streaming.
+    """Write the video `out` from the pictures of `parts`, one after the other, and the sound,
+    subtitles, chapters, attachments and metadata of `source`, if any. An MP4 has its index first,
+    for streaming. `out` lies in a folder for pieces.
 
-    The sound is copied, every track of it; so are subtitles, chapters, attachments and what the
-    file says of itself. Where only a span (begin, end) of the source, in seconds, was dreamed, the
-    sound is cut there and encoded anew, and so it is where the container does not take it as it
-    is; what it does not take at all is left out, with a notice. What went along is returned.
-    Raises UserError where ffmpeg fails.
+    All sound tracks are copied. They are encoded anew where the container does not take them as
+    they are, and where only a `span` (begin, end) of the source, in seconds, was dreamed.
+    `on_notice` gets a line about everything that the container does not take. Returns the way that
+    worked; raises UserError where ffmpeg fails.
     """
-    # ffmpeg works beside `out`, where all names are ours: others may look like addresses to it.
+    # ffmpeg runs beside `out`, where we chose all names: a user's may look like a URL to it.
     listed = out.with_name("parts.partial")
     listed.write_text(_list(parts, out.parent))
     inputs = ["-f", "concat", "-safe", "0", "-protocol_whitelist", "file", "-i", listed.name]
@@ -101,8 +102,9 @@ def mux(
 
 
 def copy_pictures(film: Path, out: Path, rate: Fraction, frames: int) -> None:
-    """Write `out`, the `frames` of `film` at exactly that `rate`, which its own container may have
-    rounded, as a part like any other. Raises UserError where ffmpeg fails."""
+    """Write `out`, a file for a `Part`, with the pictures of `film`, so many `frames`, at exactly
+    that `rate`, which the film's container may have rounded. Raises UserError where ffmpeg fails.
+    """
     exact = film
     if film.suffix.lower() in ROUNDING:
         exact = out.with_name(f"exact.{out.name}")
@@ -115,8 +117,8 @@ def copy_pictures(film: Path, out: Path, rate: Fraction, frames: int) -> None:
 
 
 def _lacking(video: Path, way: Way) -> str | None:
-    """What `video`, which ffmpeg wrote without complaint, lacks of that `way`: damaged sound may
-    be there and be no sound that anyone can read."""
+    """The track of that `way` that `video` lacks, in words; None where it has them all. ffmpeg may
+    succeed on damaged sound and write a file without it."""
     with open_container(video) as container:
         has_sound, has_words = bool(container.streams.audio), bool(container.streams.subtitles)
     if has_sound != (way.tracks != "none"):
@@ -125,23 +127,23 @@ def _lacking(video: Path, way: Way) -> str | None:
 
 
 def retime(video: Path, out: Path, times: Sequence[Fraction]) -> None:
-    """Write `out`, the pictures of `video` without sound: its frames, in the order in which they
-    are shown, at `times` in seconds, and one time more, at which the last of them ends."""
+    """Write `out` with the pictures of `video`, without sound, at new `times` in seconds: one for
+    each frame, in the order in which they are shown, and one at which the last frame ends."""
     import av
 
     with open_container(video) as container:
         shown = [packet.pts or 0 for packet in container.demux(video=0) if packet.size]
     number = {pts: rank for rank, pts in enumerate(sorted(shown))}
-    # A frame is decoded no later than it is shown: so many frames before that.
+    # No frame may be decoded later than it is shown: decoding runs so many frames ahead.
     delay = max(place - number[pts] for place, pts in enumerate(shown))
     base = _time_base(times)
     ticks: list[int] = []
-    for time in times:  # no two frames may be shown at once, as some sources have it
+    for time in times:  # some sources give two frames one time: keep them apart
         ticks.append(max(round(time / base), ticks[-1] + 1 if ticks else 0))
-    before = max(1, round(usual_gap(times) / base))  # between the decoding of the very first
+    before = max(1, round(usual_gap(times) / base))  # ticks between the first frames' decoding
     with open_container(video) as container, av.open(str(out.absolute()), "w") as written:
         stream = written.add_stream_from_template(container.streams.video[0])
-        stream.metadata.update(container.streams.video[0].metadata)  # that VP9 has alpha, say
+        stream.metadata.update(container.streams.video[0].metadata)  # such as that VP9 has alpha
         stream.time_base = base
         place = 0
         for packet in container.demux(video=0):
@@ -156,8 +158,8 @@ def retime(video: Path, out: Path, times: Sequence[Fraction]) -> None:
 
 
 def _list(parts: Sequence[Part], folder: Path) -> str:
-    """`parts` as an ffmpeg that works in `folder` reads them. Matroska's own lengths are rounded to
-    milliseconds, which would add up."""
+    """The list of `parts` that ffmpeg's concat demuxer, run in `folder`, reads. It states the
+    duration of Matroska files, which round their own to milliseconds: the errors would add up."""
     lines = ["ffconcat version 1.0"]
     for part in parts:
         name = os.path.relpath(part.path, folder).replace("'", "'\\''")
@@ -168,13 +170,14 @@ def _list(parts: Sequence[Part], folder: Path) -> str:
 
 
 def _time_base(times: Sequence[Fraction]) -> Fraction:
-    """One in which all `times` are whole, or, where there is none so fine, a fine one."""
+    """A time base in which all `times` are whole numbers; 1/90000 where it would be finer than a
+    microsecond or coarser than a millisecond."""
     whole = math.lcm(*(time.denominator for time in times))
     return Fraction(1, whole if 1000 <= whole <= 1_000_000 else 90_000)
 
 
 def _ways(source: Tracks, suffix: str, cut: bool) -> list[Way]:
-    """How the rest of `source` may go along, the best first."""
+    """The ways to keep the rest of `source`, the best first."""
     anew = "opus" if suffix == ".webm" else "aac"
     sounds = [("all", "copy"), ("all", anew), ("first", "copy"), ("first", anew)]
     if cut:
@@ -186,7 +189,8 @@ def _ways(source: Tracks, suffix: str, cut: bool) -> list[Way]:
 
 
 def _cut(source: Tracks, span: tuple[Fraction, Fraction] | None) -> list[str]:
-    """What has ffmpeg begin with `source` where its pictures do, or where the `span` does."""
+    """The ffmpeg options by which `source` begins where its pictures do, or is cut to the `span`
+    (begin, end), in seconds."""
     offset = Fraction(source.offset).limit_denominator(1_000_000)
     if span is not None:
         begin, end = span
@@ -200,14 +204,14 @@ def _subtitles(way: Way, source: Tracks | None, out: Path) -> list[str]:
     suffix = out.suffix.lower()
     options = ["-map", "1:s", "-c:s", SUBTITLES.get(suffix, "mov_text")]
     if suffix == ".mkv":
-        options += ["-map", "1:t?"]  # their fonts
-        for number, codec in enumerate(source.subtitles):  # MP4's alone it does not hold
+        options += ["-map", "1:t?"]  # attachments: the fonts of subtitles
+        for number, codec in enumerate(source.subtitles):  # the one codec that .mkv does not hold
             options += [f"-c:s:{number}", "srt"] if codec == "mov_text" else []
     return options
 
 
 def _covers(way: Way, source: Tracks | None, out: Path) -> list[str]:
-    """What has ffmpeg take the covers along, in Matroska as files of their own."""
+    """The ffmpeg options that keep the covers. In Matroska, a cover is an attached file."""
     if source is None or not way.covers:
         return []
     if out.suffix.lower() != ".mkv":
@@ -228,12 +232,12 @@ def _covers(way: Way, source: Tracks | None, out: Path) -> list[str]:
 
 def _lost(way: Way, best: Way) -> Iterator[str]:
     if (way.tracks, way.sound) != (best.tracks, best.sound):
-        told = {
+        instead = {
             "all": f"made {NAMES.get(way.sound, '')}",
             "first": "only its first track is kept",
             "none": "left out",
         }
-        yield f"sound as it is: {told[way.tracks]}"
+        yield f"sound as it is: {instead[way.tracks]}"
     if way.subtitles != best.subtitles:
         yield "subtitles: left out (.mkv keeps any)"
     if way.covers != best.covers:

@@ -31,11 +31,15 @@ from dreamreel.pipeline.media.decoding import (
 from dreamreel.pipeline.opening import OPENCV_OPTIONS, regular_file
 
 MATRICES = (1, 5, 6, UNTAGGED)  # BT.709 and both of BT.601, as H.273 numbers them
-BLOCK = 8  # pixels: the side of a block whose mean is compared
-FLAT = 6  # levels of 255: a block whose colours lie within so many is flat
-OFF_AT_MOST = 3.0  # levels of 255 that a flat block may be off; rounding makes it up to 3
-SAME_TIME = 1e-4  # seconds; OpenCV tells times as floating-point milliseconds
-SEEK_EARLIER = 1.0  # seconds, since OpenCV seeks by a frame number that it guesses from the rate
+BLOCK = 8  # pixels, the side of a block whose mean is compared; a round number, not measured
+FLAT = 6  # levels of 255: the range of colours up to which a block is flat; chosen, not measured
+# Levels of 255 by which a flat block may be off. Rounding alone makes up to 3.0, in a dozen films
+# and test patterns; taking an untagged 1080p film for BT.601 makes 19.
+OFF_AT_MOST = 3.0
+SAME_TIME = 1e-4  # seconds; OpenCV gives times in floating-point milliseconds; chosen, not measured
+# Seconds by which OpenCV seeks early, because it seeks by a frame number that it guesses from the
+# rate. A round number, not measured; where it does not suffice, reading starts at the beginning.
+SEEK_EARLIER = 1.0
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,7 @@ class _Capture:
 
     @property
     def turns(self) -> int:
-        """How many quarter turns to the left make a picture upright, as OpenCV does."""
+        """The quarter turns to the left by which OpenCV turns a picture upright."""
         return round(-self._capture.get(cv2.CAP_PROP_ORIENTATION_META) / 90) % 4
 
     def frame(self) -> Frame | None:
@@ -150,13 +154,13 @@ class _Capture:
         return np.asarray(frame) if whole else None
 
     def frame_at(self, time: Fraction) -> Frame | None:
-        """The picture shown at `time`, if that is this one or one to come."""
+        """The picture shown at `time`, if it is this one or a later one; None if there is none."""
         while self.is_open and self._time() < float(time) - SAME_TIME:
             self.advance(1)
         return self.frame() if self.is_open and self._time() <= float(time) + SAME_TIME else None
 
     def advance(self, tries: int = DAMAGED_AT_MOST) -> None:
-        """Go to the next picture, past as many as cannot be decoded as `tries` allow."""
+        """Go to the next picture that can be decoded, within so many `tries`."""
         self.is_open = any(self._capture.grab() for _ in range(tries))
 
     def seek(self, time: Fraction) -> None:
@@ -170,7 +174,7 @@ class _Capture:
 
     def _open(self) -> None:
         os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = OPENCV_OPTIONS
-        # One thread decodes, as in PyAV: several conceal what is damaged in various ways.
+        # One thread decodes, as in PyAV: with several, damage is concealed differently each time.
         self._capture = cv2.VideoCapture(
             str(regular_file(self._path)), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1]
         )
@@ -182,7 +186,8 @@ class _Capture:
 
 
 def _off(seen: Frame, exact: Frame) -> float:
-    """By how many levels of 255 the worst flat block of `seen` is off, or its blocks on average."""
+    """The error of `seen` in levels of 255: the largest of its flat blocks, or the mean of all its
+    blocks, if that is larger."""
     blocks, others = _blocks(exact), _blocks(seen)
     flat = (blocks.max((1, 3)) - blocks.min((1, 3))).max(-1) <= FLAT
     off = np.abs(blocks.mean((1, 3)) - others.mean((1, 3))).max(-1)

@@ -1,4 +1,4 @@
-"""What a film's container holds, packet by packet, undecoded."""
+"""The packets of a film: their times, their number and their faults, without decoding."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,37 +8,42 @@ from pathlib import Path
 
 from dreamreel.pipeline.opening import open_container
 
-LATE_AT_MOST = 1.0  # seconds, that all streams may end before the file says it does
-TS_PACKETS = (188, 192, 204)  # bytes: as broadcast, on Blu-rays, with error correction
+# Seconds by which all streams may end before the length that the file states; beyond, it was cut
+# off. A round number, well above the length of one frame or one packet of sound; not measured.
+LATE_AT_MOST = 1.0
+# Bytes of an MPEG-TS packet: as broadcast, on Blu-rays, with error correction.
+TS_PACKETS = (188, 192, 204)
 
 
 @dataclass(frozen=True)
 class Packets:
-    """What a file's stream of pictures holds, undecoded: when each is shown, in seconds, in order;
-    how many there are, those included that are not shown; how many of them have no time; how
-    many seconds before the end that it tells of the file ends; when the last one shown ends, where
-    it tells that; and the first `fault` of the container."""
+    """The packets of a file's picture stream, one a picture. Times are in seconds."""
 
-    shown: list[Fraction]
-    count: int
-    untimed: int
-    lacking: Fraction
-    ends: Fraction | None
-    fault: str | None
+    shown: list[Fraction]  # when each picture is shown, sorted
+    count: int  # pictures, those that are not shown included
+    untimed: int  # pictures without a time
+    lacking: Fraction  # by how much the file ends before the length that it states
+    ends: Fraction | None  # when the last picture shown ends, where the container says so
+    fault: str | None  # the first fault of the container
 
 
 def scan_packets(path: Path, index: int) -> Packets:
+    """The packets of stream `index` of the file at `path`. A file that breaks off is read up to
+    there.
+
+    Raises av.FFmpegError, OSError or ValueError where it cannot be read at all.
+    """
     import av
 
-    lasting: list[tuple[Fraction, Fraction]] = []
+    timed: list[tuple[Fraction, Fraction]] = []
     count, untimed, cut, end = 0, 0, 0, Fraction(0)
     with _complaints() as complaints, open_container(path) as container:
         begins = Fraction(container.start_time or 0, 1_000_000)
-        # Streams alone know what was told: the container's own length may be a guess from its size.
-        told = Fraction(container.duration or 0, 1_000_000)
+        # Only Matroska and MP4 state it: of others, it may be ffmpeg's guess from the file's size.
+        stated = Fraction(container.duration or 0, 1_000_000)
         kind = container.format.name
-        tells = kind.startswith(("matroska", "mov"))
-        tells_each = kind.startswith("mov")  # of others, the lengths are guesses
+        states_length = kind.startswith(("matroska", "mov"))
+        states_each = kind.startswith("mov")  # other containers' packet lengths are guesses
         try:
             for packet in container.demux():
                 length = (packet.duration or 0) * packet.time_base
@@ -50,15 +55,16 @@ def scan_packets(path: Path, index: int) -> Packets:
                 count += 1
                 untimed += packet.pts is None
                 if packet.pts is not None and not packet.is_discard:
-                    lasting.append((packet.pts * packet.time_base, length))
-        except av.FFmpegError:  # what comes before is there
+                    timed.append((packet.pts * packet.time_base, length))
+        except av.FFmpegError:  # the packets before the fault count
             if not count:
                 raise
-    short = told - (end - begins) if tells and end else Fraction(0)
+    short = stated - (end - begins) if states_length and end else Fraction(0)
     lacking = short if short > LATE_AT_MOST else Fraction(0)
-    shown, lengths = zip(*sorted(lasting), strict=True) if lasting else ((), ())
-    ends = shown[-1] + lengths[-1] if tells_each and lasting and lengths[-1] else None
-    faults = [said for _, name, said in complaints if name == kind]  # not what a codec says
+    shown, lengths = zip(*sorted(timed), strict=True) if timed else ((), ())
+    ends = shown[-1] + lengths[-1] if states_each and timed and lengths[-1] else None
+    # The container's complaints count; those of codecs do not.
+    faults = [said for _, name, said in complaints if name == kind]
     if kind == "mpegts" and all(path.stat().st_size % size for size in TS_PACKETS):
         faults.append("it was cut off")
     faults += [f"{cut} of its packets are not whole"] if cut else []
@@ -68,12 +74,12 @@ def scan_packets(path: Path, index: int) -> Packets:
 
 @contextmanager
 def _complaints() -> Iterator[list[tuple[int, str, str]]]:
-    """What ffmpeg's libraries say of faults within: how grave, of what, and the words."""
+    """The errors that ffmpeg's libraries log within: (level, name of the component, message)."""
     from av import logging
 
     before = logging.get_level(), logging.get_skip_repeated()
     logging.set_level(logging.ERROR)
-    logging.set_skip_repeated(False)  # what was said of another file too is said of this one
+    logging.set_skip_repeated(False)  # else a message that another file had is left out
     try:
         with logging.Capture(local=False) as said:
             yield said

@@ -1,4 +1,4 @@
-"""Pictures in files of their own, one a frame: folders and patterns of them."""
+"""Series: pictures in files of their own, one a frame, found by a folder or a pattern."""
 
 import fnmatch
 import itertools
@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,20 +23,19 @@ from dreamreel.pipeline.media.stills import (
     reason_of,
 )
 
-if TYPE_CHECKING:
-    pass
-
-
-OnLost = Callable[[str], None]
-SPAN_AT_MOST = 1_000_000  # of numbers: what spans more is dates or clocks, and has no gaps
+NUMBER = re.compile(r"%(0\d+)?d")  # a series' number in the name of its pattern
+OnLost = Callable[[str], None]  # gets a line about each frame that is lost
+# Numbers from the first to the last of a series that is checked for gaps. A wider range is of dates
+# or clock times, whose gaps mean nothing. A round number: eleven hours at 25 frames a second.
+SPAN_AT_MOST = 1_000_000
 
 
 @dataclass(frozen=True)
 class Series:
     """Pictures in files of their own, one a frame, in natural order: frame2 before frame10.
 
-    `height` and `width` are those of an upright frame; `depth` is 16 where any file has more than
-    8 bits, else 8; `missing` are the numbers that a numbered series skips.
+    `height` and `width` are those of an upright frame, in pixels. `depth` is 16 where any file has
+    more than 8 bits a channel, else 8. `missing` are the numbers that a numbered series skips.
     """
 
     files: tuple[Path, ...]
@@ -49,11 +47,11 @@ class Series:
 
 
 def find_series(path: Path) -> Series | None:
-    """The pictures in the folder `path`, or those that its name's pattern means: a number such as
-    %d or %05d, or *, ? and [...]. None where `path` is neither; an existing file never is.
+    """The pictures in the folder `path`, or those that match its name as a pattern: a number such
+    as %d or %05d, or *, ? and [...]. None where `path` is neither; an existing file never is.
 
-    Raises UserError where there are none, where a folder holds more than one series, and where
-    one of the pictures cannot be read or differs from the first in size.
+    Raises UserError where there are no pictures, where a folder holds more than one series, and
+    where a picture cannot be read or differs from the first in size.
     """
     with usable(path):
         files = _files(path)
@@ -68,8 +66,8 @@ def find_series(path: Path) -> Series | None:
 
 
 def find_still(path: Path) -> Series | None:
-    """The one picture at `path`, as a series of one; None where it does not end as one does.
-    Raises UserError where it cannot be read."""
+    """The picture at `path` as a series of one; None where `path` has no ending of a picture.
+    Raises UserError where the picture cannot be read."""
     if path.suffix.lower() not in FORMATS:
         return None
     about = read_header(path)
@@ -79,16 +77,16 @@ def find_still(path: Path) -> Series | None:
 def read_series(
     series: Series, start: int = 0, stop: int | None = None, on_lost: OnLost | None = None
 ) -> Generator[Frame, None, None]:
-    """Frames `start` to `stop` (excluded) of `series`, all of one depth and number of channels.
+    """Frames `start` to `stop` (excluded) of `series`: (H, W, 3 or 4), all of one depth.
 
-    For a file that can no longer be read, the frame before stands in, or the first that can be
-    read; `on_lost` is told in a line. Where none can be read, there is no frame.
+    The frame before a file that can no longer be read stands in for it, or, if there is none, the
+    first that can be read; `on_lost` gets a line about it. If none can be read, there is no frame.
     """
     count = len(series.files)
     stop = count if stop is None else min(stop, count)
     if stop <= start:
         return
-    begin = start  # wherever reading starts, the same frame stands in
+    begin = start  # the same frame stands in, wherever reading starts
     while begin > 0 and _load(series, begin, None) is None:
         begin -= 1
     frames = (
@@ -99,7 +97,7 @@ def read_series(
 
 
 def _files(path: Path) -> list[Path] | None:
-    """The pictures, at least one, that `path` names as a folder or a pattern; None where it is
+    """The pictures, at least one, in the folder `path` or of the pattern `path`; None where it is
     neither."""
     if path.is_dir():
         folder, names = path, _pictures_in(path)
@@ -130,19 +128,19 @@ def _pictures_in(folder: Path) -> list[str]:
 
 
 def _natural(name: str) -> tuple[list[str | int], str]:
-    """What to sort `name` by, for numbers in it to count as such."""
-    # Text and digits take turns, text first: what is compared is always of one type.
+    """The sort key of `name` in natural order."""
+    # Text and digits alternate, text first: two parts that are compared are of one type.
     parts = _parts(Path(name).stem.casefold())
     return [int(part) if at % 2 else part for at, part in enumerate(parts)], name
 
 
 def _parts(text: str) -> list[str]:
-    """`text` cut into text and digits by turns, text first and last."""
+    """`text` split into alternating text and digits, text first and last."""
     return re.split(r"([0-9]+)", text)
 
 
 def _check_one_series(folder: Path, names: list[str]) -> None:
-    """Raise UserError where the pictures `names` of `folder` would not make one clip."""
+    """Raise UserError unless the pictures `names` in `folder` are one series."""
     endings: dict[str, str] = {}
     for name in names:
         endings.setdefault(FORMATS[Path(name).suffix.lower()], Path(name).suffix)
@@ -161,12 +159,12 @@ def _check_one_series(folder: Path, names: list[str]) -> None:
 
 
 def _numbered(names: Iterable[str]) -> list[tuple[tuple[str, str], list[str]]]:
-    """`names` sorted into series: what stands before and after the last number that varies, and
-    all of these numbers' digits. A name that is like no other is alone in its own."""
+    """`names` sorted into series: the text before and after the last number that varies, and the
+    digits of that number in each name. A name unlike all others is a series of its own."""
     alike: dict[tuple[str, ...], list[list[str]]] = {}
     for name in names:
         parts = _parts(Path(name).stem)
-        parts[-1] += Path(name).suffix  # whose digits, as in .jp2, count nothing
+        parts[-1] += Path(name).suffix  # digits in an ending, as in .jp2, are text
         alike.setdefault(tuple(parts[::2]), []).append(parts)
     series: dict[tuple[str, str], list[str]] = {}
     for members in alike.values():
@@ -180,7 +178,7 @@ def _numbered(names: Iterable[str]) -> list[tuple[tuple[str, str], list[str]]]:
 
 
 def _printf(before: str, after: str, digits: list[str]) -> str:
-    """The pattern that means all of a series' files."""
+    """The pattern that matches all files of a series."""
     shortest = min(len(number) for number in digits)
     padded = shortest > 1 and any(number.startswith("0") for number in digits)
     return f"{before}%0{shortest}d{after}" if padded else f"{before}%d{after}"
@@ -199,7 +197,7 @@ def _missing(files: list[Path]) -> tuple[int, ...]:
 
 
 def _pattern(path: Path) -> re.Pattern[str] | None:
-    """What the names look like that `path`'s own means, where it is a pattern."""
+    """The names that match `path`'s name, as an expression; None where that is no pattern."""
     name = path.name
     numbers = list(re.finditer(r"%(0?)([0-9]{0,2})d", name))
     if len(numbers) > 1:
@@ -238,7 +236,7 @@ def _by(size: tuple[int, ...]) -> str:
 
 
 def _load(series: Series, number: int, on_lost: OnLost | None) -> Frame | None:
-    """The frame `number` of `series`; None, with a word to `on_lost`, where it cannot be read."""
+    """Frame `number` of `series`; None, with a line to `on_lost`, where it cannot be read."""
     path = series.files[number]
     try:
         pixels = decoded_still(path)
@@ -252,7 +250,8 @@ def _load(series: Series, number: int, on_lost: OnLost | None) -> Frame | None:
 
 
 def with_stand_ins(frames: Iterable[Frame | None]) -> Iterator[Frame]:
-    """`frames`, and where there is none the one before, or the first there is."""
+    """`frames`, with the frame before in place of each None, or, if there is none, the first
+    frame."""
     shown, early = None, 0
     for frame in frames:
         shown = shown if frame is None else frame
@@ -269,7 +268,7 @@ def _fitted(pixels: Frame, series: Series) -> Frame:
         pixels = np.dstack([pixels, pixels, pixels])
     if series.depth == 16 and pixels.dtype == np.uint8:
         pixels = pixels.astype(np.uint16) * 257
-    if series.depth == 8 and pixels.dtype == np.uint16:  # the file is another by now
+    if series.depth == 8 and pixels.dtype == np.uint16:  # the file has changed since it was probed
         pixels = (pixels // 257).astype(np.uint8)
     if series.has_alpha and pixels.shape[2] == 3:
         opaque = np.full(pixels.shape[:2], np.iinfo(pixels.dtype).max, pixels.dtype)
@@ -278,9 +277,11 @@ def _fitted(pixels: Frame, series: Series) -> Frame:
 
 
 def publish_series(made: Path, out: Path, replace: bool) -> None:
-    """Give the pictures in the folder `made` the place that `out` asks for. Where it is to
-    `replace` them, files of that pattern which are there already give way, all of them; others
-    stay. Raises FileExistsError where they are there and it is not."""
+    """Move the pictures in the folder `made` to their names, which the pattern `out` gives.
+
+    With `replace`, all existing files of that pattern are deleted first; others stay. Raises
+    FileExistsError where the folder of `out` has files in it and `replace` is not set.
+    """
     place = out.parent
     if not place.exists():
         made.rename(place)
@@ -296,21 +297,18 @@ def publish_series(made: Path, out: Path, replace: bool) -> None:
     made.rmdir()
 
 
-NUMBER = re.compile(r"%(0\d+)?d")
-
-
 def is_series(path: Path) -> bool:
-    """Whether `path` stands for pictures in files of their own: frames/%05d.png."""
+    """Whether `path` is a pattern for a series, such as frames/%05d.png."""
     return NUMBER.search(path.name) is not None
 
 
 def place_of(path: Path) -> Path:
-    """The one file, or folder, that is made for `path`."""
+    """The file that is made for `path`, or the folder, where `path` is a pattern for a series."""
     return path.parent if is_series(path) else path
 
 
 def series_files(out: Path) -> list[Path]:
-    """What there is, of files, links and folders, by the names that `out` stands for."""
+    """The existing files, links and folders whose names match the pattern `out`, sorted."""
     before, _, after = NUMBER.sub("\0", out.name).partition("\0")
     wanted = re.compile(re.escape(before) + r"\d+" + re.escape(after))
     with suppress(FileNotFoundError, NotADirectoryError):

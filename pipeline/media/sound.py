@@ -1,4 +1,4 @@
-"""Music: what a file's sound does in each frame of a video, and when its beats are."""
+"""Music: loudness, bands, onsets and beats of a file's sound, for each frame of a video."""
 
 import math
 from collections.abc import Iterator
@@ -16,63 +16,74 @@ from dreamreel.pipeline.opening import open_container
 Floats = NDArray[np.float64]
 Samples = NDArray[np.float32]  # of sound: one channel (n,), from -1 to 1
 
-RATE = 22050  # samples a second, of one channel
-HOP = 220  # samples from one look at the sound to the next
-LOOK_RATE = Fraction(RATE, HOP)  # looks a second
-LOOKS = float(LOOK_RATE)
-BLOCK = 2048  # looks at once
-GAP = 0.02  # seconds that the file's times must leave out for silence; less is their rounding
-WINDOW, SHORT = 2048, 512  # samples: long enough to tell bass from mid; short enough to tell when
+# The sound is analysed in windows, one every hop. Where no measurement or source is named, a number
+# below is a round one that was chosen, not measured.
+RATE = 22050  # samples a second, of one channel: keeps what is below 11 kHz, and so the treble band
+HOP = 220  # samples between windows, 10 ms: finer than a frame at up to 100 a second
+HOP_RATE = Fraction(RATE, HOP)  # hops a second, about 100.2
+HOPS = float(HOP_RATE)
+BLOCK = 2048  # windows transformed at once: 32 MiB of the long ones in float64
+GAP = 0.02  # seconds; a shorter gap between the times in a file is rounding, a longer one silence
+WINDOW = 2048  # samples, 93 ms: bins of 10.8 Hz, a dozen of them in the bass band
+SHORT = 512  # samples, 23 ms: short, to find when an onset is
 BANDS = {"bass": (20, 150), "mid": (150, 2000), "treble": (2000, 10_000)}  # Hz
-SILENT = 1e-4  # amplitude of full scale, -80 dB, below which is silence
-FAINT = 0.01  # of the strongest band, -40 dB, at which another one reaches its 1 at the least
-QUIETEST, FLATTEST = 30.0, 6.0  # decibels of loudness from 0 to 1: at most, and at least
-RELEASE = 0.15  # seconds in which what is no longer heard falls to a third
-FLUX_BANDS, FLUX_FLOOR = 32, 60.0  # bands; decibels under the loudest, below which nothing counts
-LEAST_RISE = 0.5  # decibels: a steady tone's own ripple is below
-EARLY = 0.004  # seconds by which a window sees a click before its middle does, measured
-PEAK_REACH = 0.05  # seconds before and after an onset that have none stronger
-PEAK_HEIGHT = 0.1  # of the strong ones, below which it is none
-TEMPO, SPREAD = 120.0, 0.9  # beats a minute that are likeliest, and how many octaves about them
+SILENT = 1e-4  # of full scale, -80 dB: lower amplitudes are silence; dither of 16 bits is
+FAINT = 0.01  # of the strongest band, -40 dB: no band reaches 1 at a lower amplitude
+QUIETEST = 30.0  # decibels: widest range of loudness that is stretched over 0 to 1
+FLATTEST = 6.0  # decibels: narrowest such range
+RELEASE = 0.15  # seconds in which a curve falls to 1/e after its sound has ended
+FLUX_BANDS = 32  # at most, of the spectral flux, even in pitch; those narrower than a bin merge
+FLUX_FLOOR = 60.0  # decibels below the loudest band and window; fainter sound does not count
+LEAST_RISE = 0.5  # decibels of flux; single steady tones of 40 Hz to 5 kHz ripple by up to 0.3
+EARLY = 0.004  # seconds added to each beat: clicks at 60 to 200 a minute are found 3 ms early
+PEAK_REACH = 0.05  # seconds before and after an onset without a stronger one
+PEAK_HEIGHT = 0.1  # of the onsets' 95th percentile, below which an onset does not count
+TEMPO = 120.0  # beats a minute, the likeliest tempo, as in librosa.beat.beat_track
+SPREAD = 0.9  # octaves, the standard deviation of the tempo around it; librosa has 1.0
 SLOWEST, FASTEST = 40.0, 240.0  # beats a minute
-TIGHT = 100.0  # what it costs a beat to be early or late
+TIGHT = 100.0  # cost of an uneven gap, times log(gap / period)^2; librosa's default `tightness`
 
 
 @dataclass(frozen=True, eq=False)
 class Sound:
-    """What is heard in each frame of a video: a curve for each of `schedule.MUSIC`, from 0 to 1;
-    when the beats are, in seconds since frame 0, and how many there are in a minute, 0 where there
-    are none."""
+    """What is heard in each frame of a video.
+
+    `curves` holds one for each name in `schedule.MUSIC`, (frames,) from 0 to 1. `beats` are in
+    seconds since frame 0; `bpm` is their number in a minute, 0 where there are none.
+    """
 
     curves: dict[str, Floats]
     beats: tuple[float, ...]
     bpm: float
 
     def at(self, frame: int) -> dict[str, float]:
-        """The values in `frame`; nothing is heard before the first and after the last."""
+        """The value of each curve in `frame`; 0 before the first frame and after the last."""
         heard = 0 <= frame < len(self.curves["loud"])
         return {name: float(curve[frame]) if heard else 0.0 for name, curve in self.curves.items()}
 
 
 def hear(path: Path, rate: Fraction, frames: int, start: Fraction = Fraction(0)) -> Sound:
-    """The sound of the file at `path` as `frames` frames of a video hear it, `rate` a second, the
-    first at `start`, in seconds.
+    """The sound of the file at `path`, analysed for a video of `frames` frames, `rate` a second.
+    Frame 0 is at `start` seconds of the sound.
 
-    Raises UserError where there is none that can be decoded.
+    Raises UserError where the file has no sound that can be decoded.
     """
     samples = read_sound(path, start, Fraction(frames) / rate)
     levels, flux = _levels(samples), _flux(samples)
     beats = _beats(flux)
     curves = {"loud": _loudness(levels["loud"]), **_bands(levels), "onset": _onsets(flux)}
-    curves = {name: _shown(_released(curve), rate, frames) for name, curve in curves.items()}
+    curves = {name: _per_frame(_released(curve), rate, frames) for name, curve in curves.items()}
     heard = math.ceil(len(samples) * rate / RATE)
     curves["beat"] = _beat_curve(beats, rate, frames) * (np.arange(frames) < heard)
     return Sound(curves, tuple(beats.tolist()), _tempo(beats))
 
 
 def read_sound(path: Path, start: Fraction, seconds: Fraction) -> Samples:
-    """At most so many `seconds` of the sound of the file at `path`, from `start` on: one channel
-    (n,), `RATE` a second. Raises UserError where there is none that can be decoded."""
+    """The sound of the file at `path` from `start` on, at most so many `seconds`: one channel,
+    (n,), of `RATE` samples a second. Gaps in it are silent.
+
+    Raises UserError where the file has no sound that can be decoded.
+    """
     import av
 
     samples, ends = np.zeros(math.ceil(seconds * RATE), np.float32), -round(start * RATE)
@@ -92,11 +103,12 @@ def read_sound(path: Path, start: Fraction, seconds: Fraction) -> Samples:
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path} has no sound that can be decoded ({reason})") from error
-    return samples[: max(1, ends)]  # of nothing, one that is silent
+    return samples[: max(1, ends)]  # at least one sample, a silent one
 
 
 def _parts(container: Any) -> Iterator[tuple[Fraction | None, NDArray[np.float32]]]:
-    """The sound bit by bit, each with its time in the file; what is damaged is left out."""
+    """The decoded sound in parts, each with its time in the file, in seconds. Damaged packets are
+    left out."""
     import av
 
     resampler = av.AudioResampler("flt", "mono", RATE)
@@ -111,8 +123,8 @@ def _parts(container: Any) -> Iterator[tuple[Fraction | None, NDArray[np.float32
                 yield time, part.to_ndarray()[0]
 
 
-def _looks(samples: Samples, length: int) -> Iterator[Floats]:
-    """Blocks (k, length) of windows of the sound, one about each look's moment."""
+def _windows(samples: Samples, length: int) -> Iterator[Floats]:
+    """The windows of `samples`, one centred on each hop, in blocks (k, length)."""
     from numpy.lib.stride_tricks import sliding_window_view
 
     windows = sliding_window_view(np.pad(samples, length // 2), length)[::HOP]
@@ -122,12 +134,12 @@ def _looks(samples: Samples, length: int) -> Iterator[Floats]:
 
 
 def _levels(samples: Samples) -> dict[str, Floats]:
-    """The RMS amplitude of the whole, and of each band, at each look."""
+    """The RMS amplitude of the whole ("loud") and of each band, at each hop."""
     edges = {"loud": (0, RATE), **BANDS}
     found: dict[str, list[Floats]] = {name: [] for name in edges}
     pitch = np.fft.rfftfreq(WINDOW, 1 / RATE)
     energy = WINDOW * float(np.square(np.hanning(WINDOW + 1)).sum()) / 2
-    for block in _looks(samples, WINDOW):
+    for block in _windows(samples, WINDOW):
         power = np.square(np.abs(np.fft.rfft(block))) / energy
         for name, (low, high) in edges.items():
             found[name].append(np.sqrt(power[:, (low <= pitch) & (pitch < high)].sum(1)))
@@ -135,7 +147,8 @@ def _levels(samples: Samples) -> dict[str, Floats]:
 
 
 def _loudness(level: Floats) -> Floats:
-    """From 0, the quietest that counts, to 1, in decibels."""
+    """`level` in decibels, mapped to 0 to 1: from its 5th to its 95th percentile, within the limits
+    `QUIETEST` and `FLATTEST`."""
     sounding = level[level > SILENT]
     if not sounding.size:
         return np.zeros_like(level)
@@ -151,7 +164,8 @@ def _decibels(amplitude: Any) -> Any:
 
 
 def _bands(levels: dict[str, Floats]) -> dict[str, Floats]:
-    """The bands' amplitudes, each from 0 to 1; one that is faint beside the others stays low."""
+    """The amplitude of each band, mapped to 0 to 1 by its own percentiles; a band that is faint
+    beside the strongest stays low."""
     sounding = levels["loud"] > SILENT
     if not sounding.any():
         return {name: np.zeros_like(levels[name]) for name in BANDS}
@@ -164,35 +178,35 @@ def _bands(levels: dict[str, Floats]) -> dict[str, Floats]:
 
 
 def _between(level: Floats, low: float, high: float) -> Floats:
-    low = min(low, high / 2)  # what never changes is there all the time
+    low = min(low, high / 2)  # a level that never changes is mapped to 1, not to 0
     return np.clip((level - low) / (high - low), 0, 1)
 
 
 def _flux(samples: Samples) -> Floats:
-    """How much, in decibels, the bands of a spectrum rise from look to look, on average, over what
-    is usual about there."""
+    """The spectral flux at each hop: by how many decibels the bands of the spectrum rise, on
+    average, less the usual rise in the second around."""
     edges = np.geomspace(30, RATE / 2, FLUX_BANDS + 1) * SHORT / RATE
     starts = np.unique(np.round(edges).astype(int))[:-1]
     blocks = [
         np.add.reduceat(np.square(np.abs(np.fft.rfft(block))), starts, axis=1)
-        for block in _looks(samples, SHORT)
+        for block in _windows(samples, SHORT)
     ]
     power = np.concatenate([np.zeros((1, len(starts))), *blocks])
-    silence = (SILENT * SHORT / 4) ** 2  # the power of a tone so faint
+    silence = (SILENT * SHORT / 4) ** 2  # the power of a tone of that amplitude
     floor = max(float(power.max()) * 10 ** (-FLUX_FLOOR / 10), silence)
     rise = np.diff(10 * np.log10(np.maximum(power, floor)), axis=0)
     flux = np.maximum(rise, 0).mean(1)
-    usual = _smoothed(flux, np.ones(round(LOOKS) | 1))
+    usual = _smoothed(flux, np.ones(round(HOPS) | 1))
     return np.maximum(flux - usual - LEAST_RISE, 0)
 
 
 def _smoothed(curve: Floats, shape: Floats) -> Floats:
-    """`curve`, averaged with the weights `shape`, an odd count of them."""
+    """The moving average of `curve` with the weights `shape`, whose number is odd."""
     return np.convolve(curve, shape / shape.sum())[len(shape) // 2 :][: len(curve)]
 
 
 def _onsets(flux: Floats) -> Floats:
-    """At each look where something sets in, how strongly, up to 1."""
+    """The strength of the onset at each hop, up to 1; 0 where there is none."""
     peaks = _peaks(flux)
     onsets = np.zeros_like(flux)
     if len(peaks):
@@ -203,27 +217,27 @@ def _onsets(flux: Floats) -> Floats:
 
 
 def _peaks(flux: Floats) -> NDArray[np.intp]:
-    """The looks at which `flux` is highest round about."""
+    """The hops at which `flux` is highest within `PEAK_REACH`."""
     from numpy.lib.stride_tricks import sliding_window_view
 
-    reach = round(PEAK_REACH * LOOKS)
+    reach = round(PEAK_REACH * HOPS)
     around = sliding_window_view(np.pad(flux, reach), 2 * reach + 1).max(1)
     found = np.flatnonzero((flux > 0) & (flux == around))
     return found[np.diff(found, prepend=-reach) > 1]
 
 
 def _released(curve: Floats) -> Floats:
-    """`curve`, which it follows up at once, and down slowly."""
-    kept, last, found = math.exp(-1 / (RELEASE * LOOKS)), 0.0, []
+    """`curve` with a slow fall: it rises at once and decays over `RELEASE`."""
+    kept, last, found = math.exp(-1 / (RELEASE * HOPS)), 0.0, []
     for value in curve.tolist():
         last = max(value, last * kept)
         found.append(last)
     return np.array(found)
 
 
-def _shown(curve: Floats, rate: Fraction, frames: int) -> Floats:
-    """The highest of `curve` while each frame is shown; nothing after its end."""
-    step = LOOK_RATE / rate
+def _per_frame(curve: Floats, rate: Fraction, frames: int) -> Floats:
+    """The highest value of `curve` while each frame is shown, (frames,); 0 after its end."""
+    step = HOP_RATE / rate
     starts = np.array([math.floor(frame * step) for frame in range(frames)], dtype=int)
     starts = starts[starts < len(curve)]
     highest = np.maximum.reduceat(curve, starts) if len(starts) else np.zeros(0)
@@ -233,8 +247,8 @@ def _shown(curve: Floats, rate: Fraction, frames: int) -> Floats:
 
 
 def _beats(flux: Floats) -> Floats:
-    """When the beats are, in seconds: as even as the tempo, and as much on what sets in, as can be
-    (Ellis, Beat Tracking by Dynamic Programming, 2007)."""
+    """The times of the beats, in seconds: the sequence that best keeps the tempo and meets the
+    onsets (Ellis, Beat Tracking by Dynamic Programming, 2007)."""
     period = _period(flux)
     if period is None:
         return np.zeros(0)
@@ -242,43 +256,44 @@ def _beats(flux: Floats) -> Floats:
     strength = _smoothed(flux / flux.std(), np.hanning(4 * reach + 3)[1:-1])
     places = _chain(strength, period)
     strong = strength[places] >= np.sqrt(np.mean(np.square(strength[places]))) / 2
-    sounding = np.flatnonzero(strong)  # before the first and after the last strong one is none
+    sounding = np.flatnonzero(strong)  # weak beats at both ends are dropped
     places = places[sounding[0] : sounding[-1] + 1]
-    return places / LOOKS + EARLY if len(places) > 1 else np.zeros(0)
+    return places / HOPS + EARLY if len(places) > 1 else np.zeros(0)
 
 
 def _period(flux: Floats) -> float | None:
-    """Looks from beat to beat; None where nothing comes again."""
-    longest = math.ceil(60 * LOOKS / SLOWEST)
+    """The hops from one beat to the next; None where nothing repeats."""
+    longest = math.ceil(60 * HOPS / SLOWEST)
     if not flux.any() or len(flux) < longest:
         return None
     blurred = _smoothed(flux, np.hanning(7)[1:-1])
     size = 2 ** math.ceil(math.log2(2 * len(flux)))
     alike = np.fft.irfft(np.square(np.abs(np.fft.rfft(blurred - blurred.mean(), size))))
     lags = np.arange(1, 2 * longest + 1)
-    octaves = np.log2(60 * LOOKS / lags / TEMPO)
+    octaves = np.log2(60 * HOPS / lags / TEMPO)
     likely = np.maximum(alike[lags], 0) * np.exp(-np.square(octaves / SPREAD) / 2)
-    # A beat's double comes again as surely as it does: half of what speaks for that speaks for it.
-    single = lags[math.floor(60 * LOOKS / FASTEST) - 1 : longest]
+    # A rhythm repeats at twice its period as well: half of the evidence for the double counts for
+    # the single.
+    single = lags[math.floor(60 * HOPS / FASTEST) - 1 : longest]
     chances = likely[single - 1] + likely[2 * single - 1] / 2
     best = int(chances.argmax())
     return float(single[best]) if chances[best] > 0 else None
 
 
 def _chain(strength: Floats, period: float) -> NDArray[np.intp]:
-    """The looks of the best chain of beats: each look's score is its own strength and that of the
-    best chain before it, less what an uneven gap costs."""
+    """The hops of the best chain of beats. The score of a hop is its own strength, plus the score
+    of the best chain before it, less the cost of an uneven gap."""
     gaps = np.arange(round(period / 2), round(2 * period) + 1)
     cost = TIGHT * np.square(np.log(gaps / period))
     score, before = strength.copy(), np.full(len(strength), -1)
-    for look in range(len(strength)):
-        earlier = look - gaps[gaps <= look]
+    for hop in range(len(strength)):
+        earlier = hop - gaps[gaps <= hop]
         if len(earlier):
             chances = score[earlier] - cost[: len(earlier)]
             best = int(chances.argmax())
             if chances[best] > 0:
-                score[look] += chances[best]
-                before[look] = earlier[best]
+                score[hop] += chances[best]
+                before[hop] = earlier[best]
     last = max(0, len(score) - round(period))
     places = [last + int(score[last:].argmax())]
     while before[places[-1]] >= 0:
@@ -287,7 +302,7 @@ def _chain(strength: Floats, period: float) -> NDArray[np.intp]:
 
 
 def _tempo(beats: Floats) -> float:
-    """Beats a minute: those that fit `beats` best."""
+    """The beats a minute that fit `beats` best, by least squares; 0 for fewer than two."""
     if len(beats) < 2:
         return 0.0
     numbers = np.arange(len(beats)) - (len(beats) - 1) / 2
@@ -295,7 +310,7 @@ def _tempo(beats: Floats) -> float:
 
 
 def _beat_curve(beats: Floats, rate: Fraction, frames: int) -> Floats:
-    """1 in the frame of each beat, falling to 0 where the next is."""
+    """The beat curve, (frames,): 1 in the frame of each beat, falling to 0 at the next."""
     curve = np.zeros(frames)
     if len(beats):
         ends = [*beats[1:], beats[-1] + float(np.median(np.diff(beats)))]

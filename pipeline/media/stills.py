@@ -1,10 +1,9 @@
-"""Stills: pictures in files, read and written."""
+"""Stills: picture files, read and written."""
 
 import io
 import os
 import re
 import struct
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,22 +18,38 @@ from dreamreel.pipeline.frames import Frame
 from dreamreel.pipeline.media.exr import as_levels, displayed, exr_header, exr_pixels, unmultiplied
 from dreamreel.pipeline.opening import check_readable, open_picture, regular_file, why_no_picture
 
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
 JPEG = {".jpg", ".jpeg", ".jpe", ".jfif"}
 KEEPS_ALPHA = {".png", ".apng", ".webp", ".tif", ".tiff", ".avif", ".tga", ".jp2", ".gif"}
+FORMATS = {  # Pillow's name of the format, by the endings of pictures that a series can hold
+    **dict.fromkeys(JPEG, "JPEG"),
+    **dict.fromkeys((".png", ".apng"), "PNG"),
+    **dict.fromkeys((".tif", ".tiff"), "TIFF"),
+    **{".webp": "WEBP", ".bmp": "BMP", ".avif": "AVIF", ".tga": "TGA", ".exr": "EXR"},
+}
+# The errors that Pillow, OpenCV and NumPy raise for damaged files, and we for missing ones.
+UNREADABLE = (
+    *(UserError, OSError, ValueError, SyntaxError, EOFError, LookupError, RuntimeError),
+    *(ArithmeticError, struct.error, cv2.error),
+)
+EXIF_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A still: its image, and its alpha (H, W) in [0, 1] where it has one."""
+    """A still: its image (1, 3, H, W), and its alpha (H, W) in [0, 1], or None if all is opaque."""
 
     image: "torch.Tensor"
     alpha: "torch.Tensor | None" = None
 
 
 def load_picture(path: Path, device: "torch.device") -> Picture:
-    """The still at `path`, upright as its EXIF orientation says, with its alpha.
+    """The still at `path` with its alpha, on `device`, turned upright by its EXIF orientation.
 
-    Of an animation, the first picture. Raises UserError where the file is no picture.
+    For an animation, the first frame. Raises UserError where the file is no picture.
     """
     import torch
 
@@ -51,15 +66,15 @@ def load_picture(path: Path, device: "torch.device") -> Picture:
 
 
 def read_pixels(path: Path) -> NDArray[Any]:
-    """The pixels at `path` as RGBA (H, W, 4), uint8, or uint16 where a grey file has 16 bits.
+    """The pixels at `path` as RGBA (H, W, 4): uint8, or uint16 where a grey file has 16 bits.
 
-    Raises UserError where it is no regular file; OSError, ValueError or SyntaxError where it is no
-    picture in one of the formats of `opening`.
+    Raises UserError where `path` is no regular file; OSError, ValueError or SyntaxError where it
+    is no picture in one of the formats of `opening`.
     """
     import imageio.v3 as imageio
 
     open_picture(path).close()  # imageio would try every format that Pillow knows
-    data = io.BytesIO(regular_file(path).read_bytes())  # and take a name for an address
+    data = io.BytesIO(regular_file(path).read_bytes())  # and might take a name for a URL
     file: Any
     with imageio.imopen(data, "r", plugin="pillow") as file:
         about = file.metadata(index=0, exclude_applied=False)
@@ -73,7 +88,7 @@ def read_pixels(path: Path) -> NDArray[Any]:
 
 
 def _grey_to_rgba(grey: NDArray[Any]) -> NDArray[Any]:
-    """Grey of many levels (H, W) as RGBA of 65535: floats from 0 to 1, integers of 8 or 16 bits."""
+    """Grey (H, W), floats in [0, 1] or integers of 8 or 16 bits, as RGBA (H, W, 4), uint16."""
     top = 1.0 if grey.dtype.kind == "f" else (255.0 if grey.max() <= 255 else 65535.0)
     if grey.dtype == np.uint16:
         top = 65535.0
@@ -84,8 +99,10 @@ def _grey_to_rgba(grey: NDArray[Any]) -> NDArray[Any]:
 
 
 def save_picture(path: Path, picture: Picture, replace: bool) -> None:
-    """Write `picture` to `path` in the format of its ending; whole, or not at all. Raises UserError
-    where that cannot be, or there is a file by now that it is not to `replace`."""
+    """Write `picture` to `path` in the format of its ending, whole or not at all.
+
+    Raises UserError where that fails, or where `path` exists and `replace` is not set.
+    """
     import imageio.v3 as imageio
 
     pixels = picture.image[0].mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
@@ -105,13 +122,15 @@ def save_picture(path: Path, picture: Picture, replace: bool) -> None:
             **options,
         )
         write_new(path, data.getvalue(), replace)
-    except (OSError, ValueError, RuntimeError, OverflowError) as error:  # too large, say
+    except (OSError, ValueError, RuntimeError, OverflowError) as error:  # it may be too large
         raise UserError(f"{path} could not be written ({error})") from error
 
 
 def write_new(path: Path, data: bytes, replace: bool) -> None:
-    """Write `data` to the file `path`, whole or not at all. Raises UserError where there is one by
-    now that it is not to `replace`, OSError where it cannot be written."""
+    """Write `data` to the file `path`, whole or not at all.
+
+    Raises UserError where `path` exists and `replace` is not set, OSError where writing fails.
+    """
     try:
         write_whole(path, lambda file: file.write(data), replace)
     except FileExistsError as error:
@@ -119,7 +138,7 @@ def write_new(path: Path, data: bytes, replace: bool) -> None:
 
 
 def check_picture_name(path: Path) -> None:
-    """Raise UserError unless `path` ends as a format that can be written does."""
+    """Raise UserError unless `path` has the ending of a format that can be written."""
     from PIL import Image
 
     kind = Image.registered_extensions().get(path.suffix.lower())
@@ -128,37 +147,18 @@ def check_picture_name(path: Path) -> None:
         raise UserError(f"{path} {given}; .png, .jpg, .webp, .tif or .avif would work")
 
 
-if TYPE_CHECKING:
-    import torch
-    from PIL.Image import Image
-    from PIL.ImageFile import ImageFile
-
-
-FORMATS = {  # by their endings, the pictures that a folder can hold; Pillow's names
-    **dict.fromkeys(JPEG, "JPEG"),
-    **dict.fromkeys((".png", ".apng"), "PNG"),
-    **dict.fromkeys((".tif", ".tiff"), "TIFF"),
-    **{".webp": "WEBP", ".bmp": "BMP", ".avif": "AVIF", ".tga": "TGA", ".exr": "EXR"},
-}
-# What Pillow, OpenCV and NumPy raise over files that are damaged, and we over those that are gone.
-UNREADABLE = (
-    *(UserError, OSError, ValueError, SyntaxError, EOFError, LookupError, RuntimeError),
-    *(ArithmeticError, struct.error, cv2.error),
-)
-EXIF_ORIENTATION = 0x0112
-
-
 @dataclass(frozen=True)
 class Header:
-    """What a picture's file says before its pixels: its `size` is (height, width), upright."""
+    """The format of a picture, known before its pixels are decoded."""
 
-    size: tuple[int, int]
-    depth: int
+    size: tuple[int, int]  # (height, width), upright
+    depth: int  # bits a channel, 8 or 16
     has_alpha: bool
 
 
 def read_header(path: Path) -> Header:
-    """What the picture at `path` is, undecoded. Raises UserError where it is none."""
+    """The header of the picture at `path`; no pixels are decoded. Raises UserError where the file
+    is no picture."""
     check_readable(path)
     try:
         if path.suffix.lower() == ".exr":
@@ -176,17 +176,11 @@ def read_header(path: Path) -> Header:
         ) from error
 
 
-def _open(path: Path, formats: Iterable[str]) -> "ImageFile":
-    """The picture at `path`, its pixels not yet decoded, where it is in one of `formats`."""
-    file: ImageFile = open_picture(path, tuple(formats))
-    return file
-
-
 def orientation_of(file: "Image") -> int:
-    """How the pixels of `file` are to be turned, as EXIF counts it; 1 where they are upright."""
+    """The EXIF orientation of `file`, 1 to 8; 1 where its pixels are decoded upright."""
     from PIL import Image
 
-    if file.format == "TIFF":  # turned by every reader as it decodes
+    if file.format == "TIFF":  # every reader turns it as it decodes
         return 1
     exif = file.getexif() if _has_late_exif(file) else Image.Image.getexif(file)
     orientation = exif.get(EXIF_ORIENTATION, 1)
@@ -194,9 +188,9 @@ def orientation_of(file: "Image") -> int:
 
 
 def _has_late_exif(file: Any) -> bool:
-    """Whether a PNG seems to have its EXIF behind its pixels, where ExifTool puts it.
+    """Whether a PNG seems to have its EXIF behind its pixels, where ExifTool writes it.
 
-    Pillow's own way to find out is to decode them, which takes a while for a thousand files.
+    Pillow would have to decode the pixels to find out, which is slow for a thousand files.
     """
     if file.format != "PNG" or file.is_animated or "exif" in file.info:
         return False
@@ -206,15 +200,15 @@ def _has_late_exif(file: Any) -> bool:
 
 
 def _is_deep(file: Any) -> bool:
-    """Whether `file` has 16 bits a channel, of which Pillow would keep 8 where it has colours."""
+    """Whether `file` has 16 bits a channel, of which Pillow keeps 8 if it has colours."""
     raw_mode = str(file.tile[0][3]) if file.tile else ""
     known = file.mode.startswith("I") or file.mode in ("LA", "RGB", "RGBA", "RGBX")
-    # A BMP's 16 bits are those of a pixel.
+    # In a BMP, 16 bits are those of a whole pixel.
     return known and re.search(r";16[BLN]?\b", raw_mode) is not None and file.format != "BMP"
 
 
 def reason_of(error: Exception, path: Path) -> str:
-    """What went wrong with the picture at `path`, without its name."""
+    """Why the picture at `path` cannot be read, in words without its name."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     words = " ".join(str(error).split())
@@ -222,7 +216,7 @@ def reason_of(error: Exception, path: Path) -> str:
 
 
 def decoded_still(path: Path) -> Frame:
-    """The pixels at `path`, upright: grey (H, W), BGR or BGRA, uint8 or uint16."""
+    """The pixels at `path`, upright: grey (H, W), BGR or BGRA (H, W, 3 or 4), uint8 or uint16."""
     if path.suffix.lower() == ".exr":
         return displayed(exr_pixels(path.read_bytes()))
     with open_picture(path, tuple(FORMATS.values())) as file:
@@ -234,9 +228,9 @@ def decoded_still(path: Path) -> Frame:
 
 
 def _deep_pixels(path: Path) -> Frame:
-    """The pixels at `path` as they are stored, uint16: of colours, Pillow would keep 8 bits."""
+    """The pixels at `path` as stored, uint16, by OpenCV: Pillow would keep 8 bits of colours."""
     with open_picture(path, tuple(FORMATS.values())) as file:
-        file.verify()  # of a PNG, its checksums; libpng has a word on these for the terminal
+        file.verify()  # a PNG's checksums: libpng would complain of them on the terminal
     data = np.frombuffer(path.read_bytes(), np.uint8)
     pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if pixels is None:
@@ -245,7 +239,7 @@ def _deep_pixels(path: Path) -> Frame:
 
 
 def upright(pixels: Frame, orientation: int) -> Frame:
-    """`pixels` turned as `orientation`, 1 to 8, asks for (Exif 2.3, 4.6.4 A)."""
+    """`pixels` turned upright by the EXIF `orientation`, 1 to 8 (Exif 2.3, 4.6.4 A)."""
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
     down, across = ((1, 1), (1, -1), (-1, -1), (-1, 1))[(orientation - 1) % 4]

@@ -1,4 +1,4 @@
-"""Where one shot ends and the next begins."""
+"""Detection of hard cuts: where one shot ends and the next begins."""
 
 from fractions import Fraction
 
@@ -10,10 +10,11 @@ from dreamreel.pipeline.motion.visibility import ALIKE, Motion
 
 
 class CutDetector:
-    """Tells hard cuts from all else, as frames come one after the other.
+    """Detects hard cuts, frame after frame.
 
-    Two signs call for a look: PySceneDetect's content measure, and a flow that loses most of the
-    frame. The frames' textures decide: motion, light and fades leave them alike, a cut does not.
+    There are two signs of a cut: PySceneDetect's content measure exceeds its threshold, or most of
+    the frame is occluded. Then the textures of the two frames decide: they correlate across motion,
+    changes of light and fades, but not across a cut.
     """
 
     def __init__(
@@ -24,11 +25,13 @@ class CutDetector:
         last_cut: int | None = None,
         previous: Frame | None = None,
     ) -> None:
-        """`judged` frames of the video, the last of them `previous`, are judged already."""
+        """To go on after `judged` frames, give the last of them as `previous`, and the number of
+        the `last_cut` among them."""
         from scenedetect import FrameTimecode
         from scenedetect.detectors import ContentDetector
 
-        # Shortness is judged here: theirs would also forbid a cut near the clip's beginning.
+        # `is_cut` checks how long the shot is: PySceneDetect's own check would also forbid a cut
+        # soon after the clip begins.
         self._detector = ContentDetector(threshold=settings.threshold, min_scene_len=0)
         self._max_hidden = settings.max_hidden
         self._min_frames = round(settings.min_seconds * rate)
@@ -38,8 +41,8 @@ class CutDetector:
             self._detector.process_frame(FrameTimecode(judged - 1, 25.0), previous)
 
     def is_cut(self, frame: Frame, motion: Motion | None) -> bool:
-        """Whether `frame` (H, W, 3), BGR, the next of the video, begins a new shot; `motion` is
-        how it came from the one before, None for the first."""
+        """Whether the next `frame` (H, W, 3), BGR, begins a new shot. `motion` leads to it from the
+        frame before; None for the first frame, which is no cut."""
         from scenedetect import FrameTimecode
 
         found = self._detector.process_frame(FrameTimecode(self.judged, 25.0), np.asarray(frame))
@@ -47,9 +50,9 @@ class CutDetector:
         if motion is None:
             return False
         long_enough = self.last_cut is None or index - self.last_cut >= self._min_frames
-        called = bool(found) or motion.hidden > self._max_hidden
-        return called and long_enough and motion.likeness < ALIKE
+        suspected = bool(found) or motion.hidden > self._max_hidden
+        return suspected and long_enough and motion.likeness < ALIKE
 
     def accept(self) -> None:
-        """The frame judged last does begin a new shot."""
+        """Record that the frame that `is_cut` judged last begins a new shot. A flash does not."""
         self.last_cut = self.judged - 1

@@ -1,4 +1,4 @@
-"""Each frame of a video with how it came from the one before: motion, cuts and flashes."""
+"""Each frame of a video with the motion since the frame before; cuts and flashes are found."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -14,8 +14,11 @@ from dreamreel.pipeline.motion.visibility import ALIKE, Motion, motion_between
 
 @dataclass(frozen=True)
 class Followed:
-    """All that following the frames after one needs: that frame at the working size, the motions
-    of the rest of a flash, and how many frames were judged, the last cut among them."""
+    """The state of following after a frame, from which the next frames can be followed.
+
+    `previous`: that frame at the working size. `shared`: the motions of the frames that remain of a
+    flash. `judged`: how many frames were judged. `last_cut`: the number of the last cut among them.
+    """
 
     previous: Frame
     shared: tuple[Motion, ...]
@@ -25,10 +28,10 @@ class Followed:
 
 @dataclass(frozen=True)
 class MovingFrame:
-    """A source frame, its number, and how it came from the one before.
+    """A source frame with its number and the motion since the frame before.
 
-    `motion` is None where nothing is carried: at the beginning of a shot. `followed` is where
-    following stands; None where nothing is followed.
+    `motion`: None for the first frame of a shot, to which nothing is carried. `followed`: the state
+    of following after this frame; None if motion is not followed.
     """
 
     number: int
@@ -44,12 +47,12 @@ def follow_motion(
     first: int = 0,
     since: Followed | None = None,
 ) -> Iterator[MovingFrame]:
-    """Each of `frames`, numbered from `first`, with its motion since the one before; `since`,
-    where those before were followed already.
+    """Each of `frames`, numbered from `first`, with its motion since the frame before. `since`: the
+    state of following after the frames before, if there were any.
 
-    A flash, some frames after which the picture is what it was before, is no cut: the motion
-    across it is shared out among its frames. Raises UserError, at once, where the flow's
-    estimator lacks its weights.
+    A flash is no cut: some frames later the picture is the same as before it. The motion across the
+    flash is divided evenly among its frames. Raises UserError at once if the weights of the
+    estimator of flow cannot be loaded.
     """
     if settings.flow.method == "none":
         return (MovingFrame(first + i, frame, None) for i, frame in enumerate(frames))
@@ -66,14 +69,14 @@ def _follow(
 ) -> Iterator[MovingFrame]:
     side = settings.flow.height
     cuts = CutDetector(settings.shots, rate)
-    shared: deque[Motion] = deque()  # of the frames of a flash, still to be given out
+    shared: deque[Motion] = deque()  # of the frames that remain of a flash
     previous: Frame | None = None
     if since is not None:
         previous, shared = since.previous, deque(since.shared)
         cuts = CutDetector(settings.shots, rate, since.judged, since.last_cut, previous)
     longest_flash = round(settings.shots.flash_seconds * rate)
     coming = ((frame, working_frame(frame, side)) for frame in frames)
-    ahead: deque[tuple[Frame, Frame]] = deque()  # what a look ahead has read already
+    ahead: deque[tuple[Frame, Frame]] = deque()  # frames read ahead to find the end of a flash
     number = first
     while (pair := ahead.popleft() if ahead else next(coming, None)) is not None:
         frame, small = pair
@@ -97,9 +100,12 @@ def _follow(
 
 
 def across_flash(before: Frame, after: list[Frame], estimate: FlowEstimator) -> deque[Motion]:
-    """The motions that lead from `before`, by way of a flash, to the first frame `after` it that
-    shows the same again, one for each frame; none where no such frame comes. The first frame of
-    the flash is not among `after`."""
+    """One motion for each frame of a flash and for the first frame past it; empty if it is a cut.
+
+    `before`: the last frame before the flash. `after`: the frames that follow the first frame of
+    the flash. The flash is over at the first of them whose texture is that of `before` again. The
+    motion to it is divided evenly.
+    """
     for length, frame in enumerate(after, 2):
         motion = motion_between(before, frame, estimate)
         if motion.likeness >= ALIKE:

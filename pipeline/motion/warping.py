@@ -1,4 +1,4 @@
-"""Images pulled along a flow."""
+"""Warp images along a flow, which is first scaled to their size."""
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ from dreamreel.pipeline.tensors import sample
 
 
 def flow_at(flow: FlowArray, size: tuple[int, int], device: torch.device) -> Tensor:
-    """`flow` at `size` (height, width): (1, 2, H, W), in pixels of that size."""
+    """`flow` (h, w, 2) at `size` (height, width): (1, 2, H, W), in pixels of that size."""
     height, width = size
     scale = np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
     scaled = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) * scale
@@ -19,7 +19,7 @@ def flow_at(flow: FlowArray, size: tuple[int, int], device: torch.device) -> Ten
 
 
 def share_at(share: Share, size: tuple[int, int], device: torch.device) -> Tensor:
-    """`share` at `size` (height, width): (1, 1, H, W)."""
+    """`share` (h, w) at `size` (height, width): (1, 1, H, W)."""
     scaled = cv2.resize(share, size[::-1], interpolation=cv2.INTER_LINEAR)
     return torch.from_numpy(scaled)[None, None].to(device)
 
@@ -27,15 +27,15 @@ def share_at(share: Share, size: tuple[int, int], device: torch.device) -> Tenso
 def warp(previous: Tensor, flow: Tensor) -> Tensor:
     """`previous` (1, C, H, W) pulled along `flow` (1, 2, H, W): warped(x) = previous(x + flow(x)).
 
-    Float32, edges repeated; see `images.sample`.
+    In float32, with edges repeated; `tensors.sample` resamples.
     """
     return sample(previous, sampling_grid(flow), "border")
 
 
 def sampling_grid(flow: Tensor) -> Tensor:
-    """Where `flow` (1, 2, H, W) points, in grid_sample's coordinates: (1, H, W, 2)."""
+    """The points (1, H, W, 2) at which `flow` (1, 2, H, W) points, in grid_sample's coordinates."""
     height, width = flow.shape[2:]
-    # grid_sample counts from -1 to 1 across pixel edges when corners are not aligned.
+    # With align_corners=False, -1 and 1 are the outer edges of the first and the last pixel.
     x = torch.arange(width, device=flow.device, dtype=torch.float32)
     y = torch.arange(height, device=flow.device, dtype=torch.float32)[:, None]
     to_x = (flow[:, 0] + x + 0.5) * (2 / width) - 1

@@ -1,4 +1,4 @@
-"""A network put together: an architecture, its weights, and the layers that make it fast."""
+"""Put a network together: an architecture, its weights, and faster layers where there are any."""
 
 import re
 from collections import OrderedDict
@@ -16,40 +16,40 @@ from dreamreel.pipeline.networks.cpu_kernels import (
 )
 from dreamreel.pipeline.networks.layers import Anatomy
 from dreamreel.pipeline.networks.network import Architecture, Network, anatomy_of, hollow
-from dreamreel.pipeline.networks.weights import (
-    State,
-    check_numbers,
-)
+from dreamreel.pipeline.networks.weights import Weights, check_numbers
 
 
 def assemble(
     architecture: Architecture,
-    state: State,
+    weights: Weights,
     device: torch.device,
     precision: torch.dtype,
-    given: str = "the state",
+    given: str = "the state dict",
 ) -> Network:
-    """The network of `architecture` with the weights `state`, made fast, on `device`.
+    """The network of `architecture` with `weights`, frozen, on `device`, computing in `precision`.
 
-    Raises UserError, which calls the weights `given`, where none of them fit.
+    Raises UserError if none of the weights fit, or if one is not finite; the message calls them
+    `given`.
     """
     anatomy = anatomy_of(architecture)
-    module, missing = _fill(architecture, state, given)
+    module, missing = _fill(architecture, weights, given)
     _fold_batch_norms(module, anatomy, missing)
     module.requires_grad_(False)
     module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.Linear):
-            part.to(precision)  # once, rather than by autocast at every step
+            part.to(precision)  # once; autocast would convert the weights again at every step
     _speed_up(module)
     return Network(architecture, module, anatomy, device, precision, missing)
 
 
-def _fill(architecture: Architecture, state: State, given: str) -> tuple[nn.Module, frozenset[str]]:
-    """The module with `state` in it, float32, and the names of its parts that got nothing."""
+def _fill(
+    architecture: Architecture, weights: Weights, given: str
+) -> tuple[nn.Module, frozenset[str]]:
+    """The module with `weights` in float32, and the names of its parts that got none."""
     module = hollow(architecture)
     wanted = module.state_dict()
-    plain = {_plain_name(name): tensor for name, tensor in state.items()}
+    plain = {_plain_name(name): tensor for name, tensor in weights.items()}
     found = {
         name: tensor
         for name, tensor in plain.items()
@@ -59,29 +59,31 @@ def _fill(architecture: Architecture, state: State, given: str) -> tuple[nn.Modu
     fitting = OrderedDict((name, tensor.float()) for name, tensor in found.items())
     if not fitting:
         raise UserError(
-            f"{given} holds no weights of {architecture.name}: "
-            f"it has {next(iter(plain), 'nothing')!r}, "
-            f"where {next(iter(wanted))!r} was expected"
+            f"{given} has no weights of {architecture.name}: "
+            f"it holds {next(iter(plain), 'nothing')!r}, "
+            f"but {next(iter(wanted))!r} was expected"
         )
     for name in wanted:
         if name.endswith("num_batches_tracked"):
             fitting.setdefault(name, torch.tensor(0))
     missing = frozenset(name.rpartition(".")[0] for name in wanted if name not in fitting)
-    # What has no weights must still be somewhere; `check` sees to it that it is never asked.
+    # Parts without weights get zeros. `Network.check` refuses the layers that need them.
     for name in wanted.keys() - fitting.keys():
         fitting[name] = torch.zeros(wanted[name].shape)
-    fitting._metadata = getattr(state, "_metadata", None) or wanted._metadata  # type: ignore[attr-defined]
+    fitting._metadata = getattr(weights, "_metadata", None) or wanted._metadata  # type: ignore[attr-defined]
     module.load_state_dict(fitting, assign=True)
     return module, missing
 
 
 def _plain_name(name: str) -> str:
-    """A weight's name without what a data-parallel wrapper or an old densenet put into it."""
+    """A weight's name in today's spelling: data-parallel wrappers put "module." before it, and old
+    densenets a dot before a number."""
     return re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d\.)", r"\1\2", name.removeprefix("module."))
 
 
 def _fold_batch_norms(module: nn.Module, anatomy: Anatomy, missing: frozenset[str]) -> None:
-    """Fold each batch norm into the convolution before it: that layer's name then means both."""
+    """Fold each batch norm into the convolution before it. The convolution's name then means both:
+    its activation is that of the batch norm."""
     for conv_name, norm_name in anatomy.foldable:
         if missing & {conv_name, norm_name}:
             continue
@@ -93,10 +95,10 @@ def _fold_batch_norms(module: nn.Module, anatomy: Anatomy, missing: frozenset[st
 
 
 def _speed_up(module: nn.Module) -> None:
-    """Swap in the layers of `kernels`, under the same names."""
+    """Replace layers by those of `cpu_kernels`, under the same names."""
     keep_freed_memory()
     for name, part in list(module.named_modules()):
-        # Only plain ones: a subclass may do more than its parent.
+        # Only these very classes: a subclass may do more than its parent.
         if type(part) is nn.Conv2d and suits_strided_stem(part):
             module.set_submodule(name, StridedStem(part))
         elif type(part) is nn.MaxPool2d and not part.return_indices:

@@ -1,7 +1,7 @@
-"""Names of networks and what each stands for: ours, Caffe's GoogLeNet, torchvision's.
+"""Networks by name: our own, Caffe's GoogLeNet, and torchvision's.
 
-A network of another kind is a function here that gives its `Architecture`, an entry in `NETWORKS`,
-and its name with a line about it in `names.OURS`.
+To add another kind of network, write a function that returns its `Architecture`, enter it in
+`NETWORKS`, and describe it in `names.OURS`.
 """
 
 from collections.abc import Callable
@@ -21,11 +21,12 @@ from dreamreel.pipeline.networks.network import (
     anatomy_of,
     favourite_of,
 )
-from dreamreel.pipeline.networks.weights import State, digest_of, fetch_weights, read_weights
+from dreamreel.pipeline.networks.weights import Weights, digest_of, fetch_weights, read_weights
 
 BUNDLED_WEIGHTS = Path(__file__).resolve().parent / "dreamnet.safetensors"
-MINUS_ONE_TO_ONE = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # mean and std of inputs in [-1, 1]
-# Layers that show parts of things: dogs, eyes, wheels. Seen by eye in dreams of each.
+# Mean and std that bring an image in [0, 1] to [-1, 1].
+MINUS_ONE_TO_ONE = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+# The layer that dreams parts of things: dogs, eyes, wheels. Chosen by eye, from dreams of each.
 FAVOURITE_LAYERS = {
     "googlenet": "inception4c",
     "inception_v3": "Mixed_6b",
@@ -38,33 +39,35 @@ FAVOURITE_LAYERS = {
 def load_network(
     name: str, weights: Path | None = None, device: str = "auto", precision: str = "auto"
 ) -> Network:
-    """The network called `name` with its own weights, or those in the file `weights`.
+    """The network called `name`, with its own weights or those in the file `weights`.
 
-    Raises UserError for an unknown network or device, and for weights that cannot be had.
+    `device` and `precision` are as in the settings. Raises UserError for an unknown network, for a
+    device that is not there, and for weights that cannot be loaded.
     """
     architecture = find_architecture(name)
     on = find_device(device)
-    state = read_weights(weights) if weights is not None else architecture.fetch()
+    loaded = read_weights(weights) if weights is not None else architecture.fetch()
     given = str(weights) if weights is not None else f"the weights file of {name}"
-    network = assemble(architecture, state, on, find_precision(precision, on), given)
-    network.digest = digest_of(state)
+    network = assemble(architecture, loaded, on, find_precision(precision, on), given)
+    network.digest = digest_of(loaded)
     return network
 
 
 def network_layers(name: str) -> list[Layer]:
-    """The layers of the network called `name`, in the order of computing; needs no weights."""
+    """The layers of the network called `name`, in the order in which they are computed. Needs no
+    weights. Raises UserError for an unknown network."""
     return list(anatomy_of(find_architecture(name)).layers.values())
 
 
 def favourite_layer(name: str) -> str:
-    """The layer of the network called `name` that is dreamed where none is asked for."""
+    """The default layer of the network called `name`. Raises UserError for an unknown network."""
     architecture = find_architecture(name)
     return favourite_of(architecture, anatomy_of(architecture).layers)
 
 
 @cache
 def find_architecture(name: str) -> Architecture:
-    """The architecture called `name`. Raises UserError, with the nearest, for an unknown one."""
+    """The architecture called `name`. Raises UserError for an unknown one, with the nearest."""
     check_network_name(name)
     return NETWORKS[name]() if name in NETWORKS else _torchvision(name)
 
@@ -81,19 +84,19 @@ def _dreamnet() -> Architecture:
 
 
 def _bvlc_googlenet() -> Architecture:
-    def needs_file() -> State:
+    def refuse() -> Weights:
         raise UserError(
-            "bvlc_googlenet has no weights of its own: give them with --weights FILE.safetensors; "
-            "dreamnet works without"
+            "bvlc_googlenet comes without weights: give them with --weights FILE.safetensors, or "
+            "use dreamnet, whose weights are bundled"
         )
 
-    mean = (104 / 255, 117 / 255, 123 / 255)
+    mean = (104 / 255, 117 / 255, 123 / 255)  # ImageNet's, in BGR, as Caffe subtracts it
     return Architecture(
         "bvlc_googlenet",
         BvlcGoogLeNet,
         mean,
         (1 / 255,) * 3,
-        needs_file,
+        refuse,
         swapped=True,
         favourite="inception_4c",
     )
@@ -111,7 +114,7 @@ def _torchvision(name: str) -> Architecture:
     inception_like = name in ("googlenet", "inception_v3")
     options = {"aux_logits": False, "init_weights": False} if inception_like else {}
     weights = models.get_model_weights(name).DEFAULT
-    if inception_like:  # what torchvision's own weights of these two expect
+    if inception_like:  # torchvision's weights of these two expect [-1, 1]
         mean, std = MINUS_ONE_TO_ONE
     else:
         expected = weights.transforms()

@@ -1,7 +1,8 @@
-"""What makes a network's gradient with respect to its picture fast on a CPU.
+"""Faster gradients with respect to the image, on a CPU.
 
-A dream spends half of its time there, and training never asks for it: two layers that compute the
-same numbers as PyTorch's with a faster way back, and memory that is not given away between steps.
+A dream spends half of its time on this gradient, and training never needs it. So there are two
+layers that compute the same numbers as PyTorch's, with a faster backward pass, and a way to keep
+freed memory between steps.
 """
 
 import ctypes
@@ -17,11 +18,11 @@ CHANNELS_LAST = torch.channels_last
 
 
 class StridedStem(nn.Module):
-    """A first convolution, strided, over few channels, whose backward pass is dense.
+    """A network's first convolution, strided and over few channels, with a dense backward pass.
 
-    The gradient of a strided convolution is computed as that of the equal convolution over the
-    space-to-depth picture: stride 1, stride² times the channels. Measured on GoogLeNet's
-    7x7/2 stem at 640x360 in bfloat16: 9 ms against 15 ms.
+    It is equal to a convolution of stride 1 over the space-to-depth image, which has stride² times
+    the channels; its gradient is computed as the gradient of that one. For GoogLeNet's 7x7 stem of
+    stride 2, at 640x360 in bfloat16, it takes 9 ms rather than 15 ms.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -31,7 +32,7 @@ class StridedStem(nn.Module):
         self.register_buffer("dense_weight", _space_to_depth(conv.weight.detach(), self.stride))
 
     def forward(self, image: Tensor) -> Tensor:
-        """`image` (N, C, H, W) convolved."""
+        """The convolution of `image` (N, C, H, W)."""
         if torch.is_autocast_enabled(image.device.type):
             image = image.to(self.weight.dtype)
         return _StemFunction.apply(
@@ -40,15 +41,16 @@ class StridedStem(nn.Module):
 
 
 class StripedMaxPool(nn.MaxPool2d):
-    """Max pooling whose backward pass uses every core on a single picture.
+    """Max pooling whose backward pass uses several cores for a single image.
 
-    PyTorch's runs one thread for each picture of a batch when channels are last. Here the places
-    are dealt out in stripes, each gathered as if it were a picture of its own. Only where the
-    pooling keeps the size: one that takes strides has too few places for that to pay.
+    With channels last, PyTorch runs one thread for each image of a batch. Here the places are
+    divided into stripes, and each stripe is treated as an image of a batch. This is done only for
+    poolings that keep the size: a strided one has too few places to profit.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """`input` (N, C, H, W) pooled."""
+        """The max pooling of `input` (N, C, H, W)."""
+        # At most 4: each stripe needs a gradient map of the full size. The number was not measured.
         stripes = min(4, torch.get_num_threads())
         if stripes == 1 or input.shape[0] != 1 or not self._keeps_size():
             return super().forward(input)
@@ -63,7 +65,8 @@ class StripedMaxPool(nn.MaxPool2d):
 
 
 def suits_strided_stem(module: nn.Module) -> bool:
-    """Whether `module` is a convolution that `StridedStem` can stand in for."""
+    """Whether `StridedStem` can replace `module`: a plain, square, strided convolution over at
+    most 4 channels."""
     if not isinstance(module, nn.Conv2d) or isinstance(module.padding, str):
         return False
     square = all(
@@ -74,26 +77,29 @@ def suits_strided_stem(module: nn.Module) -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep what is freed, for the next step, rather than return it to the
-    system and fault it in again page by page: some hundredths of an evaluation. glibc only.
+    """Make the C library keep freed memory for the next step. Does nothing without glibc.
 
-    Where memory is limited, rather have it return all at once, since what it keeps in pieces is
-    what runs short.
+    Returned to the system, it would be faulted in again page by page, which costs some hundredths
+    of an evaluation. Where memory is limited, the library is told to return it at once instead:
+    the fragments that it keeps would leave no room for smaller tiles.
     """
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
-        trim_threshold, mmap_threshold = -1, -3
+        trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD
         limited = is_memory_limited()
+        # In bytes. 128 KiB is glibc's default for both. Else blocks below 1 GiB come from the heap,
+        # and the heap is trimmed only when the largest number that an int holds is free.
         libc.mallopt(mmap_threshold, 1 << 17 if limited else 1 << 30)
         libc.mallopt(trim_threshold, 1 << 17 if limited else (1 << 31) - 1)
 
 
 def is_memory_limited() -> bool:
-    """Whether Linux refuses this process memory, as `ulimit -v` has it do, or vm.overcommit_memory;
-    else it grants what it has not got, and ends who uses it."""
-    import resource  # which Windows has not
+    """Whether Linux may refuse memory to this process: under `ulimit -v`, or where
+    vm.overcommit_memory is 2. Elsewhere it grants memory that it does not have, and the OOM killer
+    may end the process that uses it."""
+    import resource  # Windows has no such module
 
     if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
         return True
@@ -123,7 +129,7 @@ class _StemFunction(torch.autograd.Function):
         padded = F.pixel_shuffle(blocks, ctx.stride)
         height, width = ctx.size
         top = ctx.padding
-        # What the stride never reached has no gradient.
+        # Pixels that the stride never reached have no gradient.
         right, bottom = width + top - padded.shape[3], height + top - padded.shape[2]
         missing = (0, max(0, right), 0, max(0, bottom))
         padded = F.pad(padded, missing) if any(missing) else padded
@@ -150,7 +156,7 @@ class _PoolFunction(torch.autograd.Function):
             flat = map_.contiguous(memory_format=CHANNELS_LAST).permute(0, 2, 3, 1)
             return flat.reshape(stripes, each, 1, channels).permute(0, 3, 1, 2)
 
-        # The op goes by the saved indices alone; its own sizes need only agree with each other.
+        # The op reads the saved indices only; the sizes passed to it need only agree.
         plane = torch.empty(
             (stripes, channels, places, 1), dtype=grads[0].dtype, memory_format=CHANNELS_LAST
         )
@@ -175,7 +181,8 @@ class _PoolFunction(torch.autograd.Function):
 
 
 def _space_to_depth(weight: Tensor, stride: int) -> Tensor:
-    """The weight (out, C, k, k) of a strided convolution, as (out, C stride², k', k')."""
+    """The weight (out, C, k, k) of a strided convolution as that of the dense one over the
+    space-to-depth image: (out, C stride², k', k'), with k' = k / stride rounded up."""
     out, channels, kernel, _ = weight.shape
     blocks = -(-kernel // stride)
     missing = blocks * stride - kernel

@@ -1,4 +1,4 @@
-"""Where a network computes, and how precisely."""
+"""The device and the precision in which a network computes, and the memory that is free."""
 
 import math
 from pathlib import Path
@@ -7,9 +7,10 @@ import torch
 
 from dreamreel.pipeline.errors import UserError
 
-# Where Linux tells of a container's memory: its limit, what is used, and how much of that is files;
-# of control groups of version 2 and 1.
-CONTAINERS = (
+# Where Linux describes the memory of this process's control group, for versions 2 and 1: the files
+# below /sys/fs/cgroup with the limit, the use and the statistics, and the statistic that counts
+# cached files.
+CGROUPS = (
     ("memory.max", "memory.current", "memory.stat", "inactive_file"),
     (
         "memory/memory.limit_in_bytes",
@@ -21,9 +22,10 @@ CONTAINERS = (
 
 
 def find_device(name: str) -> torch.device:
-    """The device called `name`; `auto` is the first of CUDA, Apple's MPS and the CPU there is.
+    """The device called `name`. For `auto`, the first that is there of CUDA, Apple's MPS and the
+    CPU.
 
-    Raises UserError where there is no such device.
+    Raises UserError if the name is unknown or there is no such device.
     """
     has = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
@@ -36,12 +38,12 @@ def find_device(name: str) -> torch.device:
     count = torch.cuda.device_count() if device.type == "cuda" else 1
     beyond = (device.index or 0) >= count
     if not has.get(device.type) or beyond:
-        raise UserError(f"there is no device {name!r} here; there is {', '.join(there)}")
+        raise UserError(f"there is no device {name!r} here; available: {', '.join(there)}")
     return device
 
 
 def find_precision(name: str, device: torch.device) -> torch.dtype:
-    """The dtype of `name`; `auto` is bfloat16 where `device` computes in it, else float32."""
+    """The dtype called `name`. For `auto`, bfloat16 if `device` computes in it, else float32."""
     if name != "auto":
         return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]
     return torch.bfloat16 if has_bfloat16(device) else torch.float32
@@ -55,7 +57,7 @@ def has_bfloat16(device: torch.device) -> bool:
         return False
     try:
         flags = Path("/proc/cpuinfo").read_text()
-    except OSError:  # neither Windows nor macOS says it in one place
+    except OSError:  # Windows and macOS have no such file
         return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
     words = set(
         next(
@@ -66,25 +68,29 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def free_memory(device: torch.device) -> float:
-    """How many bytes of memory `device` has left; infinitely many where running out of it raises
-    an error, or nobody can tell. Linux ends who uses what it has not got."""
+    """How many bytes of memory `device` has left; infinity if that is unknown or need not be known.
+
+    On a GPU, running out of memory raises an error that can be answered. On a CPU it may not: the
+    OOM killer of Linux may end the process.
+    """
     if device.type != "cpu":
         return math.inf
     try:
-        told = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        free = 1024.0 * int(told["MemAvailable"].split()[0])
+        table = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        free = 1024.0 * int(table["MemAvailable"].split()[0])
     except (OSError, LookupError, ValueError):
         return math.inf
-    return min(free, *(_left_of(*names) for names in CONTAINERS))
+    return min(free, *(_left_of(*names) for names in CGROUPS))
 
 
 def _left_of(limit: str, used: str, stat: str, cache: str) -> float:
-    """What is left of a container's limit, its files in memory not counted, for they may go."""
+    """How many bytes a control group may still use. Cached files count as free, since the system
+    drops them when memory is short."""
     folder = Path("/sys/fs/cgroup")
     try:
         lines = (folder / stat).read_text().splitlines()
         files = next(int(line.split()[1]) for line in lines if line.startswith(f"{cache} "))
         most, now = (int((folder / name).read_text()) for name in (limit, used))
-    except (OSError, StopIteration, ValueError):  # no such container, or no limit: "max"
+    except (OSError, StopIteration, ValueError):  # no such group, or no limit: "max"
         return math.inf
     return float(most - now + files)

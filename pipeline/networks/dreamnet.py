@@ -1,4 +1,4 @@
-"""dreamnet: our own network, small, and bundled with its weights."""
+"""dreamnet: our own small network, bundled with its weights."""
 
 from collections.abc import Collection
 
@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 
 class Fire(nn.Module):
-    """Squeeze, expand two ways, side by side, plus the input where widths agree
-    (Iandola et al., SqueezeNet, 2016)."""
+    """The fire module of SqueezeNet (Iandola et al., 2016): squeeze by 1x1, then expand by 1x1 and
+    3x3 side by side. The input is added where its width is that of the output."""
 
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__()
@@ -20,16 +20,16 @@ class Fire(nn.Module):
         self.has_shortcut = channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x` (N, C, H, W) as (N, out_channels, H, W)."""
+        """The activation (N, out_channels, H, W) for `x` (N, C, H, W)."""
         squeezed = F.relu(self.squeeze(x))
         expanded = torch.cat([self.expand1x1(squeezed), self.expand3x3(squeezed)], 1)
         return F.relu(expanded + x if self.has_shortcut else expanded)
 
 
 class DreamNet(nn.Module):
-    """Our own network: a trunk of fires with heads that feel what GoogLeNet's layers feel.
+    """Our own network: a trunk of fire modules, with heads that respond as GoogLeNet's layers do.
 
-    Heads are side exits: only those named in `forward` are computed.
+    A head is a side exit of the trunk. `forward` computes only the heads that it is asked for.
     """
 
     HEADS = ("textures", "parts", "creatures", "objects", "classes")
@@ -50,7 +50,8 @@ class DreamNet(nn.Module):
         self.classes = nn.Linear(1024, 1000)
 
     def forward(self, x: Tensor, heads: Collection[str] = HEADS) -> Tensor:
-        """`x` (N, 3, H, W), normalised, through the trunk; returns the deepest head's output."""
+        """Compute the trunk and `heads` for `x` (N, 3, H, W), normalised. Returns the logits
+        (N, 1000) if "classes" is among `heads`, else the output of "objects" or of the trunk."""
         x = self.pool(F.relu(self.stem(x)))
         x = self.pool(self.fire2b(self.fire2a(x)))
         x = self.fire3c(self.fire3b(self.fire3a(x)))
@@ -69,11 +70,11 @@ class DreamNet(nn.Module):
 
 
 class Head(nn.Conv2d):
-    """A 1x1 convolution and its ReLU."""
+    """A 1x1 convolution with its ReLU."""
 
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__(channels, out_channels, 1)
 
     def forward(self, input: Tensor) -> Tensor:
-        """`input` (N, C, H, W) as (N, out_channels, H, W), none below zero."""
+        """The activation (N, out_channels, H, W) for `input` (N, C, H, W), never below zero."""
         return F.relu(super().forward(input))

@@ -1,4 +1,4 @@
-"""The GoogLeNet of Caffe's model zoo, with which DeepDream began."""
+"""bvlc_googlenet: the GoogLeNet of Caffe's model zoo, with which DeepDream began."""
 
 from functools import cache
 
@@ -9,8 +9,11 @@ from torch import Tensor, nn
 
 class LocalResponseNorm(nn.Module):
     """x / (1 + alpha/size * sum of x² over `size` neighbouring channels)^0.75
-    (Krizhevsky et al., 2012), the sum as a 1x1 convolution with a band matrix:
-    four times faster than PyTorch's own in bfloat16."""
+    (Krizhevsky et al., 2012).
+
+    The sum is a 1x1 convolution with a band matrix, four times as fast as PyTorch's own layer in
+    bfloat16.
+    """
 
     def __init__(self, channels: int, size: int = 5, alpha: float = 1e-4) -> None:
         super().__init__()
@@ -18,29 +21,31 @@ class LocalResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` (N, C, H, W), normalised across channels."""
-        band = _band(self.channels, self.size, self.alpha, x.device)
-        inverse_root = torch.rsqrt(1 + F.conv2d(x * x, band))
+        matrix = _band_matrix(self.channels, self.size, self.alpha, x.device)
+        inverse_root = torch.rsqrt(1 + F.conv2d(x * x, matrix))
         return x * (inverse_root * inverse_root.sqrt())
 
 
 @cache
-def _band(channels: int, size: int, alpha: float, device: torch.device) -> Tensor:
-    """alpha/size where two channels are neighbours, as a 1x1 convolution's weight."""
+def _band_matrix(channels: int, size: int, alpha: float, device: torch.device) -> Tensor:
+    """The weight (C, C, 1, 1) of a 1x1 convolution: alpha/size where two channels are neighbours,
+    0 elsewhere."""
     at = torch.arange(channels, device=device)
     near = (at[:, None] - at[None, :]).abs() <= size // 2
     return (near.float() * (alpha / size))[:, :, None, None]
 
 
 class ConvReLU(nn.Conv2d):
-    """A convolution and its ReLU."""
+    """A convolution with its ReLU."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """`input` convolved, none below zero."""
+        """The activation for `input` (N, C, H, W), never below zero."""
         return F.relu(super().forward(input), inplace=True)
 
 
 class Inception(nn.Module):
-    """Four branches side by side (Szegedy et al., Going deeper with convolutions, 2014)."""
+    """Four branches side by side (Szegedy et al., Going deeper with convolutions, 2014): 1x1, 3x3,
+    5x5 and pooling. `three` and `five` are the widths of the reduction and of the convolution."""
 
     def __init__(
         self, channels: int, one: int, three: tuple[int, int], five: tuple[int, int], pool: int
@@ -55,7 +60,7 @@ class Inception(nn.Module):
         self.pool_proj = ConvReLU(channels, pool, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x` (N, C, H, W) through every branch, concatenated along the channels."""
+        """The outputs of the four branches for `x` (N, C, H, W), concatenated along channels."""
         return torch.cat(
             [
                 self.b1x1(x),
@@ -68,8 +73,8 @@ class Inception(nn.Module):
 
 
 class BvlcGoogLeNet(nn.Module):
-    """The GoogLeNet of Caffe's model zoo, with which DeepDream began: true 5x5 branches, local
-    response normalisation, biases, no batch norm."""
+    """The GoogLeNet of Caffe's model zoo. Unlike torchvision's it has true 5x5 branches, local
+    response normalisation and biases, and no batch norm."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,7 +96,7 @@ class BvlcGoogLeNet(nn.Module):
         self.fc = nn.Linear(1024, 1000)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x` (N, 3, H, W), BGR, 0 to 255, mean taken off; returns logits (N, 1000)."""
+        """The logits (N, 1000) for `x` (N, 3, H, W): BGR, 0 to 255, less the mean."""
         x = self.norm1(self.pool(self.conv1(x)))
         x = self.pool(self.norm2(self.conv2(self.conv2_reduce(x))))
         x = self.pool(self.inception_3b(self.inception_3a(x)))

@@ -1,4 +1,7 @@
-"""What the layers of a network are: found by running it once on tensors without data."""
+"""The layers of a network, with their strides and receptive fields.
+
+They are found by running the network once on tensors without data.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,15 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-PROBE_SIZE = 320  # pixels; a multiple of every stride in use, and enough for every network
+# Pixels, of the side of the image with which a network is run: a multiple of 32, the largest stride
+# in use, and large enough for every network.
+PROBE_SIZE = 320
 
 
 @dataclass(frozen=True)
 class Field:
-    """How a place in a feature map sees the picture: both in pixels of it.
+    """Which pixels of the image the places of a layer see, along one axis or along both.
 
-    `receptive` is None where a place sees the whole picture. `first`: where the field of the
-    first place begins, below 0 if in the padding.
+    `stride`: pixels between two places. `receptive`: the receptive field of a place, in pixels;
+    None if a place sees the whole image. `first`: the pixel at which the field of the first place
+    begins; below 0 if that lies in the padding.
     """
 
     stride: int = 1
@@ -24,15 +30,15 @@ class Field:
     first: int = 0
 
 
-Fields = tuple[Field, Field]  # down and across: some convolutions are longer than broad
+Fields = tuple[Field, Field]  # down and across; they differ, since some kernels are not square
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One named layer: its channels, and the stride and receptive field of its places.
+    """A named layer: the number of its channels, and what its places see.
 
-    `coarsest` is the largest stride on the way to it, `needs` the modules that run before it is
-    known, itself included.
+    `coarsest`: the largest stride of this layer and all before it, in pixels. `needs`: the modules
+    that must run to compute it, itself included.
     """
 
     name: str
@@ -44,15 +50,15 @@ class Layer:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """A network's layers in the order in which they are computed, and its (convolution, batch
-    norm) pairs that can be folded into one."""
+    """The layers of a network by name, in the order in which they are computed, and its pairs of
+    (convolution, batch norm) that can be folded into one layer."""
 
     layers: dict[str, Layer]
     foldable: tuple[tuple[str, str], ...]
 
 
 def dissect(module: nn.Module) -> Anatomy:
-    """The anatomy of `module`, which must be on the meta device and in eval mode."""
+    """The layers and foldable pairs of `module`, which must be on the meta device, in eval mode."""
     trace = _FieldTrace()
     layers: dict[str, Layer] = {}
     ran: list[str] = []
@@ -97,16 +103,16 @@ def dissect(module: nn.Module) -> Anatomy:
 class _FieldTrace(TorchDispatchMode):
     """Follows stride and receptive field through every operation.
 
-    Convolutions and poolings widen a field; everything else sees all that what it is given sees.
-    A map that is pooled to one place has no field of its own: it gates, as in squeeze-and-
-    excitation, and is left out.
+    Convolutions and poolings widen a field. Any other operation sees what its inputs see together.
+    A map that is pooled to one place has no field: it acts as a gate, as in squeeze-and-excitation,
+    and does not widen the field of the map that it gates.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._fields: dict[int, Fields | None] = {}
         self._readers: dict[int, int] = {}
-        self._alive: list[Any] = []  # so that no id is given twice
+        self._alive: list[Any] = []  # tensors kept alive, so that no id is reused
 
     def of(self, tensor: Tensor) -> Field:
         fields = self._fields.get(id(tensor))
@@ -146,11 +152,11 @@ class _FieldTrace(TorchDispatchMode):
 
 
 def _union(fields: Iterable[Field]) -> Field:
-    """The field of what is made of maps with `fields`: all that any of them sees."""
+    """The field of a map that is made of maps with `fields`: all pixels that any of them sees."""
     fields = list(fields)
     first = min(field.first for field in fields)
-    beyond = max(field.first + (field.receptive or 0) for field in fields)
-    return Field(max(field.stride for field in fields), beyond - first, first)
+    end = max(field.first + (field.receptive or 0) for field in fields)
+    return Field(max(field.stride for field in fields), end - first, first)
 
 
 def _widened(field: Field, name: str, args: tuple[Any, ...], axis: int) -> Field:

@@ -1,4 +1,4 @@
-"""The names of all networks, found without loading any, nor torch."""
+"""The names of all networks, found without importing torch or torchvision."""
 
 import re
 from functools import cache
@@ -7,38 +7,41 @@ from pathlib import Path
 
 from dreamreel.pipeline.errors import UserError, nearest
 
+# The networks that are defined here, with a line about each.
 OURS = {
     "dreamnet": "our own, bundled: works offline",
     "bvlc_googlenet": "DeepDream's original; needs --weights FILE",
 }
-# Families of torchvision's that see in patches, not by convolution.
+# How the names of torchvision's vision transformers begin, which see in patches.
 NOT_CONVOLUTIONAL = ("vit_", "swin", "maxvit")
-# A registered model in torchvision's source: its decorators, then the function of its name.
+# A model in torchvision's source: its decorator, which may give its name, then its function.
 REGISTERED = re.compile(
     r'^@register_model\((?:name=)?(?:"(\w+)")?\)\n(?:(?!def ).*\n)*?def (\w+)\(', re.MULTILINE
 )
 
 
 def network_names() -> dict[str, str]:
-    """Every network's name and a line about it, ours first."""
+    """The name of every network, ours first, with a line about it."""
     return OURS | {name: "torchvision" for name in torchvision_names()}
 
 
 def check_network_name(name: str) -> None:
-    """Raise UserError, with the nearest names, unless there is a network called `name`."""
+    """Raise UserError, with the nearest names, if no network is called `name`."""
     known = network_names()
     if name in known:
         return
     if name.startswith(NOT_CONVOLUTIONAL):
-        raise UserError(f"{name} sees in patches; Dreamreel dreams with convolutional networks")
+        raise UserError(f"{name} is a vision transformer; dreamreel networks lists those that work")
     close = nearest(name, known)
     raise UserError(f"unknown network {name!r}{close or '; dreamreel networks lists them'}")
 
 
 @cache
 def torchvision_names() -> tuple[str, ...]:
-    """The names of torchvision's convolutional classifiers, as its own source registers them:
-    importing it takes seconds."""
+    """The names of torchvision's convolutional classifiers; none if it is not installed.
+
+    They are read from its source, since importing it takes seconds.
+    """
     spec = find_spec("torchvision")
     if spec is None or not spec.submodule_search_locations:
         return ()

@@ -16,33 +16,36 @@ from dreamreel.pipeline.networks.devices import free_memory
 from dreamreel.pipeline.networks.dreamnet import DreamNet
 from dreamreel.pipeline.networks.layers import Anatomy, Layer, dissect
 from dreamreel.pipeline.networks.tiles import Sight
-from dreamreel.pipeline.networks.weights import State
+from dreamreel.pipeline.networks.weights import Weights
 
-# Of memory: what is used, over what is kept for the way back (1.3 to 1.75 times it was measured),
-# and by a picture, its gradient and what becomes of them, for each pixel.
+# An estimate of memory. `MORE_THAN_KEPT`: the memory that a gradient takes, as a multiple of the
+# activations kept for its backward pass; 1.3 to 1.75 was measured. `PICTURE_BYTES`: bytes per pixel
+# besides, for the image, its gradient and copies of them: five float32 RGB images of 12 bytes.
 MORE_THAN_KEPT, PICTURE_BYTES = 1.6, 60.0
+# Pixels (height, width) at which the kept activations are counted. 256 to 1024 a side give the same
+# number per pixel.
 MEASURED_AT = (512, 512)
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """How a network is built, what it expects of its input, and where its weights are.
+    """How a network is built, what input it expects, and where its weights come from.
 
-    `mean` and `std` are of its input's channels in [0, 1]; `swapped` where they are BGR.
-    `fetch` gives its own weights, or raises UserError.
+    `mean` and `std` are those of its input's channels, in [0, 1]. `swapped`: the channels are BGR
+    rather than RGB. `fetch` returns the network's own weights, or raises UserError.
     """
 
     name: str
     build: Callable[[], nn.Module]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    fetch: Callable[[], State]
+    fetch: Callable[[], Weights]
     swapped: bool = False
-    favourite: str | None = None  # the layer dreamed where none is asked for
+    favourite: str | None = None  # the layer that is dreamed by default
 
 
 class Normalise(nn.Module):
-    """An image in [0, 1] as a network wants it; float32."""
+    """Turns an image in [0, 1] into the input that a network expects, in float32."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -52,16 +55,17 @@ class Normalise(nn.Module):
         self.register_buffer("shift", -scale * torch.tensor(architecture.mean).view(1, 3, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
-        """`image` (1, 3, H, W), RGB, less the mean, over the std, in the network's order."""
+        """`image` (N, 3, H, W), RGB, less the mean and divided by the std, its channels in the
+        network's order."""
         if self.swapped:
             image = image.flip(1)
         return torch.addcmul(self.get_buffer("shift"), image, self.get_buffer("scale"))
 
 
 class Network:
-    """A frozen network. Dreams ask it for `activations`; it computes no deeper than it must.
+    """A frozen network with named layers. It computes no deeper than the layers asked for.
 
-    `sight` says how much of a picture to show it at once.
+    `sight` decides how much of an image it is shown at once, so that memory suffices.
     """
 
     def __init__(
@@ -77,7 +81,7 @@ class Network:
         self.device = device
         self.precision = precision
         self.layers = anatomy.layers
-        self.digest: str | None = None  # the SHA-256 of its weights, where they were loaded
+        self.digest: str | None = None  # the SHA-256 of its weights; None if none were loaded
         self.sight = Sight(
             architecture.name, anatomy.layers, self.memory_for, lambda: free_memory(device)
         )
@@ -88,8 +92,8 @@ class Network:
         self._smallest: dict[frozenset[str], int] = {}
 
     def activations(self, image: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
-        """The activations of the layers `names`, of shape (1, C, h, w), for `image`
-        (1, 3, H, W) in [0, 1]; in the network's precision."""
+        """The activations of the layers `names` for `image` (N, 3, H, W) in [0, 1], in the
+        network's precision: (N, C, h, w), or (N, C) for layers without places."""
         wanted = set(names)
         found: dict[str, Tensor] = {}
 
@@ -98,7 +102,7 @@ class Network:
                 found[name] = output
                 if found.keys() == wanted:
                     raise _AllFound
-                return output.clone()  # what follows may write into it
+                return output.clone()  # the next layer may write into `output`
 
             return hook
 
@@ -116,7 +120,7 @@ class Network:
         return found
 
     def check(self, names: Iterable[str]) -> None:
-        """Raise UserError unless every layer of `names` exists and has its weights."""
+        """Raise UserError unless every layer of `names` exists and all its weights are there."""
         for name in names:
             if name not in self.layers:
                 close = nearest(name, self.layers)
@@ -126,23 +130,23 @@ class Network:
             if bare:
                 raise UserError(
                     f"the weights given do not reach layer {name!r} of {self.name}: "
-                    f"nothing for {bare[0]!r}"
+                    f"{bare[0]!r} is missing"
                 )
 
     def default_layers(self) -> dict[str, float]:
-        """The layer that is dreamed where none is asked for, with its weight."""
+        """The layer that is dreamed by default, with a weight of 1."""
         return {favourite_of(self._architecture, self.layers): 1.0}
 
     def memory_for(self, size: tuple[int, int], names: Iterable[str]) -> float:
-        """About how many bytes it takes to see a picture of `size` (height, width) and find the
-        gradient of the layers `names`."""
+        """An estimate of the bytes that the gradient of the layers `names` takes for an image of
+        `size` (height, width)."""
         share = torch.finfo(self.precision).bits / 32
         kept = _kept_bytes(self._architecture, frozenset(names))
         return size[0] * size[1] * (kept * share * MORE_THAN_KEPT + PICTURE_BYTES)
 
     def smallest_side(self, names: Iterable[str]) -> int:
-        """The shortest side, in pixels, of a picture worth dreaming: at least four places of
-        the coarsest layer in `names`, and enough for the network to run at all."""
+        """The shortest side, in pixels, of an image that is worth dreaming: four places of the
+        coarsest layer on the way to `names`, or more if the network needs more to run."""
         wanted = frozenset(names)
         if wanted not in self._smallest:
             side = 4 * max(self.layers[name].coarsest for name in wanted)
@@ -152,12 +156,12 @@ class Network:
         return self._smallest[wanted]
 
     def runs_at(self, size: tuple[int, int], names: Iterable[str]) -> bool:
-        """Whether a picture of `size` (height, width) reaches the layers `names` at all."""
+        """Whether an image of `size` (height, width) is large enough for the layers `names`."""
         return _runs_at(self._architecture, size, frozenset(names))
 
     def deepest_layer(self, size: tuple[int, int]) -> str | None:
-        """The last layer, of those whose weights are there, that tells places of a picture of
-        `size` (height, width) apart; None where none does."""
+        """The last layer with at least two places along the longer side of an image of `size`
+        (height, width), and with its weights; None if there is none."""
         for name, layer in reversed(self.layers.items()):
             placed = layer.field.receptive is not None and max(size) >= 2 * layer.field.stride
             known = self._missing.isdisjoint(layer.needs)
@@ -178,15 +182,16 @@ class Network:
 
 
 class _AllFound(Exception):
-    """Raised inside a forward pass when there is nothing left to compute."""
+    """Raised inside a forward pass once all wanted layers are computed, to end it."""
 
 
 def hollow(architecture: Architecture) -> nn.Module:
-    """The module without data, in eval mode: no memory, no time for random weights."""
+    """The module of `architecture` on the meta device, in eval mode. It has no data, so it takes no
+    memory and no time for random weights."""
     try:
         with torch.device("meta"):
             return architecture.build().eval()
-    except NotImplementedError:  # a few compute their widths with tensors
+    except NotImplementedError:  # a few networks compute their widths with tensors
         return architecture.build().eval().to("meta")
 
 
@@ -206,12 +211,12 @@ def _runs_at(architecture: Architecture, size: tuple[int, int], names: frozenset
 
 @cache
 def _kept_bytes(architecture: Architecture, names: frozenset[str]) -> float:
-    """How many bytes a network of float32 keeps for each pixel of a picture, on the way to the
-    layers `names`, for the way back. Counted on tensors without data."""
+    """How many bytes per pixel of the image a float32 network keeps for the backward pass from the
+    layers `names`. Counted on tensors without data."""
     kept: dict[int, int] = {}
 
     def count(tensor: Tensor) -> Tensor:
-        if tensor.ndim == 4 and tensor.shape[0] == 1:  # no weights
+        if tensor.ndim == 4 and tensor.shape[0] == 1:  # an activation, not a weight
             kept[tensor.untyped_storage()._cdata] = tensor.numel() * tensor.element_size()
         return tensor
 
@@ -227,8 +232,9 @@ def _kept_bytes(architecture: Architecture, names: frozenset[str]) -> float:
 
 
 def favourite_of(architecture: Architecture, layers: Mapping[str, Layer]) -> str:
-    """The architecture's own choice, or the last whole stage at stride 16 (8, 32): there a
-    network knows the parts of things."""
+    """The default layer of `architecture`, one of `layers`: its own choice, or the last layer of
+    the outermost modules at stride 16, where networks respond to parts of things; at stride 8 or 32
+    if there is none at 16."""
     if architecture.favourite:
         return architecture.favourite
     for stride in (16, 8, 32):
@@ -240,15 +246,17 @@ def favourite_of(architecture: Architecture, layers: Mapping[str, Layer]) -> str
 
 @cache
 def anatomy_of(architecture: Architecture) -> Anatomy:
-    """The layers of `architecture`, found without weights."""
+    """The layers of `architecture` and its foldable pairs, found without weights."""
     return dissect(hollow(architecture))
 
 
-JUDGED_PIXELS = 1 << 20  # a frame with more of them is shrunk for the networks
+# Pixels; a larger image is shrunk before figures are measured on it. A round number: for it,
+# `memory_for` says 0.5 GiB for the default layer of dreamnet and 2.3 GiB for vgg16's, in float32.
+JUDGED_PIXELS = 1 << 20
 
 
 def judged_size(image: Tensor) -> Tensor:
-    """`image`, or a smaller one where it is too large for a network in reasonable memory."""
+    """`image` (N, 3, H, W), shrunk to `JUDGED_PIXELS` if it has more."""
     pixels = image.shape[2] * image.shape[3]
     if pixels <= JUDGED_PIXELS:
         return image

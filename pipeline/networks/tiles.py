@@ -1,8 +1,8 @@
-"""A picture too large for memory, seen by a network in overlapping tiles.
+"""Overlapping tiles, in which a network sees an image that is too large for memory.
 
-An objective is a sum over a layer's places. Each place is counted in just one tile, which holds all
-of the picture that it sees; so the tiles' gradients, added where they overlap, are those of the
-whole picture, and no seam can show.
+An objective is a sum over a layer's places. Each place is counted in exactly one tile, which holds
+its whole receptive field. So the gradients of the tiles, added where they overlap, make the
+gradient of the whole image, and there is no seam.
 """
 
 import gc
@@ -18,11 +18,16 @@ from torch import Tensor
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.networks.layers import Layer
 
-WHOLE_FIELD = 224  # pixels, of a layer that sees the whole picture: that on which networks learn
-# What is left of a tile without its overlap: with less, a tile saves little, and takes 25 times as
-# long.
-LEAST_CORE, LEAST_SHARE = 64, 0.25  # pixels, and of the overlap
-# What PyTorch's allocators, oneDNN, cuBLAS and cuDNN say when there is no memory.
+# Pixels, taken for the receptive field of a layer that sees the whole image: the side of the images
+# that classifiers are trained on.
+WHOLE_FIELD = 224
+# The core of a tile is its side without the overlap. At LEAST_SHARE of the overlap, a tile sees
+# (1 + 1 / 0.25)² = 25 times the pixels of its core, so a gradient takes up to 25 times as long.
+LEAST_SHARE = 0.25  # of the overlap
+# Pixels. On a CPU, gradients of dreamnet's fire2a and textures at 384x384 take 4 times as long with
+# cores of 64 pixels as in one piece, 8 and 14 times with 32, 1.4 and 2.2 times with 128.
+LEAST_CORE = 64
+# Parts of the messages of PyTorch's allocators, oneDNN, cuBLAS and cuDNN when memory runs out.
 SIGNS = (
     "can't allocate memory",
     "not enough memory",
@@ -30,7 +35,7 @@ SIGNS = (
     "ALLOC_FAILED",
     "ALLOCATION_FAILED",
 )
-WHOLE_TEXTS = (  # those that say no more
+WHOLE_TEXTS = (  # messages that count only as a whole: longer ones have other causes
     "std::bad_alloc",
     "bad allocation",
     "could not create a primitive",
@@ -44,10 +49,11 @@ Cells = tuple[EllipsisType, slice, slice]
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of a picture, `rows` and `columns` of it, and what is counted there.
+    """A part of an image, its `rows` and `columns`, with the places that are counted in it.
 
-    `cells`: of each layer's map of this part, those counted; a layer that sees the whole picture
-    has none. `down` (h,) times `across` (w,): what the gradient of such a layer counts.
+    `cells`: for each layer, the counted part of its activation on this tile; a layer that sees the
+    whole image has none. The gradient of such a layer is weighed by `down` (h,) times `across`
+    (w,) instead.
     """
 
     rows: slice
@@ -57,24 +63,24 @@ class Tile:
     across: Tensor
 
     def part(self, image: Tensor) -> Tensor:
-        """This part of `image` (N, C, H, W), channels last."""
+        """The part of `image` (N, C, H, W) in this tile: (N, C, h, w), channels last, detached."""
         part = image.detach()[self.index]
         return part.contiguous(memory_format=torch.channels_last)
 
     def counted(self, name: str, activation: Tensor) -> Tensor:
-        """Those places of the layer `name`, of all its `activation` of this part, that are
-        counted here."""
+        """The places that this tile counts of `activation`, the layer `name`'s activation on it."""
         return activation[self.cells[name]] if name in self.cells else activation
 
     def weighed(self, name: str, gradient: Tensor) -> Tensor:
-        """`gradient` (1, 3, h, w) of what is counted of the layer `name`, ready to be added."""
+        """`gradient` (1, 3, h, w) of the layer `name`'s counted places, weighed so that those of
+        all tiles can be added."""
         if name in self.cells:
             return gradient
         return gradient * torch.outer(self.down, self.across).to(gradient.device)
 
     @property
     def index(self) -> Cells:
-        """Where in an image this part is."""
+        """The index of this tile in an image (N, C, H, W)."""
         return (..., self.rows, self.columns)
 
 
@@ -82,7 +88,7 @@ Grid = list[list[Tile]]  # tiles from left to right, in rows from top to bottom
 
 
 class Sight:
-    """How much of a picture a network sees at once: all of it, as long as memory suffices."""
+    """Decides how much of an image a network sees at once: all of it, while memory suffices."""
 
     def __init__(
         self,
@@ -91,13 +97,13 @@ class Sight:
         needs: Callable[[tuple[int, int], list[str]], float] = lambda size, names: 0.0,
         free: Callable[[], float] = lambda: math.inf,
     ) -> None:
-        """Of the `network` of that name, which `needs` so many bytes for a picture of a size
-        (height, width) and some of its layers; so many are `free`."""
-        self.tile: int | None = None  # pixels: the largest side, since memory ran out
+        """For the network called `network`, with `layers`. `needs` returns the bytes that it takes
+        for a size (height, width) and some of the layers; `free` those that there are."""
+        self.tile: int | None = None  # pixels, the largest side; None until memory falls short
         self.on_notice: Callable[[str], None] = lambda line: None
         self._network, self._layers = network, layers
         self._needs, self._free = needs, free
-        self._weighed: set[tuple[tuple[int, int], tuple[str, ...]]] = set()
+        self._estimated: set[tuple[tuple[int, int], tuple[str, ...]]] = set()
 
     def within_memory(
         self,
@@ -106,11 +112,12 @@ class Sight:
         names: Iterable[str],
         tile: int | None = None,
     ) -> Found:
-        """What `see` finds of a picture of `size` (height, width) for the layers `names`.
+        """The result of `see` for an image of `size` (height, width) and the layers `names`.
 
-        It is called with the tiles, no side larger than `tile` if given, or with None for the
-        picture as a whole; where memory runs out, again with smaller tiles, which are kept to from
-        then on. Raises UserError where `tile` is too small, or memory, even for the smallest.
+        `see` is called with a grid of tiles, no side larger than `tile` if given, or with None for
+        the image as a whole. If memory runs out, it is called again with smaller tiles, and later
+        calls keep to these. Raises UserError if `tile` is too small for the layers, or if memory
+        runs out even with the smallest tiles.
         """
         names = list(names)
         self.check(tile, names)
@@ -122,98 +129,104 @@ class Sight:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-            # Only here, past the error, is what its traceback held let go of.
+            # Not before here: the error's traceback holds tensors until its handler ends.
             release_memory()
-            tile, failed = self._smaller(size, tile, names), True
+            tile, failed = self._smaller_tile(size, tile, names), True
         if failed:
             self.tile = tile
             self.on_notice(
-                f"out of memory at {size[1]}x{size[0]}: going on in tiles of {tile} pixels, "
-                "more slowly"
+                f"out of memory at {size[1]}x{size[0]}: continuing in tiles of {tile} pixels, "
+                "which is slower"
             )
         return found
 
     def check(self, tile: int | None, names: Iterable[str]) -> None:
-        """Raise UserError where tiles of side `tile` are too small for the layers `names`."""
+        """Raise UserError if tiles of side `tile` are too small for the layers `names`."""
         names = list(names)
         if not self.fits(tile, names):
-            least = smallest_tile(self._chosen(names))
+            least = smallest_tile(self._named(names))
             raise UserError(
                 f"dream.tile = {tile} is too small for {self._network} at {', '.join(names)}: "
-                f"{least} works, or a layer further down"
+                f"{least} works, or an earlier layer"
             )
 
     def fits(self, tile: int | None, names: Iterable[str]) -> bool:
-        """Whether tiles of side `tile`, if given, are large enough for the layers `names`."""
-        return tile is None or tile >= smallest_tile(self._chosen(list(names)))
+        """Whether tiles of side `tile` are large enough for the layers `names`; True for None."""
+        return tile is None or tile >= smallest_tile(self._named(list(names)))
 
     def at_least(self, tile: int | None, names: Iterable[str]) -> int | None:
-        """`tile`, or, where it is too small for the layers `names`, the smallest that is not."""
-        return None if tile is None else max(tile, smallest_tile(self._chosen(list(names))))
+        """`tile`, or the smallest tile for the layers `names` if that is larger; None if None."""
+        return None if tile is None else max(tile, smallest_tile(self._named(list(names))))
 
     def _affordable(self, size: tuple[int, int], tile: int | None, names: list[str]) -> int | None:
-        """`tile`, or a smaller one that memory suffices for, looked at once for each `size`."""
-        job = (size, tuple(names))
-        if job in self._weighed:
+        """`tile`, or a smaller one for which memory suffices. Estimated once for each `size` and
+        `names`."""
+        case = (size, tuple(names))
+        if case in self._estimated:
             return tile
-        self._weighed.add(job)
+        self._estimated.add(case)
         free, before = self._free(), tile
-        while self._needs(_at_most(size, tile), names) > free:
-            if min(tile or max(size), max(size)) <= smallest_tile(self._chosen(names)):
-                return before  # nobody knows for sure: let it be tried
-            tile = self._smaller(size, tile, names)
+        while self._needs(_seen_at_once(size, tile), names) > free:
+            if min(tile or max(size), max(size)) <= smallest_tile(self._named(names)):
+                return before  # the estimate may be too high: try it
+            tile = self._smaller_tile(size, tile, names)
         if tile != before:
             self.tile = tile
             self.on_notice(
-                f"{size[1]}x{size[0]} takes about {self._needs(size, names) / 2**30:.1f} GiB of "
-                f"memory, and {free / 2**30:.1f} are free: dreamed in tiles of {tile} pixels, more "
-                "slowly"
+                f"{size[1]}x{size[0]} needs about {self._needs(size, names) / 2**30:.1f} GiB of "
+                f"memory and {free / 2**30:.1f} GiB are free: dreaming in tiles of {tile} pixels, "
+                "which is slower"
             )
         return tile
 
     def _limit(self, tile: int | None, names: list[str]) -> int | None:
-        """The smaller of `tile` and the one to keep to, which other layers may have led to."""
+        """The smaller of `tile` and the tile to which memory limits this network, which may have
+        been found for other layers."""
         if self.tile is None:
             return tile
-        kept = max(self.tile, smallest_tile(self._chosen(names)))
+        kept = max(self.tile, smallest_tile(self._named(names)))
         return kept if tile is None else min(kept, tile)
 
     def _grid(self, size: tuple[int, int], tile: int | None, names: list[str]) -> Grid | None:
-        return None if tile is None or max(size) <= tile else cut(size, tile, self._chosen(names))
+        return (
+            None if tile is None or max(size) <= tile else grid_of(size, tile, self._named(names))
+        )
 
-    def _smaller(self, size: tuple[int, int], tile: int | None, names: list[str]) -> int:
-        """The next smaller tile than `tile`, or than all of `size`: its core halved."""
-        layers = self._chosen(names)
+    def _smaller_tile(self, size: tuple[int, int], tile: int | None, names: list[str]) -> int:
+        """The next smaller tile than `tile`, or than the whole image: one with half its core.
+        Raises UserError if there is none."""
+        layers = self._named(names)
         side, least = min(tile or max(size), max(size)), smallest_tile(layers)
         if side <= least:
-            tried = "" if tile is None else f", not even in tiles of {side} pixels"
+            tried = "" if tile is None else f", even in tiles of {side} pixels"
             raise UserError(
                 f"there is not enough memory for a picture of {size[1]}x{size[0]} in "
                 f"{self._network} at {', '.join(names)}{tried}: "
-                "a smaller --width works, or a layer further down"
+                "a smaller --width may work, or an earlier layer"
             )
         overlap = overlap_of(layers)
         return max(least, overlap + (side - overlap) // 2)
 
-    def _chosen(self, names: Iterable[str]) -> list[Layer]:
+    def _named(self, names: Iterable[str]) -> list[Layer]:
         return [self._layers[name] for name in names]
 
 
-def _at_most(size: tuple[int, int], tile: int | None) -> tuple[int, int]:
-    """What of a picture of `size` is seen at once in tiles of side `tile`."""
+def _seen_at_once(size: tuple[int, int], tile: int | None) -> tuple[int, int]:
+    """The size that is seen at once of an image of `size` in tiles of side `tile`."""
     return size if tile is None else (min(size[0], tile), min(size[1], tile))
 
 
-def cut(size: tuple[int, int], tile: int, layers: list[Layer]) -> Grid:
-    """A picture of `size` (height, width) in tiles, no side larger than `tile`, for `layers`.
+def grid_of(size: tuple[int, int], tile: int, layers: list[Layer]) -> Grid:
+    """The tiles of an image of `size` (height, width) for `layers`, no side larger than `tile`.
 
-    Their overlap is a receptive field less one pixel. That is exact but for two kinds of layers.
-    Squeeze-and-excitation gates by a mean of all it sees: of a tile, then, whose gates change over
-    the breadth of a field to those of the next. Where a layer sees the whole picture, each tile
-    is taken for a picture, and their gradients fade over where they overlap.
+    They overlap by at least a receptive field less one pixel. The gradient is that of the whole
+    image, with two exceptions. Squeeze-and-excitation gates by a mean over all that it sees, which
+    is then a tile; from one tile to the next the gates change over the breadth of a field. And a
+    layer that sees the whole image takes each tile for an image; there the gradients of two tiles
+    fade into each other over their overlap.
     """
     overlap, stride = overlap_of(layers), _stride(layers)
-    rows, columns = (spans(side, tile, overlap, stride) for side in size)
+    rows, columns = (tile_slices(side, tile, overlap, stride) for side in size)
     down, across = _shares(rows), _shares(columns)
     seen = {layer.name: layer for layer in layers if layer.field.receptive is not None}
     row_cells = {name: _cells(rows, layer) for name, layer in seen.items()}
@@ -228,11 +241,11 @@ def cut(size: tuple[int, int], tile: int, layers: list[Layer]) -> Grid:
     return [[tile_at(i, j) for j in range(len(columns))] for i in range(len(rows))]
 
 
-def spans(length: int, tile: int, overlap: int, stride: int) -> list[slice]:
-    """`length` pixels in as few spans as can be of at most `tile`, and these as short as can be.
+def tile_slices(length: int, tile: int, overlap: int, stride: int) -> list[slice]:
+    """Slices of at most `tile` pixels that cover `length` pixels: as few as possible, and as short.
 
-    Each begins at a multiple of `stride`, so that it has just the places that the whole has, and
-    has at least `overlap` pixels in common with the next.
+    Each begins at a multiple of `stride`, so that its places are places of the whole image too, and
+    shares at least `overlap` pixels with the next.
     """
     if length <= tile:
         return [slice(0, length)]
@@ -245,20 +258,20 @@ def spans(length: int, tile: int, overlap: int, stride: int) -> list[slice]:
 
 
 def overlap_of(layers: Iterable[Layer]) -> int:
-    """How many pixels two tiles have in common at least: with one more, each place of `layers`
-    that begins to see left of the second tile has seen all by the end of the first."""
+    """The least overlap of two tiles, in pixels: the largest receptive field of `layers`, less 1.
+    A place whose field begins left of the second tile then lies within the first."""
     return max(layer.field.receptive or WHOLE_FIELD for layer in layers) - 1
 
 
 def smallest_tile(layers: list[Layer]) -> int:
-    """The smallest side, in pixels, of tiles for `layers` that are worth their while."""
+    """The smallest side, in pixels, that tiles for `layers` may have; see `LEAST_CORE`."""
     overlap, stride = overlap_of(layers), _stride(layers)
     core = math.ceil(max(LEAST_CORE, LEAST_SHARE * overlap) / stride)
     return math.ceil((overlap + core * stride) / 8) * 8
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that memory ran out, the CPU's or a GPU's."""
+    """Whether `error` says that the memory of the CPU or of a GPU ran out."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(error)
@@ -268,7 +281,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release_memory() -> None:
-    """Let go of what nobody holds any more; on GPUs, return it to the system too."""
+    """Collect garbage, and return the unused memory of GPUs to the system."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -277,36 +290,39 @@ def release_memory() -> None:
 
 
 def _stride(layers: Iterable[Layer]) -> int:
-    """The least shift, in pixels, that shifts every map on the way to `layers` by whole places."""
+    """The smallest shift, in pixels, that moves every activation on the way to `layers` by whole
+    places."""
     return math.lcm(*(layer.coarsest for layer in layers))
 
 
-def _cells(spans: list[slice], layer: Layer) -> list[slice]:
-    """The places of `layer` that are counted in each of `spans`, in its own map of it.
+def _cells(slices: list[slice], layer: Layer) -> list[slice]:
+    """The places of `layer` that are counted in each of `slices`, in its activation on that slice.
 
-    From the first that sees nothing left of the span, up to the next span's first; all there are
-    at the picture's two ends.
+    They begin with the first place that sees nothing left of the slice, and end before the first
+    of the next slice. At the two ends of the image all places are counted.
     """
     stride, first = layer.field.stride, layer.field.first
-    begins = [math.ceil((span.start - first) / stride) for span in spans[1:]]
-    offsets = [span.start // stride for span in spans]
+    begins = [math.ceil((one.start - first) / stride) for one in slices[1:]]
+    offsets = [one.start // stride for one in slices]
     return [
         slice(begin and begin - offset, None if end is None else end - offset)
         for begin, end, offset in zip([0, *begins], [*begins, None], offsets, strict=True)
     ]
 
 
-def _shares(spans: list[slice]) -> list[Tensor]:
-    """What each of `spans` counts in each of its pixels: fading to where it ends and another goes
-    on, all together 1; of which it counts its part of the length, since a mean over fewer places
-    makes each of them count more."""
-    length = spans[-1].stop
+def _shares(slices: list[slice]) -> list[Tensor]:
+    """The weight of each of `slices` at each of its pixels, for layers that see the whole image.
+
+    The weights fade over the overlaps and sum to 1 at each pixel. Then each slice is weighed by its
+    part of the length: its mean is over fewer places, so that each of them counts for more.
+    """
+    length = slices[-1].stop
     at = torch.arange(length)
-    rises = [at - span.start + 1 if span.start > 0 else at + length for span in spans]
-    falls = [span.stop - at if span.stop < length else 2 * length - at for span in spans]
+    rises = [at - one.start + 1 if one.start > 0 else at + length for one in slices]
+    falls = [one.stop - at if one.stop < length else 2 * length - at for one in slices]
     heights = torch.stack([torch.minimum(*pair) for pair in zip(rises, falls, strict=True)])
     shares = heights.clamp_min(0) / heights.clamp_min(0).sum(0)
     return [
-        share[span] * ((span.stop - span.start) / length)
-        for share, span in zip(shares, spans, strict=True)
+        share[one] * ((one.stop - one.start) / length)
+        for share, one in zip(shares, slices, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""Weights from files and from the net: tensors by name, and nothing that could run."""
+"""Weights from files and downloads: tensors by name, loaded without running any code."""
 
 import hashlib
 import os
@@ -14,13 +14,14 @@ from torch import Tensor
 from dreamreel.pipeline.errors import UserError, expanded, usable
 from dreamreel.pipeline.opening import check_readable
 
-State = Mapping[str, Tensor]
+Weights = Mapping[str, Tensor]
 
 
-def read_weights(path: Path) -> State:
-    """The tensors in `path` by name: safetensors, or a PyTorch file of nothing but weights.
+def read_weights(path: Path) -> Weights:
+    """The tensors by name in the file `path`: .safetensors, or .pth or .pt with weights alone.
 
-    Raises UserError where the file is missing, of another kind, or holds more than weights.
+    Raises UserError if the file is missing, is of another kind, cannot be read, or holds more than
+    weights.
     """
     path = expanded(path)
     with usable(path):
@@ -35,7 +36,7 @@ def read_weights(path: Path) -> State:
             return load_file(path)
         if path.suffix in (".pth", ".pt"):
             return _only_tensors(torch.load(path, map_location="cpu", weights_only=True), path)
-    except Exception as error:  # what a broken file raises is not documented
+    except Exception as error:  # what the libraries raise for a broken file is not documented
         if isinstance(error, pickle.UnpicklingError) and _is_pickle(path):
             raise UserError(
                 f"{path} holds more than weights, and loading that could run code; "
@@ -43,42 +44,46 @@ def read_weights(path: Path) -> State:
             ) from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} cannot be read as weights ({reason})") from error
-    raise UserError(f"{path} is no weights file; .safetensors, .pth and .pt are read")
+    raise UserError(f"{path} is not a weights file; give a .safetensors, .pth or .pt file")
 
 
-def fetch_weights(url: str, name: str, option: str = "--weights") -> State:
-    """The weights of the network `name` at `url`, from torch's cache, or fetched into it with
-    progress, their checksum verified. Raises UserError where they cannot be fetched; a file of
-    them could be given by `option`."""
+def fetch_weights(url: str, name: str, option: str = "--weights") -> Weights:
+    """The weights of the network `name`, from torch's cache, or downloaded into it from `url` with
+    a progress bar and a verified checksum.
+
+    Raises UserError if they cannot be downloaded; the message names `option` as another way to give
+    them.
+    """
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     file = folder / url.rpartition("/")[2]
     if not file.exists():
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # Their file names end in the beginning of their SHA-256: resnet18-f37072fd.pth
+            # A file's name ends with the first digits of its SHA-256: resnet18-f37072fd.pth
             checksum = file.stem.rpartition("-")[2]
             torch.hub.download_url_to_file(url, str(file), checksum, progress=True)
-        except (OSError, RuntimeError) as error:  # no connection, a full disk; a wrong checksum
+        except (OSError, RuntimeError) as error:  # no connection, full disk; wrong checksum
             reason = getattr(error, "reason", error)
             raise UserError(
-                f"the weights of {name} could not be fetched ({reason}): fetch {url} elsewhere "
-                f"and put it into {folder}, or name it with {option}"
+                f"the weights of {name} could not be downloaded ({reason}): download {url} "
+                f"elsewhere and put it into {folder}, or give it with {option}"
                 + ("; the network dreamnet works offline" if option == "--weights" else "")
             ) from error
     return read_weights(file)
 
 
-def check_numbers(weights: State, given: str) -> None:
-    """Raise UserError unless all of `weights`, which are called `given`, are finite numbers."""
+def check_numbers(weights: Weights, given: str) -> None:
+    """Raise UserError unless all of `weights` are dense, real, finite numbers. The message calls
+    the weights `given`."""
     for name, tensor in weights.items():
         if (kind := _odd_kind(tensor)) is not None:
-            raise UserError(f"{given}: {name!r} is {kind}, where plain numbers were expected")
+            raise UserError(f"{given}: {name!r} is {kind}; plain numbers are needed")
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise UserError(f"{given}: {name!r} holds numbers that are not finite (NaN, infinite)")
+            raise UserError(f"{given}: {name!r} holds NaN or infinite numbers")
 
 
 def _odd_kind(tensor: Tensor) -> str | None:
-    """What makes `tensor` no plain array of numbers; None where nothing does."""
+    """Why `tensor` is not a plain array of real numbers, in a word or two; None if it is one."""
     if tensor.device.type == "meta":
         return "without data"
     if tensor.is_quantized:
@@ -90,29 +95,29 @@ def _odd_kind(tensor: Tensor) -> str | None:
     return None
 
 
-def digest_of(state: State) -> str:
-    """The SHA-256 of the weights in `state`, whatever kind of file they came in."""
+def digest_of(weights: Weights) -> str:
+    """The SHA-256 of `weights`, the same for every kind of file that holds them."""
     found = hashlib.sha256()
-    for name in sorted(state):
-        if _odd_kind(state[name]) is not None:  # which no network takes
+    for name in sorted(weights):
+        if _odd_kind(weights[name]) is not None:  # no network takes it
             continue
-        tensor = state[name].detach().cpu().contiguous()
+        tensor = weights[name].detach().cpu().contiguous()
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
         found.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
 
 
 def _is_pickle(path: Path) -> bool:
-    """Whether the file at `path` begins as a pickle does, or as the archive torch puts one into."""
+    """Whether the file at `path` begins like a pickle, or is a zip archive like torch's files."""
     with path.open("rb") as file:
         return file.read(1) == b"\x80" or zipfile.is_zipfile(path)
 
 
-def _only_tensors(loaded: Any, path: Path) -> State:
-    """A state dict out of a checkpoint, where training scripts wrap it."""
+def _only_tensors(loaded: Any, path: Path) -> Weights:
+    """The tensors in `loaded`: a state dict, or a checkpoint in which a training script put one."""
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
     if not isinstance(loaded, dict) or not any(isinstance(v, Tensor) for v in loaded.values()):
-        raise UserError(f"{path} holds no weights by name")
+        raise UserError(f"{path} holds no named weights")
     return {str(k): v for k, v in loaded.items() if isinstance(v, Tensor)}

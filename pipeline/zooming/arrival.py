@@ -1,8 +1,8 @@
-"""How a zoom arrives: the picture that it leads to grows out of what is there, and shows no edge.
+"""The arrival of a zoom at its goal, which is blended into the canvas without a visible edge.
 
-That picture is larger than a frame. As it comes nearer, ever more of it takes the place of what is
-there, from its middle outwards: its broad light first, its detail last (the splines of Burt &
-Adelson, 1983, over time).
+The goal, with picture around it, is larger than a frame. As the camera comes nearer, more and more
+of it replaces the canvas, from its middle outwards: coarse bands first and finest last (multiband
+blending, Burt & Adelson, 1983, spread over time).
 """
 
 import math
@@ -31,11 +31,11 @@ WAVES = ((3, 0.3, 0.06), (5, 1.9, 0.04), (8, 4.0, 0.03))  # of its outline: coun
 def arrived(
     canvas: Tensor, goal: Tensor, back: Tensor, unit: int, began: float, before: float
 ) -> Tensor:
-    """`canvas` (1, 3, H, W), of frames `unit` pixels high, with more of the `goal`, still far away,
-    in its place: where the homography `back` leads from a frame's coordinates to the goal's own.
+    """`canvas` (1, 3, H, W), with the share of `goal` (1, 3, H', W') that this frame adds to it.
 
-    `before`: its scale a frame before, of which the canvas has its share already; it `began` to be
-    headed for at that scale.
+    A frame is `unit` pixels high. The homography `back` leads from the frame's coordinates to the
+    goal's. `before` is the goal's scale one frame earlier: what was opaque then is in the canvas
+    already. `began` is its scale in the first frame of the way there.
     """
     scale = apparent_scale(back)
     emerging = [nearness(one, max(EMERGES[0], began), EMERGES[1]) ** 2 for one in (before, scale)]
@@ -55,7 +55,7 @@ def arrived(
             share * opacity(there.grid, whole, unit, at, fall)
             for share, at in zip(emerging, (before, scale), strict=True)
         )
-        # What was opaque to `had` is, by this, opaque to `has`.
+        # Blending `more` over what is opaque to `had` makes it opaque to `has`.
         more = ((has - had) / (1 - had).clamp_min(1e-3)).clamp(0, 1) * there.seen
         more = torch.where(has > 0.999, there.seen, more)
         mixed.append(one.lerp(other, F.interpolate(more, one.shape[2:], mode="bilinear")))
@@ -63,8 +63,8 @@ def arrived(
 
 
 def inlaid(goal: Tensor, image: Tensor, scale: float) -> Tensor:
-    """`goal`, dreamed, with `image` (1, 3, H, W), which it was dreamed of, in its middle: nothing
-    of the one passes into the other abruptly, and at the scale 1 `image` is all there."""
+    """`goal` (1, 3, H', W'), a dream, with `image` (1, 3, H, W), from which it was dreamed, blended
+    into its middle. The seam between them is soft; at `scale` 1, all of `image` shows."""
     height, width = image.shape[2:]
     down, across = (
         torch.minimum(place, side - place)
@@ -77,10 +77,14 @@ def inlaid(goal: Tensor, image: Tensor, scale: float) -> Tensor:
 
 
 def opacity(grid: Tensor, size: tuple[int, int], unit: int, scale: float, fall: float) -> Tensor:
-    """How much of the goal is there, (1, 1, H, W) from 0 to 1, at the places of it, of `size`
-    (height, width), that `grid` (1, H, W, 2) shows, where it is of that `scale`."""
+    """The opacity of the goal, (1, 1, H, W) from 0 to 1, at its places `grid` (1, H, W, 2), which
+    are in grid_sample's coordinates.
+
+    The goal has that `size` (height, width) and is seen at that `scale`; a frame is `unit` pixels
+    high. `fall` is the width of its soft edge while it is far, in halves of a frame.
+    """
     height, width = size
-    aspect = (width - (height - unit)) / unit  # of a frame, around which there is as much each way
+    aspect = (width - (height - unit)) / unit  # of a frame: the goal has equal margins on all sides
     x, y = grid[..., 0] * (width / unit / aspect), grid[..., 1] * (height / unit)
     far = min(max((1 - scale) / (1 - EMERGES[1]), 0.0), 1.0)
     angle = torch.atan2(y, x)
@@ -93,5 +97,5 @@ def opacity(grid: Tensor, size: tuple[int, int], unit: int, scale: float, fall: 
 
 
 def around(unit: int) -> int:
-    """How many pixels of picture there are around what frames, `unit` pixels high, arrive at."""
+    """The margin around a goal, in pixels, for frames `unit` pixels high; an even number."""
     return 2 * math.ceil(AROUND * unit / 2)

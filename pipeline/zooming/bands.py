@@ -1,7 +1,7 @@
-"""The energy of a picture's detail, band by band from fine to coarse, and how a zoom holds it.
+"""Bands of a picture's detail, from fine to coarse, and the loop that holds their energy in a zoom.
 
-A zoom resamples its picture thousands of times. What each resampling takes from the finest band is
-given back where it was taken, and each coarser band is kept as strong as it was.
+A zoom resamples its picture thousands of times. The loop gives back the finest detail that each
+resampling takes, where it was taken, and holds the energy of each coarser band.
 """
 
 import math
@@ -27,8 +27,10 @@ Bands = list[Tensor]
 
 
 def split(image: Tensor, most: int = BANDS) -> tuple[Bands, Tensor]:
-    """`image` (1, C, H, W) as a Laplacian pyramid (Burt & Adelson, 1983): at `most` so many bands,
-    the finest first, and the rest."""
+    """`image` (1, C, H, W) as a Laplacian pyramid (Burt & Adelson, 1983): (bands, rest).
+
+    There are at most `most` bands, the finest first, each half as large as the one before.
+    """
     bands: Bands = []
     while len(bands) < most and min(image.shape[2:]) >= SMALLEST:
         half = F.avg_pool2d(blur(image, 1.0), 2, ceil_mode=True)
@@ -38,44 +40,45 @@ def split(image: Tensor, most: int = BANDS) -> tuple[Bands, Tensor]:
 
 
 def join(bands: Bands, rest: Tensor) -> Tensor:
-    """The image (1, C, H, W) that `split` took apart into `bands` and `rest`."""
+    """The image (1, C, H, W) that `split` made `bands` and `rest` of."""
     for band in reversed(bands):
         rest = _enlarged(rest, band) + band
     return rest
 
 
 def energies(bands: Bands) -> list[float]:
-    """The mean square of the light of each of `bands`."""
+    """The energy of each of `bands`: the mean square of its luma."""
     return [float(luma(band).square().mean()) for band in bands]
 
 
 def within(image: Tensor, margin: int) -> Tensor:
-    """`image` (1, C, H, W) without the `margin`, in pixels, at its edges."""
+    """`image` (1, C, H, W) without a `margin` of so many pixels on each side."""
     height, width = image.shape[2] - 2 * margin, image.shape[3] - 2 * margin
     return image[:, :, margin : margin + height, margin : margin + width]
 
 
 @dataclass
 class DetailLoop:
-    """Keeps each band of a zoom's detail as strong as the first frame's. To the finest band, a PI
-    controller gives back what resampling takes."""
+    """Holds the energy of each band of a zoom's detail at the first frame's. In the finest band, a
+    PI controller sets the share of what resampling takes that is given back."""
 
-    targets: list[float] = field(default_factory=list)  # the energy that each band is to have
-    crisp: float = 0.0  # the sharpness that the picture is to have
+    targets: list[float] = field(default_factory=list)  # wanted energy of each band
+    crisp: float = 0.0  # wanted sharpness
     control: Controller = field(default_factory=lambda: Controller("detail", 0.2))
-    short: float = 0.0  # the logarithm of wanted over found sharpness, in the last frame
+    short: float = 0.0  # log(wanted / found sharpness) in the last frame
 
     @property
     def room(self) -> float:
-        """The room for more detail: from 1, enough, to 0, where all of it is taken away again."""
+        """The room for more detail, from 1 to 0: none where the loop softens as much as it may."""
         steady = self.control.steady
         return min(max(1 - steady / self.control.gains.least, 0.0), 1.0) if steady < 0 else 1.0
 
     def begin(self, image: Tensor, margin: int = 0) -> Tensor:
-        """`image` (1, 3, H, W), with which a zoom begins, dreamed, as detailed as it will stay.
+        """The dreamed still `image` (1, 3, H, W), calmed to the detail that the zoom will hold.
 
-        Stills bristle more than anything that moves can: no band keeps more than its share of the
-        next coarser one. The `margin`, in pixels, is not measured.
+        A still has more fine detail than a moving picture can keep, so the finest goes and no band
+        keeps more than `FALL` of the next coarser one's energy. A `margin` of so many pixels is not
+        measured.
         """
         bands, rest = split(blur(image, MOVED_SIGMA))
         found = _energies_within(bands, margin)
@@ -89,9 +92,12 @@ class DetailLoop:
         return calmer
 
     def held(self, image: Tensor, taken: tuple[Tensor, Tensor], rate: float, margin: int) -> Tensor:
-        """`image` (1, 3, H, W), resampled, as strong in all bands as it was. `taken`: the share of
-        the finest detail, across and down, that was lost at each place. The `margin`, in pixels,
-        is not measured."""
+        """`image` (1, 3, H, W), just resampled, with its bands brought towards their energies.
+
+        `taken`: the shares of the finest detail, across and down, that resampling took at each
+        place, (1, 1, H, W) each. `rate`: frames a second. A `margin` of so many pixels is not
+        measured.
+        """
         bands, rest = split(image, len(self.targets))
         now = _energies_within(bands, margin)
         least, most = (gain ** (USUAL_RATE / rate) for gain in (LEAST_GAIN, MOST_GAIN))
@@ -103,7 +109,7 @@ class DetailLoop:
         return join(bands, rest)
 
     def tell(self, image: Tensor) -> None:
-        """A frame has become `image` (1, 3, H, W)."""
+        """Learn from the finished frame `image` (1, 3, H, W)."""
         self.short = math.log(max(self.crisp, TINY) / max(sharpness(image), TINY))
         self.control.learn(self.short)
 
@@ -113,7 +119,7 @@ def _energies_within(bands: Bands, margin: int) -> list[float]:
 
 
 def _lost(image: Tensor, taken: tuple[Tensor, Tensor]) -> Tensor:
-    """The finest light of `image`, across and down, by the shares of it that were `taken`."""
+    """The finest luma of `image`, across and down, times the shares of it that were `taken`."""
     light = luma(image)
     wide = F.pad(light, (1, 1, 1, 1), mode="replicate")
     across = light / 2 - (wide[:, :, 1:-1, :-2] + wide[:, :, 1:-1, 2:]) / 4

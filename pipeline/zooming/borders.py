@@ -1,4 +1,4 @@
-"""Picture that grows past an edge: what is near, ever broader further away, and noise."""
+"""New picture past an edge: an extrapolation that is smoother further out, and noise."""
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +10,8 @@ NOISE = 0.06  # standard deviation, of 1, of the noise that new picture is dream
 
 
 def filled(image: Tensor, known: Tensor, random: torch.Generator) -> Tensor:
-    """`image` (1, 3, H, W), made up where it is not `known` (1, 1, H, W), from 0 to 1: by push and
-    pull (Gortler et al., The Lumigraph, 1996), and noise to dream from."""
+    """`image` (1, 3, H, W), filled in where `known` (1, 1, H, W), from 0 to 1, is below 1: by
+    push-pull interpolation (Gortler et al., The Lumigraph, 1996) and noise to dream from."""
     total, weight = image * known, known
     sums: list[tuple[Tensor, Tensor]] = []
     while min(total.shape[2:]) > 2:
@@ -28,6 +28,6 @@ def filled(image: Tensor, known: Tensor, random: torch.Generator) -> Tensor:
 
 
 def surrounded(image: Tensor, margin: int, random: torch.Generator) -> Tensor:
-    """`image` (1, 3, H, W) with a made-up `margin`, in pixels, around it."""
+    """`image` (1, 3, H, W) with a filled-in `margin` of so many pixels on each side."""
     known = F.pad(torch.ones_like(image[:, :1]), (margin,) * 4)
     return filled(F.pad(image, (margin,) * 4, mode="replicate"), known, random)

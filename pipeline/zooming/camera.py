@@ -1,7 +1,7 @@
-"""The camera of the endless zoom: all its motions as one transform, one resampling a frame.
+"""The camera of the endless zoom: all its motions in one homography, and one resampling a frame.
 
-A camera's velocity is a generator of homographies; moving for some seconds is its matrix
-exponential. So a second is the same second, to rounding, at every frame rate.
+The camera's velocity is a generator of homographies, and its motion over a time is the matrix
+exponential. A second of motion is therefore the same, to rounding, at every frame rate.
 """
 
 import math
@@ -18,10 +18,13 @@ FOCAL = 1.2  # frame heights: the lens, which perspective alone depends on
 
 @dataclass(frozen=True)
 class Velocity:
-    """The velocity of the camera, a second: `zoom` times nearer, turned by `rotation` degrees about
-    the view, moved right and down by `pan_x` frame widths and `pan_y` frame heights, tipped up by
-    `tilt` and turned right by `yaw` degrees in perspective. Zoom and rotation keep in place the
-    point `pivot_x` frame widths and `pivot_y` frame heights from the centre."""
+    """The velocity of the camera, per second.
+
+    The picture grows `zoom` times. The camera rolls by `rotation` degrees, moves right by `pan_x`
+    frame widths and down by `pan_y` frame heights, tips up by `tilt` and turns right by `yaw`
+    degrees. Zoom and roll keep in place the point `pivot_x` frame widths and `pivot_y` frame
+    heights from the centre.
+    """
 
     zoom: float = 1.0
     rotation: float = 0.0
@@ -34,13 +37,16 @@ class Velocity:
 
     @classmethod
     def of(cls, settings: Camera) -> "Velocity":
-        """The velocity that `settings` ask for."""
+        """The velocity in `settings`."""
         return cls(**{name: getattr(settings, name) for name in cls.__dataclass_fields__})
 
     def during(self, seconds: float, aspect: float) -> Tensor:
-        """The homography (3, 3), float64, from places of the picture after `seconds` of this to
-        where they were before, in coordinates (x, y, 1) from the centre, in heights of a frame
-        whose width is `aspect` times its height."""
+        """The homography (3, 3), float64, from places after `seconds` of this motion to where they
+        were before.
+
+        Coordinates are (x, y, 1) from the centre, in frame heights; `aspect` is the frame's width
+        over its height.
+        """
         return torch.linalg.matrix_exp(seconds * self._generator(aspect))
 
     def _generator(self, aspect: float) -> Tensor:
@@ -61,16 +67,19 @@ class Velocity:
 
 @dataclass(frozen=True)
 class View:
-    """A picture (H, W) as seen after a motion: the `grid` (1, H, W, 2) of where each place comes
-    from, in grid_sample's coordinates; the share of each place that was `seen` before, and the
-    shares of the finest detail across and down that resampling has `taken`, (1, 1, H, W)."""
+    """How a picture is resampled after a motion.
+
+    `grid` (1, H, W, 2): where each place comes from, in grid_sample's coordinates. `seen`
+    (1, 1, H, W), 0 to 1: whether it was inside the picture before. `taken`: the shares of the
+    finest detail, across and down, that resampling takes there, (1, 1, H, W) each.
+    """
 
     grid: Tensor
     seen: Tensor
     taken: tuple[Tensor, Tensor]
 
     def of(self, image: Tensor) -> Tensor:
-        """`image` (1, C, H, W) as it is seen; past its edge, that edge. See `tensors.sample`."""
+        """`image` (1, C, H, W), resampled by `tensors.sample`; its edge is repeated outwards."""
         return sample(image, self.grid, "border")
 
 
@@ -81,12 +90,15 @@ def view(
     device: torch.device,
     source: tuple[int, int] | None = None,
 ) -> View:
-    """The view, of `size` (height, width), after `motion`, a homography as `Velocity.during` has
-    it, of a picture of the same size, or of the size `source`; a frame is `unit` pixels high."""
+    """The view of `size` (height, width) after `motion`, a homography from `Velocity.during`.
+
+    The picture that is seen has the size `source` (height, width); None: `size`. A frame is `unit`
+    pixels high.
+    """
     height, width = size
     y = (torch.arange(height, dtype=torch.float64) + 0.5 - height / 2) / unit
     x = (torch.arange(width, dtype=torch.float64) + 0.5 - width / 2) / unit
-    # Term by term: a matrix product may round otherwise from one process to the next.
+    # Term by term, because a matrix product may round differently from process to process.
     from_x, from_y, depth = (
         float(row[0]) * x + (float(row[1]) * y + float(row[2]))[:, None] for row in motion
     )
@@ -102,6 +114,7 @@ def view(
 
 
 def _taken(place: Tensor) -> Tensor:
-    """The share of the finest detail that is lost at `place`: none on a pixel, all between two."""
+    """The share of the finest detail that is lost at `place`, in pixels: 0 on a pixel's centre, 1
+    midway between two."""
     between = place % 1
     return 4 * between * (1 - between)

@@ -50,24 +50,24 @@ GROWN_MORE = 6.0  # times further that it climbs until then
 
 @dataclass
 class ZoomState:
-    """All that the frames of a zoom need of those before them."""
+    """Everything that the next frame of a zoom needs of those before it."""
 
-    canvas: Tensor | None = None  # the last frame, and the margin around it
-    grown: Tensor | None = None  # (1, 1, H, W): how long each place was dreamed, from 0, new, to 1
-    goal: Tensor | None = None  # the goal, dreamed, and the picture around it
-    palette: Palette | None = None  # that is held
+    canvas: Tensor | None = None  # the last frame with the margin around it
+    grown: Tensor | None = None  # (1, 1, H, W): age of each place, from 0, new, to 1, grown
+    goal: Tensor | None = None  # the dreamed goal with the picture around it
+    palette: Palette | None = None  # the one to hold
     detail: DetailLoop = field(default_factory=DetailLoop)
     evolution: EvolutionLoop = field(default_factory=EvolutionLoop)
     variety: VarietyLoop = field(default_factory=VarietyLoop)
 
     def forget_network(self) -> None:
-        """Forget the responses of a network: they say nothing about another one's."""
+        """Reset the controllers that steer by a network's responses, for another network."""
         self.evolution, self.variety = EvolutionLoop(), VarietyLoop()
         self.evolution.reference.strength = 0.0
 
     def arrive(self, margin: int) -> None:
-        """Have the frames to come be like the goal, at which the canvas has arrived, with a
-        `margin`, in pixels."""
+        """Make the canvas, which has arrived at the goal, the reference of the frames to come. It
+        has a `margin` of so many pixels."""
         assert self.canvas is not None
         self.goal, self.palette = None, Palette.of(within(self.canvas, margin))
         self.detail = DetailLoop()
@@ -77,9 +77,12 @@ class ZoomState:
 
 @dataclass(frozen=True)
 class _Flight:
-    """A zoom under way: the network and the journey, the motion to each frame, the homography from
-    each to the goal and the scale at which the goal is seen, the `margin` in pixels, and the
-    frame's height in pixels."""
+    """What a zoom's frames have in common.
+
+    `moves`: the motion from each frame to the next. `ahead`: for each frame, the homography to the
+    goal, see `homeward`; empty without a goal. `margin` and `unit`: the margin's width and the
+    frame's height, in pixels.
+    """
 
     network: Network
     journey: Journey
@@ -102,11 +105,11 @@ class _Flight:
         )
 
     def scale(self, number: int) -> float:
-        """The scale at which frame `number` shows the goal."""
+        """The scale at which frame `number` shows the goal; see `apparent_scale`."""
         return apparent_scale(self.ahead[number])
 
     def subject(self, image: Tensor, number: int, settings: Settings) -> Subject:
-        """`image`, to be dreamed as the zoom dreams: what is special in each place."""
+        """`image` with the terms of a zoom, whose objective is `DEVIATION`."""
         terms = terms_of(settings.dream, self.network, DEVIATION)
         return Subject(image, number, self.network, settings, terms)
 
@@ -119,12 +122,13 @@ def infinite_zoom(
     first: int = 0,
     state: ZoomState | None = None,
 ) -> Iterator[Tensor]:
-    """The images (1, 3, H, W) of a `journey`: dream, move the camera, dream again.
+    """The images of a `journey`, (1, 3, H, W) in [0, 1], in order.
 
-    The first is `image`, dreamed as a still. Each later one is the one before, seen by a camera
-    that has moved, as crisp, as bright and as colourful as the first, and dreamed a little further.
-    Where the camera looks past the edge, new picture has grown there, unseen, for a while. `state`
-    is that of the frames before `first`, if they were dreamed already; it is kept up to date.
+    The first is `image`, dreamed like a still. Each later one is the one before, resampled by the
+    moving camera, brought back to the first one's detail and palette, and dreamed a little further.
+    Where the camera looks past the edge, new picture has grown in the margin, out of sight.
+    `over_time` gives the settings of each frame. `state` is that after the frames before `first`,
+    if there are any; it is updated in place.
     """
     state = state or ZoomState()
     flight = _Flight.of(network, over_time, journey, (image.shape[2], image.shape[3]))
@@ -141,14 +145,14 @@ def infinite_zoom(
 
 
 def dreamed_response(image: Tensor, network: Network, settings: Settings) -> float:
-    """The response to `image` (1, 3, H, W) of the terms that a zoom by `settings` dreams."""
+    """The response of `image` (1, 3, H, W) to the terms that a zoom with `settings` climbs."""
     terms = terms_of(settings.dream, network, DEVIATION)
     return Subject(image, 0, network, settings, terms).responses(image)[0]
 
 
 def spread_of(image: Tensor, network: Network, layer: str, tile: int | None = None) -> float:
-    """The spread of `image` (1, 3, H, W): how different its places are to the `layer`, from 0, all
-    alike, to 1."""
+    """The spread of `image` (1, 3, H, W): how much the features of `layer` vary over its places,
+    from 0, all alike, to 1. `tile` is as for `response_of`."""
     tile = network.sight.at_least(tile, [layer])
     return float(mean_responses(image, network, [Term(layer, DIVERSITY)], tile=tile)[0])
 
@@ -159,8 +163,7 @@ def _canvas(state: ZoomState) -> Tensor:
 
 
 def _refit(state: ZoomState, height: int, seed: int) -> None:
-    """Bring the canvas of the frames before to the `height` that is needed now: its margin is cut
-    off, or made up."""
+    """Bring the canvas to the `height` that is needed now: crop its margin, or fill in more."""
     canvas, grown = state.canvas, state.grown
     assert canvas is not None and grown is not None
     more = (height - canvas.shape[2]) // 2
@@ -172,7 +175,7 @@ def _refit(state: ZoomState, height: int, seed: int) -> None:
 
 
 def _begin(state: ZoomState, image: Tensor, flight: _Flight, settings: Settings) -> None:
-    """The first canvas: `image`, with a margin around it, dreamed as a still."""
+    """Set the first canvas: `image` with its margin, dreamed like a still."""
     margin, loop = flight.margin, flight.journey.loop
     dreams = not flight.journey.motion_only
     whole = max(margin, around(image.shape[2])) if loop else margin
@@ -194,7 +197,7 @@ def _begin(state: ZoomState, image: Tensor, flight: _Flight, settings: Settings)
 
 
 def _advance(state: ZoomState, flight: _Flight, settings: Settings, number: int) -> None:
-    """The next canvas: the camera moves to frame `number`, and what it sees is dreamed further."""
+    """Move the camera to frame `number`, and dream the canvas further."""
     canvas, grown, dreams = _canvas(state), state.grown, not flight.journey.motion_only
     palette = _palette_for(state, flight, number)
     assert grown is not None
@@ -219,7 +222,7 @@ def _advance(state: ZoomState, flight: _Flight, settings: Settings, number: int)
 
 
 def _approach(state: ZoomState, flight: _Flight, settings: Settings, number: int) -> None:
-    """Let the goal, as far as frame `number` shows it, grow on the canvas."""
+    """Blend the goal into the canvas, as far as frame `number` shows it."""
     journey = flight.journey
     if journey.goal is not None and state.goal is None:
         canvas = surrounded(journey.goal, around(flight.unit), generator(settings.seed, 0))
@@ -235,7 +238,7 @@ def _approach(state: ZoomState, flight: _Flight, settings: Settings, number: int
 
 
 def _palette_for(state: ZoomState, flight: _Flight, number: int) -> Palette:
-    """The palette that frame `number` is to have: on the way to the goal's, where there is one."""
+    """The palette to hold in frame `number`: with a goal, one that moves towards the goal's."""
     assert state.palette is not None
     if flight.goal_palette is None:
         return state.palette
@@ -245,7 +248,7 @@ def _palette_for(state: ZoomState, flight: _Flight, number: int) -> Palette:
 
 
 def _still(image: Tensor, network: Network, settings: Settings) -> Tensor:
-    """`image` (1, 3, H, W), dreamed as a still, by all that excites."""
+    """`image` (1, 3, H, W), dreamed like a still, with the objective `L2`."""
     subject = Subject.of(image, 0, network, settings)
     return subject.dreamed(image, subject.still)
 
@@ -258,7 +261,7 @@ def _dreamed(
     settings: Settings,
     number: int,
 ) -> Tensor:
-    """`canvas`, dreamed further; its variety is climbed beside, as far as that is needed."""
+    """`canvas`, dreamed by `ascent`, with its diversity climbed beside where variety is short."""
     subject = flight.subject(canvas, number, settings)
     weight = state.variety.weight * settings.zoom.variety
     deepest = _layer_of_spread(subject)
@@ -270,7 +273,7 @@ def _dreamed(
 
 
 def _measure(state: ZoomState, subject: Subject) -> None:
-    """Tell the loops of the frame that `subject` shows, where a measurement is due."""
+    """Let the controllers measure the frame `subject.source`, if that is due."""
     evolution, settings, image = state.evolution, subject.settings, subject.source
     if evolution.reference.is_missing(settings, subject.terms):
         still = _still(image, subject.network, at_full_strength(settings))
@@ -290,16 +293,16 @@ def _measure(state: ZoomState, subject: Subject) -> None:
 
 
 def _layer_of_spread(subject: Subject) -> str | None:
-    """The layer by which the spread of the subject's source is measured; None where the network
-    has none at that size, or nobody wants it."""
+    """The layer on which the spread of the subject's source is measured; None where the network has
+    none at that size, or `zoom.variety` is 0."""
     if subject.settings.zoom.variety == 0:
         return None
     return subject.network.deepest_layer((subject.source.shape[2], subject.source.shape[3]))
 
 
 def _ascent_of_a_frame(settings: Settings, share: float, rate: float, grown: Tensor) -> Ascent:
-    """How far a frame climbs, `rate` of which make a second: a `share` of `zoom.evolve`, and more
-    where picture has not `grown` (1, 1, H, W) for long."""
+    """The ascent of a frame at `rate` frames a second: the `share` of `zoom.evolve`, and up to
+    `GROWN_MORE` times that where picture has not `grown` (1, 1, H, W) yet."""
     way = settings.zoom.evolve * USUAL_RATE / rate
     steps = min(max(1, math.ceil(way)), max(1, settings.zoom.frame_steps))
     size = settings.dream.step_size * settings.dream.strength * way * share / steps

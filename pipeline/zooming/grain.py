@@ -1,4 +1,4 @@
-"""Noise and grain: what a dream begins with where there is no picture."""
+"""Noise and grain, from which a dream grows where there is no picture yet."""
 
 import numpy as np
 import torch
@@ -11,15 +11,15 @@ GRAIN = 1.0  # levels of 255 in a frame, at 30 a second: new detail is dreamed f
 
 
 def noise(size: tuple[int, int], seed: int, device: torch.device) -> Tensor:
-    """A grey image (1, 3, H, W) of soft coloured noise, with something at every scale, as natural
-    pictures have."""
+    """A grey image (1, 3, H, W) of soft coloured noise, equally strong at every scale, like natural
+    pictures; `size` is (height, width)."""
     random = np.random.default_rng((seed, *size))
     total = torch.full((1, 3, *size), 0.5)
     cell = max(size)
     while cell >= 1:
         coarse = (max(2, size[0] // cell + 1), max(2, size[1] // cell + 1))
         values = torch.from_numpy(random.standard_normal((1, 3, *coarse)).astype(np.float32))
-        # Channels that mostly agree: colours, but no confetti.
+        # Mostly grey: independent channels would make coloured specks.
         values = 0.6 * values.mean(1, keepdim=True) * 3**0.5 + 0.4 * values
         total += 0.07 * F.interpolate(values, size, mode="bicubic", align_corners=False)
         cell //= 2
@@ -29,16 +29,16 @@ def noise(size: tuple[int, int], seed: int, device: torch.device) -> Tensor:
 def plain(
     colour: tuple[int, int, int], size: tuple[int, int], seed: int, device: torch.device
 ) -> Tensor:
-    """An image (1, 3, H, W) of one `colour` (red, green, blue, from 0 to 255), with just enough
-    grain to dream from."""
+    """An image (1, 3, H, W) of one `colour` (red, green, blue, 0 to 255 each), with grain to dream
+    from; `size` is (height, width)."""
     flat = torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, *size) / 255
     image = (flat + grain(flat, generator(seed, 0), USUAL_RATE)).clamp(0, 1)
     return image.contiguous(memory_format=torch.channels_last).to(device)
 
 
 def grain(image: Tensor, random: torch.Generator, rate: float) -> Tensor:
-    """The fine noise that is strewn over `image` (1, 3, H, W) in a frame, `rate` of which make a
-    second."""
+    """The fine noise to add to `image` (1, 3, H, W) in one frame, at `rate` frames a second. The
+    noise of a second has the same variance at every rate."""
     size = (image.shape[2], image.shape[3])
     fine = 0.7 * torch.randn(1, 1, *size, generator=random)
     fine = fine + 0.3 * torch.randn(1, 3, *size, generator=random)
@@ -48,7 +48,7 @@ def grain(image: Tensor, random: torch.Generator, rate: float) -> Tensor:
 
 
 def soft_noise(image: Tensor, random: torch.Generator) -> Tensor:
-    """Noise like `image` (1, 3, H, W), equally strong at four scales, mostly of light."""
+    """Noise of the shape of `image` (1, 3, H, W), equally strong at four scales, mostly grey."""
     size, total = (image.shape[2], image.shape[3]), torch.zeros_like(image)
     for cell in (1, 2, 4, 8):
         coarse = (max(2, size[0] // cell), max(2, size[1] // cell))
@@ -59,7 +59,7 @@ def soft_noise(image: Tensor, random: torch.Generator) -> Tensor:
 
 
 def generator(seed: int, number: int) -> torch.Generator:
-    """Randomness for the frame `number`, from (seed, frame) alone."""
+    """A random generator for the frame `number`, seeded by (seed, frame) alone."""
     return torch.Generator().manual_seed(
         int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
     )

@@ -1,4 +1,4 @@
-"""Where a zoom leads: its motions, the margin that they need, and its goal."""
+"""The journey of a zoom: its motions, the margin that they need, and the way to its goal."""
 
 import itertools
 import math
@@ -22,11 +22,11 @@ TINY = 1e-9  # keeps logarithms finite
 
 @dataclass(frozen=True)
 class Journey:
-    """A zoom of so many `frames`, `rate` a second, and its goal: its first frame in a `loop`, or
-    the picture `goal` (1, 3, H, W), at which it arrives with its last frame; else none.
+    """A zoom of so many `frames` at the `rate`, and its goal, if it has one: the image `goal`
+    (1, 3, H, W), shown in the last frame, or the first frame of a `loop`.
 
-    Nothing is dreamed where it is `motion_only`. A zoom that continues another one `begins` with
-    the frame of that number.
+    Nothing is dreamed if it is `motion_only`. A zoom that continues another one `begins` with the
+    frame of that number.
     """
 
     frames: int
@@ -38,33 +38,33 @@ class Journey:
 
     @property
     def length(self) -> int:
-        """How many motions there are until it arrives: a loop's last one leads to its start."""
+        """The number of motions. A loop has one more, from its last frame to its first."""
         return self.frames if self.loop else self.frames - 1
 
 
 def motions(over_time: OverTime, journey: Journey, size: tuple[int, int]) -> list[Tensor]:
-    """The motion to each frame but the first from the one before: homographies, as
-    `Velocity.during` has them."""
+    """The motion from each frame to the next, as homographies from `Velocity.during`. `size` is
+    (height, width)."""
     seconds, aspect = float(1 / journey.rate), size[1] / size[0]
     velocities = (Velocity.of(over_time(n).camera) for n in range(journey.length + 1))
 
     @lru_cache(maxsize=4)
     def between(one: Velocity, next_one: Velocity) -> Tensor:
-        # From one frame to the next the camera is as fast as midway between.
+        # Half the time at each frame's velocity: on average, that midway between them.
         return one.during(seconds / 2, aspect) @ next_one.during(seconds / 2, aspect)
 
     return [between(one, next_one) for one, next_one in itertools.pairwise(velocities)]
 
 
 def growth(moves: list[Tensor]) -> float:
-    """How many times the picture grows by all `moves`."""
+    """How many times the picture grows through all of `moves`."""
     logs = math.fsum(math.log(float(torch.linalg.det(move))) for move in moves) / -2
     return math.exp(min(max(logs, -LARGEST_LOG), LARGEST_LOG))
 
 
 def homeward(moves: list[Tensor]) -> list[Tensor | None]:
-    """For each frame, the homography from its coordinates to those of the goal, at which the last
-    of `moves` arrives; None while the goal is too small to be seen."""
+    """For each frame, the homography from its coordinates to those of the goal, where the last of
+    `moves` leads; None while the goal is too small to be seen."""
     total = torch.eye(3, dtype=torch.float64)
     found: list[Tensor | None] = [total]
     for move in reversed(moves):
@@ -76,21 +76,21 @@ def homeward(moves: list[Tensor]) -> list[Tensor | None]:
 
 
 def apparent_scale(back: Tensor | None) -> float:
-    """The size, in frames, at which a goal is seen from a frame, from whose coordinates the
-    homography `back` leads to the goal's."""
+    """The scale at which a frame shows the goal: 1 where it fills the frame, 0 for None. `back` is
+    the homography from the frame's coordinates to the goal's."""
     return 0.0 if back is None else float(torch.linalg.det(back)) ** -0.5
 
 
 def nearness(scale: float, first: float, last: float) -> float:
-    """From 0, at the scale `first` or below, to 1, at `last` or above, as steadily as a zoom."""
+    """0 up to the scale `first`, 1 from the scale `last` on, and linear in the logarithm of `scale`
+    between: it grows evenly in a steady zoom."""
     share = math.log(max(scale, TINY) / first) / math.log(last / first)
     return min(max(share, 0.0), 1.0)
 
 
 def margin_for(moves: list[Tensor], size: tuple[int, int]) -> int:
-    """The width, in pixels, of the margin around a frame of `size` (height, width) that is dreamed
-    unseen: as far as the edge moves in `UNSEEN_FRAMES` of `moves`, where the camera looks past it;
-    0 where it never does."""
+    """The width, in pixels, of the margin around a frame of `size` (height, width): as far as the
+    camera looks past an edge in `UNSEEN_FRAMES` of `moves`; 0 where it never does."""
     aspect, side = size[1] / size[0], torch.linspace(-0.5, 0.5, 33, dtype=torch.float64)
     end = torch.full_like(side, 0.5)
     pairs = ((side, end), (side, -end), (end, side), (-end, side))
@@ -98,7 +98,7 @@ def margin_for(moves: list[Tensor], size: tuple[int, int]) -> int:
     farthest = 0.0
     for together in range(0, len(moves), UNSEEN_FRAMES):
         window = moves[together : together + UNSEEN_FRAMES]
-        window += window[-1:] * (UNSEEN_FRAMES - len(window))  # as if it went on
+        window += window[-1:] * (UNSEEN_FRAMES - len(window))  # as if the last motion went on
         total = torch.linalg.multi_dot(window)
         x, y, depth = total @ edge
         beyond = torch.maximum((x / depth).abs() - aspect / 2, (y / depth).abs() - 0.5)

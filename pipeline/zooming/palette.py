@@ -1,4 +1,4 @@
-"""The colours and the light that a zoom keeps."""
+"""The palette of a zoom: the colours and the light that it holds."""
 
 from dataclasses import dataclass
 
@@ -16,8 +16,11 @@ LEAST_WIDENING, MOST_WIDENING = 0.5, 2  # times that colour is spread in one ste
 
 @dataclass(frozen=True)
 class Palette:
-    """The colours and the light of a picture: the `mean` of its channels and the `spread` of its
-    colour, which is the channels less the light, (1, 3, 1, 1) both; the quantiles of `light`."""
+    """The colours and the light of a picture.
+
+    `mean` (1, 3, 1, 1): the mean of each channel. `spread` (1, 3, 1, 1): the standard deviation of
+    its colour, which is the channel minus luma. `light` (P,): the quantiles of luma at `PLACES`.
+    """
 
     mean: Tensor
     spread: Tensor
@@ -31,7 +34,7 @@ class Palette:
         return cls(image.mean((2, 3), keepdim=True), spread, quantiles(light))
 
     def towards(self, other: "Palette", share: float) -> "Palette":
-        """The palette a `share`, from 0 to 1, of the way to the `other`."""
+        """The palette that is a `share`, from 0 to 1, of the way to `other`."""
         return Palette(
             self.mean.lerp(other.mean, share),
             self.spread.lerp(other.spread, share),
@@ -39,9 +42,9 @@ class Palette:
         )
 
     def held(self, image: Tensor, now: "Palette", seconds: float, hold: float) -> Tensor:
-        """`image` (1, 3, H, W), whose palette is `now`, drawn to this one for some `seconds`, by
-        the share `hold` in one; so a dream that feeds on itself does not burn out, fade or change
-        its colour."""
+        """`image` (1, 3, H, W), whose palette is `now`, brought towards this palette: the share
+        `hold` of the difference goes in a second, here for `seconds`. So a dream that feeds on
+        itself does not burn out, fade or change colour."""
         share, fast = (1 - (1 - hold) ** (seconds * pace) for pace in (1, MEAN_PACE))
         light = luma(image)
         wider = self.spread / now.spread.clamp_min(LEAST_SPREAD)
@@ -54,14 +57,15 @@ class Palette:
 
 
 def quantiles(light: Tensor) -> Tensor:
-    """The quantiles of `light` (1, 1, H, W) at `PLACES`, (P,)."""
+    """The quantiles at `PLACES` of `light` (1, 1, H, W): (P,)."""
     values = light.flatten()
     values = values[:: max(1, len(values) // SAMPLES)]
     return torch.quantile(values, torch.tensor(PLACES, device=light.device))
 
 
 def as_bright(light: Tensor, now: Tensor, then: Tensor) -> Tensor:
-    """`light` on the curve that leads its quantiles `now` to those of `then`."""
+    """`light` (1, 1, H, W) mapped by the piecewise linear curve from the quantiles `now` to `then`,
+    (P,) each."""
     now = torch.cummax(now + 1e-5 * torch.arange(len(now), device=now.device), 0).values
     above = torch.bucketize(light, now[1:-1])
     low, high = now[above], now[above + 1]

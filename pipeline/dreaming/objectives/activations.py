@@ -1,15 +1,15 @@
-"""Objectives on the activation of a layer: more of it, of its deviations, of its diversity."""
+"""Objectives on a layer's activation: more of it, of its deviations, of its diversity."""
 
 from torch import Tensor
 
 from dreamreel.pipeline.dreaming.objectives.objective import Measure, Objective
 
-TINY = 1e-6  # the length of a feature vector below which its direction counts for nothing
+TINY = 1e-6  # floor of a feature vector's length, as a divisor
 
 
 def half_squares(activation: Tensor, mean: Tensor | None = None) -> Tensor:
-    """Half the sum of squares over the channels of `activation` (N, C, h, w), less its `mean` if
-    given: (N, 1, h, w), in float32."""
+    """Half the sum of squares over the channels of `activation` (N, C, h, w), minus `mean` if
+    given: (N, 1, h, w), float32."""
     values = activation.float()
     if mean is not None:
         values = values - mean
@@ -17,39 +17,39 @@ def half_squares(activation: Tensor, mean: Tensor | None = None) -> Tensor:
 
 
 def mean_square(activation: Tensor, mean: Tensor | None = None) -> Tensor:
-    """The mean square over the channels of `activation` (N, C, h, w): (N, 1, h, w)."""
+    """The mean square over the channels of `activation` (N, C, h, w): (N, 1, h, w), float32."""
     return activation.float().square().mean(1, keepdim=True)
 
 
 def unit_vectors(activation: Tensor) -> Tensor:
-    """`activation` (N, C, h, w) with the feature vector of each place brought to length 1."""
+    """`activation` (N, C, h, w) with each place's feature vector scaled to length 1."""
     values = activation.float()
     return values / values.norm(dim=1, keepdim=True).clamp_min(TINY)
 
 
 def away_from_mean(activation: Tensor, mean: Tensor | None) -> Tensor:
-    """The negative product of each place's unit vector with their `mean`: (N, 1, h, w). Climbed,
-    the places turn away from what they have in common."""
+    """Minus the dot product of each place's unit vector with their `mean`: (N, 1, h, w). Climbing
+    it turns the places away from what they have in common."""
     assert mean is not None
     return -(unit_vectors(activation) * mean).sum(1, keepdim=True)
 
 
 def squared_deviation(activation: Tensor, mean: Tensor | None) -> Tensor:
     """The squared distance of each place's unit vector from their `mean`: (N, 1, h, w). Its mean
-    over the places is their variance, from 0, all alike, to 1."""
+    over the places is their variance: 0 where all are alike, at most 1."""
     assert mean is not None
     return (unit_vectors(activation) - mean).square().sum(1, keepdim=True)
 
 
-# More of whatever is there: DeepDream's own objective (Mordvintsev et al., 2015).
+# More of whatever is there: DeepDream's own objective (Mordvintsev et al., Inceptionism, 2015).
 L2 = Objective("l2", Measure(half_squares), Measure(mean_square))
 
-# More of what is special in each place: what all places have alike does not count. Under L2, a
-# picture that feeds on its own dream ends as one pattern. The response is that of L2: a zoom is to
-# be as excited as it began, and its variety has a loop of its own.
+# More of what sets each place apart: the mean over the places does not count. Zooms climb it: under
+# L2, a picture that feeds on its own dream ends as one pattern. The response is that of L2, because
+# the controller of a zoom holds how strongly it is dreamed; variety has a controller of its own.
 DEVIATION = Objective("deviation", Measure(half_squares, Tensor.float), Measure(mean_square))
 
-# The features of different places turn away from each other.
+# Features that differ from place to place.
 DIVERSITY = Objective(
     "diversity", Measure(away_from_mean, unit_vectors), Measure(squared_deviation, unit_vectors)
 )

@@ -1,22 +1,22 @@
-"""The shape of an objective: what is climbed of an activation, and how much of it there is."""
+"""The type of an objective: a measure of activations to climb, and one to steer by."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
 
-# From an activation (N, C, h, w) and the mean that was asked for, (N or 1, C, 1, 1), or None, to a
-# number for each place: (N, 1, h, w).
+# A function from an activation (N, C, h, w), and the mean (N or 1, C, 1, 1) that its measure asks
+# for, or None, to a number for each place: (N, 1, h, w).
 Places = Callable[[Tensor, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A number for each place of an activation.
+    """A number for each place of an activation, by the function `places`.
 
-    `averaged` is the part of the activation, (N, C, h, w), whose mean over the picture it needs
-    first; None where a place is all that it looks at. So a picture is measured exactly in tiles:
-    in one pass, or, for the mean, in two.
+    If `places` needs a mean over the picture, `averaged` gives the values to average, (N, C, h, w),
+    from the activation. Tiles can therefore be measured exactly: in one pass, or in two where there
+    is a mean to be found first.
     """
 
     places: Places
@@ -25,8 +25,11 @@ class Measure:
 
 @dataclass(frozen=True)
 class Objective:
-    """What a dream makes of a layer: it climbs the sum of `climbed` over the places. The mean of
-    `response`, never below 0, tells how much there is of it: loops steer by that."""
+    """What a dream climbs on a layer: the sum of `climbed` over the places.
+
+    The mean of `response` over the places, never below 0, says how much of it an image has;
+    controllers steer by that.
+    """
 
     name: str
     climbed: Measure
