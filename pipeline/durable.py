@@ -9,6 +9,7 @@ import math
 import os
 import pickle
 import secrets
+import shutil
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -119,6 +120,21 @@ def check_own(found: os.stat_result, path: Path, shared: bool = True) -> None:
         raise OSError(f"{path} is not a regular file")
     if not shared and found.st_nlink > 1:
         raise OSError(f"{path} has a second name (a hard link), so that two files would be changed")
+
+
+def link_or_copy(path: Path, name: Path) -> None:
+    """Give the file `path` the second name `name`, or copy it where the file system has no links.
+
+    Raises FileExistsError if there is something at `name`.
+    """
+    try:
+        os.link(path, name)
+    except FileExistsError:
+        raise
+    except OSError:
+        with open_own(path) as source, os.fdopen(create(name), "wb") as file:
+            shutil.copyfileobj(source, file)
+            flush(file)
 
 
 def publish(partial: Path, path: Path, replace: bool = True) -> None:

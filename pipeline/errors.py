@@ -14,6 +14,19 @@ class UserError(Exception):
         super().__init__(" ".join(message.split()))
 
 
+class PassingError(UserError):
+    """A failure that may pass by itself, such as a full disk: the same command may work later."""
+
+
+class OtherRenderError(UserError):
+    """An unfinished render has the place of another one. `only_version`: they differ in nothing but
+    the version of Dreamreel."""
+
+    def __init__(self, message: str, only_version: bool) -> None:
+        super().__init__(message)
+        self.only_version = only_version
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'a' or 'b'?` with up to three of the `known` names that are closest to
     `word`; an empty string if none is close."""

@@ -1,8 +1,8 @@
-"""Frames in, dreamed frames out: dreams that flow with a video.
+"""Dreams that flow with a video: frames in, dreamed frames out.
 
-The video loop is the octave loop turned on its side: where that carries the detail (dream minus
-source) from a coarse image to a finer one by resizing it, this carries it from one frame to the
-next by warping it.
+The video loop is the octave loop turned on its side. The octave loop carries detail (dream minus
+source) from a coarse image to a finer one by resizing it; this one carries detail from a frame to
+the next by warping it along the flow.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -41,15 +41,22 @@ FRESH_AT_LEAST = 0.01  # share of a frame that must be newly seen for a light to
 
 @dataclass
 class VideoState:
-    """All that the frames of a video need of those before them."""
+    """Everything that the next frame of a video needs of those before it."""
 
     carried: Carried | None = None  # from the last frame
     since: int = 0  # frames since the shot's first
     strength: StrengthLoop = field(default_factory=StrengthLoop)
     crispness: CrispnessLoop = field(default_factory=CrispnessLoop)
     fullness: FullnessLoop = field(default_factory=FullnessLoop)
-    followed: Followed | None = None  # where following the motion stands
+    followed: Followed | None = None  # the state of `follow_motion`
     cuts: list[int] = field(default_factory=list)  # the first frames of all shots but the first
+
+    def forget(self) -> None:
+        """Begin a shot with loops that know nothing of the shots before, so that a shot is dreamed
+        alike whether they were rendered or not."""
+        self.since = 0
+        self.strength, self.crispness = StrengthLoop(), CrispnessLoop()
+        self.fullness = FullnessLoop()
 
 
 def dream_video(
@@ -58,13 +65,12 @@ def dream_video(
     over_time: OverTime,
     state: VideoState | None = None,
 ) -> Iterator[Tensor]:
-    """The dream of each frame (1, 3, H, W), in order.
+    """The dream of each frame, (1, 3, H, W) in [0, 1], in order.
 
-    A shot's first frame is dreamed as a still; after that its detail is carried along the flow,
-    and a few steps keep it alive, as large as it takes to keep the first frame's strength. Newly
-    seen places are dreamed as a still is, over a few frames. `over_time` has the settings of each
-    frame. `state` is that of the frames before, if they were dreamed already; it is kept up to
-    date.
+    A shot's first frame is dreamed like a still. After that, detail is carried along the flow, and
+    a few steps keep it alive, sized to hold the first frame's strength. Newly seen places are
+    dreamed like a still, over a few frames. `over_time` gives the settings of each frame. `state`
+    is that after the frames before, if there are any; it is updated in place.
     """
     state = state or VideoState()
     for moving in frames:
@@ -81,29 +87,26 @@ def dream_video(
         yield mixed(source, source + carried.detail, subject.settings.dream.mix)
 
 
-def begin_shot(
-    subject: Subject,
-    steady: float = STEADY_CLIMB,
-    on_step: Callable[[], None] = lambda: None,
-) -> Carried:
-    """A shot's first frame, dreamed as a still, its broad light held.
+def begin_shot(subject: Subject, on_step: Callable[[], None] = lambda: None) -> Carried:
+    """A shot's first frame, dreamed like a still, with its broad light held.
 
-    Its direction is the one that, with a climb of `steady`, just makes good what fades.
+    Its `direction` is such that a climb of `STEADY_CLIMB` steps of a still's size just replaces the
+    detail that fades in a frame. `on_step` is called after each ascent step.
     """
     source, settings = subject.source, subject.settings.video
     dreamed = subject.dreamed(source, subject.still, on_step)
     detail = hold_light(dreamed, source, settings.hold_light) - source
-    usual = steady * subject.still.size
+    usual = STEADY_CLIMB * subject.still.size
     direction = detail * ((1 - settings.carry) / max(usual, SMALLEST_CLIMB))
     return Carried(detail, direction, torch.ones_like(source[:, :1]))
 
 
 def carry_on(subject: Subject, arrived: Carried, climb: float, carry: float) -> Carried:
-    """A frame on which a dream `arrived`: a share `carry` of that stays, and a climb of `climb`
-    steps of a still's size makes the rest good; newly seen places catch up.
+    """A frame dreamed in full: the share `carry` of the detail that `arrived` is kept, and a climb
+    of `climb` steps of a still's size replaces the rest. Newly seen places climb further.
 
-    No step is larger than a still's, as long as `video.frame_steps` suffices. The direction is
-    smoothed along the flow: what each step finds anew by chance averages out.
+    No step is larger than a still's, unless `video.frame_steps` is too few. The direction of ascent
+    is averaged along the flow, so that what single steps find by chance averages out.
     """
     source, settings, still = subject.source, subject.settings.video, subject.still
     fresh = ((1 - arrived.level) * CATCH_UP_FRAMES).clamp(0, 1)
@@ -120,8 +123,8 @@ def carry_on(subject: Subject, arrived: Carried, climb: float, carry: float) -> 
 
 
 def touch_up(subject: Subject, arrived: Carried) -> Carried:
-    """A frame between those dreamed in full: nothing fades, and only newly seen places are
-    dreamed, coarsely."""
+    """A frame dreamed lightly, between those dreamed in full: nothing fades, and only newly seen
+    places are dreamed, in the coarser octaves."""
     source, fresh = subject.source, 1 - arrived.level
     dreamed = start = (source + arrived.detail).clamp(0, 1)
     if float(fresh.mean()) > FRESH_AT_LEAST:
@@ -132,8 +135,8 @@ def touch_up(subject: Subject, arrived: Carried) -> Carried:
 
 
 def _first_frame(subject: Subject, state: VideoState) -> Carried:
-    carried = begin_shot(subject, state.strength.steady_climb)
-    state.since = 0
+    state.forget()
+    carried = begin_shot(subject)
     _begin_loops(subject, state, carried)
     state.strength.reference.strength = reference_strength(subject.settings, subject.terms)
     return carried
@@ -160,12 +163,12 @@ def _begin_loops(subject: Subject, state: VideoState, carried: Carried) -> None:
 
 
 def _measure(subject: Subject, state: VideoState, carried: Carried) -> None:
-    """Tell the loops of the frame that `carried` was made of, where a measurement is due."""
+    """Let the controllers measure the frame whose dream is `carried`, if that is due."""
     loop, source, settings = state.strength, subject.source, subject.settings
     steers = settings.flow.method != "none" and settings.video.frame_steps > 0
     began = state.since == 0
     if steers and loop.reference.is_missing(settings, subject.terms):
-        still = begin_shot(subject.by(at_full_strength(settings)), loop.steady_climb)
+        still = begin_shot(subject.by(at_full_strength(settings)))
         _begin_loops(subject, state, still)
         loop.begin(*subject.responses(torch.cat([source, source + still.detail])))
         loop.reference.strength, began = 1.0, False
@@ -177,5 +180,5 @@ def _measure(subject: Subject, state: VideoState, carried: Carried) -> None:
 
 
 def _catch_up_climb(settings: Settings) -> float:
-    """How far a newly seen place climbs in a frame, in steps of a still's size."""
+    """The climb of a newly seen place in a frame, in steps of a still's size."""
     return CATCH_UP_MORE * settings.dream.steps / CATCH_UP_FRAMES

@@ -1,7 +1,7 @@
-"""One PI controller, and the loops made of it: they keep a dream as it began.
+"""Controllers that hold a dream's strength, sharpness and detail over a film or zoom.
 
-A loop measures frames, and sets how the next ones are made. Its error is a shortage: above 0 there
-is too little. Every gain stands in `GAINS`.
+A control loop measures frames and sets how the next ones are dreamed. Its error is a shortage:
+above 0 there is too little. The gains of all PI controllers are in `GAINS`.
 """
 
 import math
@@ -21,10 +21,11 @@ CRISP_SIGMA = 0.7  # pixels; finer detail than a Gaussian of this leaves counts 
 
 @dataclass(frozen=True)
 class Gains:
-    """The gains of a PI controller and the limits of its output.
+    """The gains p and i of a PI controller, and the least and most of its output.
 
-    How an error e `acts` on the output: "adds" p e, "scales" it by 1 + p e, or "grows" it by
-    exp(p e); on what the controller has learned it adds i e, or grows it by exp(i e).
+    An error e changes the output at once: it "adds" p e, "scales" the output by 1 + p e, or "grows"
+    it by exp(p e). It changes the learned output as well: "adds" i e; the others grow it by
+    exp(i e).
     """
 
     proportional: float
@@ -52,19 +53,19 @@ GAINS = {
 
 @dataclass
 class Controller:
-    """A PI controller with the gains of that `name`: `steady` is the output that holds the level,
-    as far as it has learned."""
+    """A PI controller with the gains called `name`. `steady` is its learned output, which holds the
+    level while there is no error."""
 
     name: str
     steady: float
 
     @property
     def gains(self) -> Gains:
-        """The gains and limits."""
+        """The gains and limits in `GAINS`."""
         return GAINS[self.name]
 
     def learn(self, error: float, most: float | None = None) -> None:
-        """Take in an `error`; the output is at most `most`, where that is less than usual."""
+        """Learn from `error`. `most` limits the output in place of the gains' own limit."""
         change = self.gains.integral * error
         if self.gains.acts == "adds":
             self.steady = self._limited(self.steady + change, most)
@@ -72,7 +73,7 @@ class Controller:
             self.steady = self._limited(self.steady * math.exp(change), most)
 
     def output(self, error: float, most: float | None = None) -> float:
-        """The output at this `error`."""
+        """The output at this `error`, within the limits; `most` is as in `learn`."""
         change = self.gains.proportional * error
         match self.gains.acts:
             case "adds":
@@ -89,8 +90,8 @@ class Controller:
 
 @dataclass
 class Reference:
-    """The frame that says what a loop is to hold: the response to its source and to its dream, and
-    the `dream.strength` that was set for it; 0 while there is no such frame."""
+    """The frame whose dream a loop holds: the responses to its source and to its dream, and the
+    `dream.strength` set for it, which is 0 as long as there is no such frame."""
 
     source: float = 1.0
     dreamed: float = 1.0
@@ -98,21 +99,21 @@ class Reference:
 
     @property
     def gain(self) -> float:
-        """How many times more there is of what is dreamed than in the source."""
+        """The response to its dream over that to its source."""
         return self.dreamed / self.source
 
     def share(self, strength: float) -> float:
-        """The share of the reference's dream that is wanted where `strength` is set."""
+        """The share of the reference's dream that is wanted at the setting `strength`."""
         return strength / self.strength if self.strength else 0.0
 
     def is_missing(self, settings: Settings, terms: Terms) -> bool:
-        """Whether a still at strength 1 has to be dreamed as a reference: a dream is wanted, and
-        the film began with next to none."""
+        """Whether a still at strength 1 must be dreamed as the reference: a dream is wanted now,
+        and the film began with too weak a one."""
         return self.strength == 0 and settings.dream.strength > 0 and are_active(terms)
 
 
 def reference_strength(settings: Settings, terms: Terms) -> float:
-    """The `dream.strength` of a frame that can be a reference; 0 where it is dreamed too weakly."""
+    """The `dream.strength` of a frame; 0 where it is too weakly dreamed to be a reference."""
     tells = settings.dream.strength >= TELLING and are_active(terms)
     return settings.dream.strength if tells else 0.0
 
@@ -130,10 +131,10 @@ STEADY_CLIMB = 0.9  # steps of a still's size that a frame climbs, until the loo
 
 @dataclass
 class StrengthLoop:
-    """Keeps a shot at one strength: how far each frame climbs.
+    """Holds a shot's strength by how far each frame climbs.
 
-    Strength is the response to a dream over the response to its source. A shot's first frame,
-    dreamed as a still, is the reference.
+    Strength is the response to a dream over the response to its source. The reference is the shot's
+    first frame, dreamed like a still.
     """
 
     OFF = 0.1  # shortage, or surplus, beyond which every frame is measured
@@ -141,33 +142,28 @@ class StrengthLoop:
 
     control: Controller = field(default_factory=lambda: Controller("strength", STEADY_CLIMB))
     reference: Reference = field(default_factory=Reference)
-    share: float = 1.0  # of the reference's dream that is wanted now
-    shortage: float = 0.0  # of strength, as a share of what the dream is to add
+    share: float = 1.0  # wanted share of the reference's dream
+    shortage: float = 0.0  # of strength, as a share of what the dream should add
 
     @property
     def climb(self) -> float:
-        """How far the next frame is to climb, in steps of a still's size."""
+        """The climb of the next frame, in steps of a still's size."""
         return self.control.output(self.shortage)
 
-    @property
-    def steady_climb(self) -> float:
-        """The climb that holds the level; learned, and kept across cuts."""
-        return self.control.steady
-
     def is_due(self, since: int, cadence: int) -> bool:
-        """Whether to measure the frame `since` frames after a shot's first: of those that are
-        dreamed in full, the early ones, those that are off, and every third."""
+        """Whether to measure the frame `since` frames after a shot's first. Only frames dreamed in
+        full are: the first four, every `MEASURED_EVERY`th, and all while the strength is off."""
         in_full, left = divmod(since, cadence)
         off = in_full < 4 or abs(self.shortage) > self.OFF
         return left == 0 and (off or in_full % MEASURED_EVERY == 0)
 
     def begin(self, source: float, dreamed: float) -> None:
-        """A shot begins; the response rose from `source` to `dreamed`."""
+        """Begin a shot whose first frame's dream raised the response from `source` to `dreamed`."""
         self.reference.source, self.reference.dreamed = source, dreamed
         self.shortage = 0.0
 
     def tell(self, source: float, dreamed: float) -> None:
-        """In a frame of the shot, the response rose from `source` to `dreamed`."""
+        """Learn from a frame whose dream raised the response from `source` to `dreamed`."""
         target = self.target(source)
         # A dream that calms its layers adds less than nothing.
         added = math.copysign(max(abs(target - 1), 0.05), target - 1)
@@ -175,10 +171,11 @@ class StrengthLoop:
         self.control.learn(self.shortage)
 
     def target(self, source: float) -> float:
-        """The strength that a frame is to reach whose source has the response `source`.
+        """The strength to reach in a frame whose source has the response `source`.
 
-        It is the reference's. But stills reach about one response, whatever they are made of:
-        where the source changes much within a shot, the strength gives way by the square root.
+        It is the reference's as long as the source's response stays within `FREE` of the first. A
+        still reaches about the same response whatever its source, so beyond that the strength to be
+        added is divided by the square root of the excess.
         """
         strength = 1 + (self.reference.gain - 1) * self.share
         change = source / self.reference.source
@@ -188,49 +185,54 @@ class StrengthLoop:
 
 @dataclass
 class CrispnessLoop:
-    """Keeps a shot as crisp as it began: a little sharpening or softening makes good what carrying
-    softens or hardens, frame after frame.
+    """Holds a shot's crispness by a little sharpening or softening of each frame, against what
+    carrying softens or hardens.
 
-    Crispness is the sharpness that a dream adds to its source: a source may come into focus.
+    Crispness is the sharpness that a dream adds to its source's: the source itself may come into
+    focus.
     """
 
     control: Controller = field(default_factory=lambda: Controller("crispness", 0.0))
     added: float = 0.0  # sharpness that the first frame's dream added
 
     def begin(self, source: Tensor, detail: Tensor) -> None:
-        """A shot begins, with `detail` on `source`, (1, 3, H, W) both."""
+        """Begin a shot with `detail` on `source`, (1, 3, H, W) both."""
         self.added = sharpness(source + detail) - sharpness(source)
 
     def held(self, source: Tensor, detail: Tensor, share: float = 1.0) -> Tensor:
-        """`detail` on `source`, sharpened or softened. `share`: of the first frame's dream, how
-        much is wanted now."""
+        """`detail` (1, 3, H, W) after `source` plus `detail` is sharpened or softened. `share`: the
+        wanted share of the first frame's dream."""
         dreamed = source + detail
         target, now = sharpness(source) + share * self.added, sharpness(dreamed)
         short = math.log(target / now) if min(target, now) > 0 else 0.0
         self.control.learn(short)
-        # The picture's finest light, not the detail's: where a dream smooths its source, a sharper
-        # detail would make the picture softer. And light alone: sharp colours are confetti.
+        # Sharpen the picture, not the detail: where a dream smooths its source, sharper detail
+        # would make the picture softer. Sharpen luma alone: sharp colours become coloured specks.
         light = luma(dreamed)
         return detail + self.control.output(short) * (light - blur(light, CRISP_SIGMA))
 
 
 @dataclass
 class FullnessLoop:
-    """Keeps a shot's dream as full as it began: where it thins, less of it fades, unless it is
-    too strong. Else a still's chance detail would fade, and the shot pale, at one strength."""
+    """Holds a shot's fullness, the mean size of its detail: where the dream thins, less of it
+    fades, unless it is too strong.
+
+    Without it, the chance detail of the first frame fades, and a shot turns pale at equal strength.
+    """
 
     GAIN = 10.0  # share of the fading that is spared, per part of the fullness that is missing
     TOO_STRONG = 0.2  # surplus of strength at which nothing is spared
 
-    first: float = 0.0  # the fullness of the first frame
+    first: float = 0.0  # fullness of the first frame
 
     def begin(self, fullness: float) -> None:
-        """A shot begins with a dream of that `fullness`, see `Carried`."""
+        """Begin a shot with a dream of that `fullness`; see `Carried.fullness`."""
         self.first = fullness
 
     def carry(self, fullness: float, usual: float, shortage: float, share: float = 1.0) -> float:
-        """The share to keep of a dream that arrived with that `fullness`, at least the `usual` one.
-        `shortage`: of strength. `share`: of the first frame's dream, how much is wanted now."""
+        """The share of the detail to keep, at least the `usual` one, where it arrived with that
+        `fullness`. `shortage`: that of strength. `share`: the wanted share of the first frame's
+        dream."""
         missing = math.log(max(share * self.first, TINY) / max(fullness, TINY))
         spared = _clamp(self.GAIN * missing) * _clamp(1 + shortage / self.TOO_STRONG)
         return usual + (1 - usual) * spared
@@ -238,20 +240,22 @@ class FullnessLoop:
 
 @dataclass
 class EvolutionLoop:
-    """Keeps a zoom as strongly dreamed as its first frame: the share of `zoom.evolve` that each
-    frame climbs."""
+    """Holds a zoom's strength at its first frame's, by the share of `zoom.evolve` that each frame
+    climbs."""
 
     CROWDED = 0.4  # most that is climbed where there is no room for more detail
 
     control: Controller = field(default_factory=lambda: Controller("evolution", 0.4))
     reference: Reference = field(default_factory=lambda: Reference(0.0, 0.0))
-    climbed: dict[str, float] = field(default_factory=dict)  # the terms' proportions
+    climbed: dict[str, float] = field(default_factory=dict)  # the proportions of the terms
     share: float = 0.4  # the output: about what it takes, until more is known
 
     def tell(self, response: float, strength: float, terms: Terms, room: float) -> None:
-        """A frame has this `response` to `terms`, where `strength` is set. There is `room` for more
-        detail, from 1, enough, to 0. Where the terms are others than before, nothing is known of
-        them but this: their response is to stay."""
+        """Learn from a frame with that `response` to `terms`, at the setting `strength`. `room` is
+        that for more detail, from 0, none, to 1.
+
+        Where the terms changed, the reference is scaled so that this response is the one to hold.
+        """
         climbed = proportions(terms)
         if climbed != self.climbed:
             change = response / self.reference.dreamed
@@ -271,20 +275,20 @@ class EvolutionLoop:
 
 @dataclass
 class VarietyLoop:
-    """Keeps a zoom from becoming one pattern: where the deepest features vary less over the
-    picture than they did early on, their diversity is climbed, beside what is dreamed."""
+    """Keeps a zoom from becoming one pattern: where the deepest features spread less over the
+    picture than early on, their diversity is climbed beside the dream's own terms."""
 
     GAIN = 8.0  # weight, where that of the terms is 1, per part of the spread that is missing
     SLACK = 0.03  # part of the spread that may be missing
     MOST = 1.5  # weight
     EARLY = 50  # measurements, after which the usual spread is known
 
-    usual: float = 0.0  # the mean spread early on
-    told: int = 0  # measurements of it
-    weight: float = 0.0  # the output
+    usual: float = 0.0  # mean spread early on
+    told: int = 0  # measurements in that mean
+    weight: float = 0.0  # the output: the weight of `DIVERSITY`
 
     def tell(self, spread: float) -> None:
-        """A frame has that `spread`: its mean response to `DIVERSITY`."""
+        """Learn from a frame of that `spread`, which is its mean response to `DIVERSITY`."""
         if self.told < self.EARLY:
             self.told += 1
             self.usual += (spread - self.usual) / self.told

@@ -4,7 +4,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dreamreel.pipeline.config.fields import Settings
+from dreamreel.pipeline.config.values import SMALLEST_SIDE
 from dreamreel.pipeline.errors import UserError, usable
+from dreamreel.pipeline.frames import fitted_size
 from dreamreel.pipeline.jobs.job import Job, flight_of, source_of
 from dreamreel.pipeline.jobs.paths import (
     KEPT_ZOOM,
@@ -17,9 +19,10 @@ from dreamreel.pipeline.jobs.paths import (
     record_path,
     state_path,
 )
-from dreamreel.pipeline.jobs.report import Report
-from dreamreel.pipeline.media.clips import Clip, kind_of, probe
-from dreamreel.pipeline.media.encoding import CONTAINERS
+from dreamreel.pipeline.jobs.report import QUIET, Report
+from dreamreel.pipeline.media.clips import Clip, Raster, kind_of, probe
+from dreamreel.pipeline.media.encoding import CONTAINERS, Encoding, encoding_for
+from dreamreel.pipeline.media.exports import FASTEST_GIF, lossless_encoding
 from dreamreel.pipeline.media.mux import suffix_that_holds
 from dreamreel.pipeline.media.reading import damage
 from dreamreel.pipeline.media.stills import check_picture_name
@@ -136,6 +139,8 @@ def _checked_video(job: Job, out: Target, report: Report) -> Checked:
     out = _fitting_container(clip, out, report)
     parts = PREVIEW if job.kind == "preview" else RENDER
     check_target(out, [source, *clip.files], files_of(job), parts)
+    if job.kind == "video":
+        encoding_of(clip.raster, out, settings, QUIET)
     if settings.source.strict and (fault := damage(clip)) is not None:
         raise UserError(
             f"{source} is damaged ({fault}); without --strict, what can be read is dreamed"
@@ -176,6 +181,9 @@ def _checked_zoom(job: Job, out: Target) -> Checked:
     parts = KEPT_ZOOM if may_continue(job, out) else RENDER
     check_target(out, given, [*beside, *files_of(job)], parts)
     _refuse_source_settings(job.settings)
+    if film is None:
+        smallest = Raster(SMALLEST_SIDE, SMALLEST_SIDE, flight.rate, flight.own_frames)
+        encoding_of(smallest, out, job.settings, QUIET)
     if flight.loop and flight.to is not None:
         raise UserError("--loop ends at the beginning, --to at a photo; give only one of them")
     if job.source is not None and flight.colour is not None:
@@ -188,3 +196,32 @@ def _refuse_source_settings(settings: Settings) -> None:
     for name, value in settings.source:
         if value != type(settings.source).model_fields[name].default:
             raise UserError(f"source.{name} = {value}: a zoom reads no video; leave it out")
+
+
+def encoding_of(
+    raster: Raster, out: Target, settings: Settings, report: Report, abreast: int = 1
+) -> Encoding:
+    """The encoding of the dream of a clip with `raster` into `out`. A frame holds `abreast`
+    pictures side by side. Notices about lost alpha, bits or speed go to `report`.
+
+    Raises UserError if the codec and the container of `out` do not go together.
+    """
+    height, width = fitted_size(raster.height, raster.width, settings.width)
+    abreast *= 2 if settings.output.side_by_side else 1
+    size = (height, abreast * width)
+    about = size, raster.rate, raster.pixel_shape, raster.depth, raster.has_alpha
+    suffix = out.path.suffix.lower()
+    if suffix in CONTAINERS:
+        encoding = encoding_for(settings.output, suffix, *about)
+    else:
+        encoding = lossless_encoding(settings.output, out.path, *about)
+    if raster.has_alpha and not encoding.has_alpha:
+        report.on_notice(f"{encoding.told(suffix)} keeps no transparency; it is left out")
+    if raster.depth > encoding.depth == 8:
+        more = "; --codec hevc or prores keeps 10" if suffix in CONTAINERS else ""
+        report.on_notice(
+            f"{encoding.told(suffix)} keeps 8 bits of the source's {raster.depth}{more}"
+        )
+    if suffix == ".gif" and raster.rate > FASTEST_GIF:
+        report.on_notice(f"players slow down a GIF of more than {FASTEST_GIF} frames a second")
+    return encoding

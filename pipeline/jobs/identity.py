@@ -79,11 +79,12 @@ def identity_of(job: Job) -> dict[str, Any]:
     """The table that identifies the render of `job`. An unfinished render is resumed only if its
     table is equal.
 
-    It is `job` without its output, its threads and the paths of its files, which must have their
-    digests, and with Dreamreel's version and `code_digest`.
+    It is `job` without its output, its threads, its key and the paths of its files, which must have
+    their digests, and with Dreamreel's version and `code_digest`.
     """
-    table = _without_paths(as_table(job.model_copy(update={"threads": None})))
+    table = _without_paths(as_table(job.model_copy(update={"threads": None, "key": None})))
     del table["output"]
+    table.get("piece", {}).pop("place", None)
     return {"dreamreel": version("dreamreel"), "code": code_digest(), **table}
 
 

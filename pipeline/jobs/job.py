@@ -6,6 +6,7 @@ the digest of the weights, the threads, and the size of a zoom.
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -97,6 +98,39 @@ class Flight(Model):
         return float(self.own_frames / self.rate)
 
 
+class Piece(Model):
+    """A part of a video that is rendered alone, to be joined with others.
+
+    Its frames are `first` to `stop` (excluded). With `after_cut`, the first follows a cut; then the
+    piece has the bytes that it has in the whole. Otherwise the dream begins `preroll` frames before
+    the first. `exact_from` is the frame from which PyAV decodes in OpenCV's place, if known. The
+    piece is kept in the work folder of `place`.
+    """
+
+    first: FrameNumber
+    stop: FrameNumber
+    after_cut: bool = False
+    preroll: int = Field(0, ge=0, le=LAST_FRAME)
+    exact_from: FrameNumber | None = None
+    place: FilePath
+
+
+class Shots(Model):
+    """The shots of a video: its span from frame `first` to `stop` (excluded), the frames at which
+    it is cut, and the frame from which PyAV decodes in OpenCV's place, if any."""
+
+    first: FrameNumber
+    stop: FrameNumber
+    cuts: tuple[FrameNumber, ...] = ()
+    exact_from: FrameNumber | None = None
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """The frames of each shot: first, and one past the last."""
+        edges = [self.first, *self.cuts, self.stop]
+        return list(pairwise(edges))
+
+
 class Job(Model):
     """All that describes one render.
 
@@ -104,7 +138,8 @@ class Job(Model):
     a video shows at `at` seconds) or "zoom", which has a `flight`. `source` is a clip or a picture;
     of a zoom, the first picture. `output` is a file, or a pattern such as frames/%05d.png. `span`
     of a video is its first frame and one past its last; None: to its end. `audio` is the music that
-    schedules hear.
+    schedules hear. Of a video, `piece` is the only part that is rendered. `key` is the digest by
+    which a batch knows the job again.
     """
 
     kind: Literal["video", "preview", "still", "zoom"]
@@ -117,6 +152,8 @@ class Job(Model):
     settings: AnySettings
     weights_sha256: Digest | None = None
     threads: Threads | None = None
+    piece: Piece | None = None
+    key: str | None = None
 
 
 Earlier.model_rebuild()

@@ -21,19 +21,25 @@ from dreamreel.pipeline.networks.network import Network
 
 @contextmanager
 def under_way(
-    out: Target, job: Job, encoding: Encoding, frames: int | None, network: Network | None
+    out: Target,
+    job: Job,
+    encoding: Encoding,
+    frames: int | None,
+    network: Network | None,
 ) -> Iterator[Segments]:
     """The render of `job` into `out`, new or resumed; `frames` is how many it has, if known.
 
-    Inside the context, torch has the thread count of the render, and `network` the tile size that
-    memory had forced on it before. Raises UserError as `open_segments` does.
+    A piece is kept in its work folder. Inside the context, torch has the thread count of the
+    render, and `network` the tile size that memory had forced on it before. Raises UserError as
+    `open_segments` does.
     """
     threads = job.threads or Threads(
         torch=torch.get_num_threads(), encoder=max(1, os.cpu_count() or 1)
     )
     before = torch.get_num_threads()
     identity = identity_of(job)
-    with open_segments(out.place, identity, encoding, threads, out.restart, frames) as work:
+    place, keep = (out.place, False) if job.piece is None else (job.piece.place, True)
+    with open_segments(place, identity, encoding, threads, out.restart, frames, keep) as work:
         torch.set_num_threads(work.threads.torch)
         if network is not None:
             network.sight.tile = work.tile

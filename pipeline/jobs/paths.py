@@ -31,7 +31,7 @@ from dreamreel.pipeline.durable import (
     partial_path,
     write_whole,
 )
-from dreamreel.pipeline.errors import UserError, usable
+from dreamreel.pipeline.errors import PassingError, UserError, usable
 from dreamreel.pipeline.media.encoding import CONTAINERS, usual_suffix
 from dreamreel.pipeline.media.exports import SERIES, check_series_name, is_animated
 from dreamreel.pipeline.media.sequences import is_series, place_of, series_files
@@ -47,6 +47,7 @@ STATE_FORMAT = 1
 # number, against a huge file by that name.
 JOB_BYTES = 1 << 26
 JOB, LOCK, STATE = "job.json", "lock", "state.pt"
+WHOLE = "whole.json"  # in the work folder of a finished piece of a video
 # The parts that are written beside a result.
 Parts = tuple[str, ...]
 PICTURE: Parts = ()
@@ -55,7 +56,8 @@ RENDER: Parts = ("work", "record")
 KEPT_ZOOM: Parts = ("work", "record", "state")
 # The names that we give in a work folder: files, and those files while they are being written.
 OWN_FILES = re.compile(
-    r"job\.json|lock|state\.pt|\d{6,}\.(raw|mp4|mkv|mov)|\.(job\.json|state\.pt)\.[0-9a-f]{16}\.partial"
+    r"job\.json|lock|state\.pt|whole\.json|\d{6,}\.(raw|mp4|mkv|mov)"
+    r"|\.(job\.json|state\.pt|whole\.json)\.[0-9a-f]{16}\.partial"
 )
 OWN_PIECES = re.compile(r"pieces-[0-9a-f]{16}")  # folders for unfinished files
 PARTIAL = re.compile(r".*\.partial(\.\w+)?")
@@ -242,7 +244,7 @@ def work_folder(place: Path, job_file: dict[str, Any]) -> Iterator[WorkFolder]:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout as error:
-        raise UserError(
+        raise PassingError(
             f"{place} is being rendered already by another dreamreel; wait for it to end"
         ) from error
     try:
@@ -259,6 +261,16 @@ def work_folder(place: Path, job_file: dict[str, Any]) -> Iterator[WorkFolder]:
         yield WorkFolder(path, _json(path / JOB), pieces)
     finally:
         lock.release()
+
+
+def remove_work(place: Path) -> None:
+    """Delete the work folder of `place`, if there is one and nobody renders into it."""
+    path = folder_of(place)
+    if not (_mode(path) is not None and stat.S_ISDIR(path.lstat().st_mode) and _is_job(path / JOB)):
+        return
+    lock = filelock.FileLock(path / LOCK)
+    with suppress(filelock.Timeout), lock.acquire(timeout=0):
+        WorkFolder(path, {}, path).remove()
 
 
 def _make(path: Path, job_file: dict[str, Any]) -> None:

@@ -9,12 +9,9 @@ from dreamreel.pipeline.config.timeline import OverTime, constant, moment_of, se
 from dreamreel.pipeline.dreaming.ascent import octave_sizes
 from dreamreel.pipeline.dreaming.terms import terms_of
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.frames import fitted_size
-from dreamreel.pipeline.jobs.paths import Target
+from dreamreel.pipeline.jobs.identity import stamp
 from dreamreel.pipeline.jobs.report import Report
-from dreamreel.pipeline.media.clips import Clip, Raster
-from dreamreel.pipeline.media.encoding import CONTAINERS, Encoding, encoding_for
-from dreamreel.pipeline.media.exports import FASTEST_GIF, lossless_encoding
+from dreamreel.pipeline.media.clips import Clip
 from dreamreel.pipeline.media.sound import hear
 from dreamreel.pipeline.networks.catalog import load_network
 from dreamreel.pipeline.networks.network import Network
@@ -75,8 +72,32 @@ def loaded_network(settings: Settings) -> Network:
     layers = settings.dream.layers
     if layers and not any(layers.values()) and "dream.layers" not in settings.changes:
         raise UserError("dream.layers gives every layer weight 0; give one another weight")
-    network = load_network(settings.network, settings.weights, settings.device, settings.precision)
+    network = _network_of(settings)
     network.check(layers or network.default_layers())
+    return network
+
+
+def keep_network() -> None:
+    """Keep the network that is loaded last, for the next render of this process."""
+    _kept.setdefault((), None)
+
+
+# The network that is kept, by all that it was loaded from; () is there if networks are kept.
+_kept: dict[tuple[object, ...], Network | None] = {}
+
+
+def _network_of(settings: Settings) -> Network:
+    """The network of `settings`: loaded, or kept from the render before, with nothing learned."""
+    names = (settings.network, settings.weights, settings.device, settings.precision)
+    if () not in _kept:
+        return load_network(*names)
+    key = (*names, None if settings.weights is None else tuple(stamp(settings.weights)))
+    network = _kept.get(key)
+    if network is None:
+        _kept.clear()
+        keep_network()
+        network = _kept[key] = load_network(*names)
+    network.forget()
     return network
 
 
@@ -86,32 +107,3 @@ def with_decoder(settings: Settings, clip: Clip) -> Settings:
         return settings
     source = settings.source.model_copy(update={"decoder": clip.decoder})
     return settings.model_copy(update={"source": source})
-
-
-def encoding_of(
-    raster: Raster, out: Target, settings: Settings, report: Report, abreast: int = 1
-) -> Encoding:
-    """The encoding of the dream of a clip with `raster` into `out`. A frame holds `abreast`
-    pictures side by side. Notices about lost alpha, bits or speed go to `report`.
-
-    Raises UserError if the codec and the container of `out` do not go together.
-    """
-    height, width = fitted_size(raster.height, raster.width, settings.width)
-    abreast *= 2 if settings.output.side_by_side else 1
-    size = (height, abreast * width)
-    about = size, raster.rate, raster.pixel_shape, raster.depth, raster.has_alpha
-    suffix = out.path.suffix.lower()
-    if suffix in CONTAINERS:
-        encoding = encoding_for(settings.output, suffix, *about)
-    else:
-        encoding = lossless_encoding(settings.output, out.path, *about)
-    if raster.has_alpha and not encoding.has_alpha:
-        report.on_notice(f"{encoding.told(suffix)} keeps no transparency; it is left out")
-    if raster.depth > encoding.depth == 8:
-        more = "; --codec hevc or prores keeps 10" if suffix in CONTAINERS else ""
-        report.on_notice(
-            f"{encoding.told(suffix)} keeps 8 bits of the source's {raster.depth}{more}"
-        )
-    if suffix == ".gif" and raster.rate > FASTEST_GIF:
-        report.on_notice(f"players slow down a GIF of more than {FASTEST_GIF} frames a second")
-    return encoding

@@ -32,6 +32,8 @@ def run(
 def _render(checked: Checked, report: Report) -> Path:
     # Imported here because they import torch, which takes seconds.
     match checked.job.kind:
+        case "video" if checked.job.piece is not None:
+            from dreamreel.pipeline.jobs.shots import render_piece as render
         case "zoom":
             from dreamreel.pipeline.jobs.zoom import render_zoom as render
         case "still":

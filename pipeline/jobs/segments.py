@@ -1,8 +1,9 @@
 """The frames and the state of an unfinished render, kept on disk so that it can be resumed.
 
 The work folder holds `job.json` (the job and its thread counts), `lock`, `state.pt` (the state
-after the last saved frame) and the frames: encoded segments with a fixed number of frames, and the
-raw frames of segments that are not encoded yet. A frame is done once the state after it is on disk.
+after the last saved frame) and the frames: encoded segments, and the raw frames of segments that
+are not encoded yet. A segment ends after a fixed number of frames, or with its shot, so that shots
+that were rendered apart make the same segments. A frame is done once the state after it is on disk.
 `paths` owns the folder and the names in it.
 """
 
@@ -22,12 +23,13 @@ from dreamreel.pipeline.durable import (
     check_finite,
     check_own,
     flush,
+    link_or_copy,
     load_tree,
     open_own,
     publish,
     save_tree,
 )
-from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.errors import OtherRenderError, PassingError, UserError
 from dreamreel.pipeline.frames import Frame
 from dreamreel.pipeline.jobs.job import Threads
 from dreamreel.pipeline.jobs.paths import (
@@ -52,7 +54,7 @@ SHORTEST, LONGEST = 48, 250
 # enough room is not refused. Videos were seen at 0.02 to 0.04 in H.264. A zoom of 24 frames of
 # 320x192 took 0.009 in H.264, 0.38 in FFV1 and 0.13 in ProRes.
 CODED = {"ffv1": 0.3, "prores": 0.1}
-CODED_ELSE = 0.007
+CODED_ELSE = 0.004
 MOST_DIFFERENCES = 4  # named in a message of one line; a round number
 
 
@@ -76,7 +78,9 @@ class Segments:
         self._frame_bytes = encoding.frame_bytes
         self._length = min(max(SEGMENT_BYTES // self._frame_bytes, SHORTEST), LONGEST)
         self._open: IO[bytes] | None = None
-        self._waiting: list[int] = []  # full segments that ffmpeg has not begun to encode
+        self._starts: list[int] = []  # the first frame of each segment
+        self._ended: list[int] = []  # whole segments with frames that are not saved yet
+        self._waiting: list[int] = []  # whole, saved segments that ffmpeg has not begun to encode
         self._process: tuple[int, Running] | None = None
         self._saved = time.monotonic()
         self._resume()
@@ -96,10 +100,15 @@ class Segments:
         coded = (2 * left + self.done) * share * self._frame_bytes
         free = shutil.disk_usage(self.folder).free
         if free < raw + coded:
-            raise UserError(
+            raise PassingError(
                 f"{self.folder.parent} has {free >> 20} MB of room, and this render needs at least "
                 f"{int(raw + coded) >> 20} MB; free some, or give another folder with -o"
             )
+
+    def cut(self) -> None:
+        """End the segment: the next frame begins a shot."""
+        if self._open is not None:
+            self._end_segment()
 
     def add(self, frame: Frame) -> None:
         """Write the next `frame` (H, W, 3 or 4) to disk. It is done only after `save`.
@@ -109,15 +118,23 @@ class Segments:
         if frame.shape[:2] != self._encoding.size:
             raise ValueError(f"a frame of {frame.shape[:2]} in a video of {self._encoding.size}")
         if self._open is None:
-            self._open = open_own(self._raw(self.frames // self._length), "ab")
+            self._starts.append(self.frames)
+            self._open = open_own(self._raw(len(self._starts) - 1), "ab")
         self._open.write(prepared(frame, self._encoding).tobytes())
         self.frames += 1
         self._encode_on()
 
     def is_due(self, seconds: float) -> bool:
-        """Whether to save now: the segment is full, or the last save was `seconds` ago."""
-        full = self.frames % self._length == 0
-        return full or time.monotonic() - self._saved >= seconds
+        """Whether to save now: a segment is whole, or the last save was `seconds` ago."""
+        whole = bool(self._ended) or self.frames - self._starts[-1] == self._length
+        return whole or time.monotonic() - self._saved >= seconds
+
+    def adopt(self, path: Path, frames: int) -> None:
+        """Add the encoded segment in the file `path`, with so many frames, as the next one."""
+        self._starts.append(self.frames)
+        link_or_copy(path, self._segment(len(self._starts) - 1))
+        self.frames += frames
+        self.done = self.frames
 
     def save(self, state: Tree, tile: int | None = None) -> None:
         """Save the frames added so far, with the `state` that the next frame needs. `tile` is the
@@ -129,26 +146,27 @@ class Segments:
         tree = {
             "format": STATE_FORMAT,
             "frames": self.frames,
+            "starts": self._starts,
             "seconds": self.seconds,
             "tile": tile,
             "state": state,
         }
         save_tree(self.folder / STATE, tree)
         self.done, self._saved = self.frames, now
-        if self._open is not None and self.frames % self._length == 0:
-            self._close_segment()
+        if self._open is not None and self.frames - self._starts[-1] == self._length:
+            self._end_segment()
+        self._encode_ended()
 
     def segments(self) -> list[tuple[Path, int]]:
         """Encode what is left, and return the files of the segments in order, each with its number
         of frames. All frames must be saved. Raises UserError if ffmpeg fails."""
         if self._open is not None:
-            self._close_segment()
+            self._end_segment()
+            self._encode_ended()
         while self._process is not None or self._waiting:
             self._encode_on(wait=True)
-        starts = range(0, self.frames, self._length)
         return [
-            (self._segment(number), min(self._length, self.frames - start))
-            for number, start in enumerate(starts)
+            (self._segment(number), self._frames_of(number)) for number in range(len(self._starts))
         ]
 
     def close(self) -> None:
@@ -165,20 +183,22 @@ class Segments:
         if (self.folder / STATE).exists():
             self._load()
         self.frames = self.done
-        whole, more = divmod(self.done, self._length)
-        for number in range(whole):
-            if not self._segment(number).exists():
-                self._check_raw(number, self._length)
-                self._waiting.append(number)
+        last = len(self._starts) - 1
         for path in self.folder.glob("*.raw"):
             number = int(path.stem) if path.stem.isdecimal() else -1
-            if path == self._raw(number) and (number > whole or (number == whole and not more)):
+            if path == self._raw(number) and number > last:
                 path.unlink()
-        if more and not self._segment(whole).exists():
-            self._check_raw(whole, more)
-            self._open = open_own(self._raw(whole), "r+b")
-            self._open.truncate(more * self._frame_bytes)
-            self._open.seek(0, 2)
+        for number in range(len(self._starts)):
+            if self._segment(number).exists():
+                continue
+            frames = self._frames_of(number)
+            self._check_raw(number, frames)
+            if number < last or frames == self._length:
+                self._waiting.append(number)
+            else:
+                self._open = open_own(self._raw(number), "r+b")
+                self._open.truncate(frames * self._frame_bytes)
+                self._open.seek(0, 2)
 
     def _load(self) -> None:
         try:
@@ -187,10 +207,11 @@ class Segments:
             if saved["format"] != STATE_FORMAT:
                 raise ValueError(f"format {saved['format']}")
             self.done, self.seconds = int(saved["frames"]), float(saved["seconds"])
+            self._starts = [int(start) for start in saved["starts"]]
             self.tile = None if saved["tile"] is None else int(saved["tile"])
             self.state = saved["state"]
-            if self.done < 0:
-                raise ValueError(f"{self.done} frames")
+            if sorted({-1, *self._starts, self.done}) != [-1, *self._starts, self.done]:
+                raise ValueError(f"{self.done} frames in segments from {self._starts}")
         except UNREADABLE as error:
             raise UserError(unreadable_state(self.folder)) from error
 
@@ -205,11 +226,22 @@ class Segments:
         if not whole:
             raise UserError(f"{self.folder} has lost frames; --restart begins anew")
 
-    def _close_segment(self) -> None:
+    def _frames_of(self, number: int) -> int:
+        """The number of frames of the segment with that number."""
+        end = [*self._starts, self.frames][number + 1]
+        return end - self._starts[number]
+
+    def _end_segment(self) -> None:
         assert self._open is not None
+        flush(self._open)
         self._open.close()
         self._open = None
-        self._waiting.append((self.frames - 1) // self._length)
+        self._ended.append(len(self._starts) - 1)
+
+    def _encode_ended(self) -> None:
+        """Give whole segments to ffmpeg. Their frames must be saved."""
+        self._waiting += self._ended
+        self._ended = []
         while len(self._waiting) > 1:  # rendering is faster than encoding
             self._encode_on(wait=True)
         self._encode_on()
@@ -224,7 +256,7 @@ class Segments:
             self._process = None
             if failure is not None:
                 self._waiting.insert(0, number)
-                raise UserError(f"ffmpeg could not write {self.folder}: {failure}")
+                raise PassingError(f"ffmpeg could not write {self.folder}: {failure}")
             self._take(number)
         if self._waiting:
             number = self._waiting.pop(0)
@@ -267,12 +299,14 @@ def open_segments(
     threads: Threads,
     restart: bool = False,
     frames: int | None = None,
+    keep: bool = False,
 ) -> Iterator[Segments]:
     """The render into `out` that `identity` describes: resumed if it was begun before, else new.
 
     A resumed render keeps the `threads` that it began with. `frames` is the number of its frames in
-    all, if known. Leaving the context normally removes the work folder. Leaving it by an error
-    keeps the folder if any frames are done. `restart` discards an unfinished render.
+    all, if known. Leaving the context normally removes the work folder, unless it is to `keep`.
+    Leaving it by an error keeps the folder if any frames are done. `restart` discards an unfinished
+    render.
 
     Raises UserError if another process renders into `out`, if the disk fails or has no room, or if
     the unfinished render is another one.
@@ -294,12 +328,13 @@ def open_segments(
             if segments is None or not work.is_begun():
                 raise
             kept = "the frames so far are kept, and the same command goes on with them"
-            raise UserError(f"{_message_of(error, folder)}; {kept}") from error
+            kind = PassingError if isinstance(error, OSError | PassingError) else UserError
+            raise kind(f"{_message_of(error, folder)}; {kept}") from error
         finally:
             if segments is not None:
                 segments.close()
             work.remove_pieces()
-            if finished or not work.is_begun():
+            if not (work.is_begun() and (keep or not finished)):
                 work.remove()
 
 
@@ -309,7 +344,7 @@ def _disk_errors_named(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(_message_of(error, folder)) from error
+        raise PassingError(_message_of(error, folder)) from error
 
 
 def _message_of(error: Exception, folder: Path) -> str:
@@ -332,9 +367,11 @@ def _threads_of(work: WorkFolder, out: Path, identity: Identity) -> Threads:
         named = "; ".join(differences[:MOST_DIFFERENCES])
         if len(differences) > MOST_DIFFERENCES:
             named += f"; and {len(differences) - MOST_DIFFERENCES} more"
-        raise UserError(
+        only_version = {one.partition(" ")[0] for one in differences} <= {"code", "dreamreel"}
+        raise OtherRenderError(
             f"an unfinished render of {out} differs from this one: {named}. Repeat the command "
-            "that began it to finish it, or give --restart to discard it, or another name with -o"
+            "that began it to finish it, or give --restart to discard it, or another name with -o",
+            only_version,
         )
     return threads
 

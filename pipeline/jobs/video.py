@@ -1,7 +1,7 @@
 """The renders of a video and of a preview of its motion, from the job to a verified file."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -11,13 +11,14 @@ import numpy as np
 from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Settings
+from dreamreel.pipeline.config.timeline import OverTime
 from dreamreel.pipeline.config.values import Span
 from dreamreel.pipeline.dreaming.ascent import check_finite
 from dreamreel.pipeline.dreaming.carrying import VideoState, dream_video
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Frame, fitted_size, with_alpha
 from dreamreel.pipeline.jobs.assembly import Plan, assemble, publish_film, verify
-from dreamreel.pipeline.jobs.checks import Checked
+from dreamreel.pipeline.jobs.checks import Checked, encoding_of
 from dreamreel.pipeline.jobs.identity import named, named_again, versions
 from dreamreel.pipeline.jobs.job import Job, source_of
 from dreamreel.pipeline.jobs.making import make, under_way
@@ -25,7 +26,6 @@ from dreamreel.pipeline.jobs.paths import (
     Target,
 )
 from dreamreel.pipeline.jobs.preparation import (
-    encoding_of,
     heard_by,
     ready_network,
     settings_over_time,
@@ -37,11 +37,28 @@ from dreamreel.pipeline.jobs.segments import Segments, unreadable_state
 from dreamreel.pipeline.media.clips import Clip
 from dreamreel.pipeline.media.encoding import Encoding, alike
 from dreamreel.pipeline.media.reading import prefetch, read_frames, resized
-from dreamreel.pipeline.motion.following import Followed, MovingFrame, follow_motion
+from dreamreel.pipeline.motion.following import Followed, MovingFrame, follow_motion, frames_ahead
 from dreamreel.pipeline.motion.overlay import draw_motion
 from dreamreel.pipeline.networks.network import Network
 from dreamreel.pipeline.states import State, decode, encode, on_device
 from dreamreel.pipeline.tensors import to_frame
+
+
+@dataclass(frozen=True)
+class Filming:
+    """What a render of a video needs ready before its first frame.
+
+    `total` is the number of frames of the whole video, if known. `watched` are the files that may
+    not change during the render.
+    """
+
+    job: Job
+    clip: Clip
+    encoding: Encoding
+    total: int | None
+    over_time: OverTime
+    network: Network
+    watched: list[Path]
 
 
 def render_video(checked: Checked, report: Report) -> Path:
@@ -52,34 +69,78 @@ def render_video(checked: Checked, report: Report) -> Path:
     its file equals, byte for byte, that of an uninterrupted one. Raises UserError and Stopped as
     `run` does.
     """
-    job, out, clip = checked.job, checked.out, clip_of(checked)
-    source, settings, span = source_of(job), job.settings, job.span
-    encoding, total = encoding_of(clip.raster, out, settings, report), _expected(clip, span)
+    film, out = ready_video(checked, report), checked.out
+    with under_way(out, film.job, film.encoding, film.total, film.network) as work:
+        state = state_of(work, film.network)
+        dream_into(work, film, state, report)
+        made = made_of(film.network, work.frames, work.seconds, state)
+        return finish_video(work, film, out, report, made)
+
+
+def ready_video(checked: Checked, report: Report) -> Filming:
+    """All that the render of a `checked` video needs. Raises UserError if it cannot work."""
+    job, clip = checked.job, clip_of(checked)
+    source, settings = source_of(job), job.settings
+    encoding = encoding_of(clip.raster, checked.out, settings, report)
+    total = expected_frames(clip, job.span)
     audio = None if job.audio is None else job.audio.path
     heard = heard_by(settings, audio or (source if clip.is_file else None))
     watched = [source] if heard in (None, source) else [source, heard]
-    over_time = settings_over_time(settings, total or 1, clip.rate, heard, span[0])
+    over_time = settings_over_time(settings, total or 1, clip.rate, heard, job.span[0])
     network = ready_network(settings, fitted_size(clip.height, clip.width, settings.width), report)
-    job = _as_run(job, clip, network)
-    with under_way(out, job, encoding, total, network) as work:
-        state = _state_of(work, network)
-        with _moving_frames(clip, settings, span, report, work.done, state) as moving:
-            last, remembered = _remembering(moving)
-            images = dream_video(remembered, network, over_time, state.dream)
-            frames = (_shown(last[0].frame, image, encoding, settings, network) for image in images)
-            seconds = settings.output.save_seconds
-            make(frames, work, lambda: encode(state), total, watched, report, seconds, network)
-        made = Made(
-            versions=versions(),
-            network=network.name,
-            device=str(network.device),
-            frames=work.frames,
-            seconds=round(work.seconds, 1),
-            cuts=tuple(state.dream.cuts),
-            exact_from=state.exact_from,
-        )
-        job = job.model_copy(update={"output": out.path, "threads": work.threads})
-        return _finished(work, clip, encoding, out, span, report, (job, made))
+    return Filming(as_run(job, clip, network), clip, encoding, total, over_time, network, watched)
+
+
+def dream_into(work: Segments, film: Filming, state: "FilmState", report: Report) -> None:
+    """Dream the frames that `work` lacks of the span, or of the piece, of the video `film`, and add
+    them. `state` is that after the frames that `work` has, and is kept up to date.
+
+    Raises UserError and Stopped as `make` does.
+    """
+    settings, encoding, network = film.job.settings, film.encoding, film.network
+    piece = film.job.piece
+    span = film.job.span if piece is None else (piece.first, piece.stop)
+    begins = span[0] + work.done
+    if piece is not None and not work.done:
+        begins -= min(piece.preroll, piece.first - film.job.span[0])
+        state.exact_from = piece.exact_from
+    after_cut = piece is not None and piece.after_cut
+    with moving_frames(film.clip, film.job, begins, state, report, after_cut) as moving:
+        last, remembered = _remembering(itertools.takewhile(_before(span[1]), moving))
+        images = dream_video(remembered, network, film.over_time, state.dream)
+
+        def frames() -> Iterator[Frame]:
+            for image in images:
+                if last[0].number < span[0]:  # of the preroll
+                    continue
+                if state.dream.cuts and state.dream.cuts[-1] == last[0].number:
+                    work.cut()
+                yield _shown(last[0].frame, image, encoding, settings, network)
+
+        total = film.total if piece is None else piece.stop - piece.first
+        seconds = settings.output.save_seconds
+        make(frames(), work, lambda: encode(state), total, film.watched, report, seconds, network)
+
+
+def finish_video(work: Segments, film: Filming, out: Target, report: Report, made: Made) -> Path:
+    """Assemble the video from the segments of `work`, verify and publish it with its record, which
+    tells how it was `made`. Returns its path."""
+    job = film.job.model_copy(update={"output": out.path, "threads": work.threads})
+    return _finished(work, film.clip, film.encoding, out, film.job.span, report, (job, made))
+
+
+def made_of(network: Network, frames: int, seconds: float, state: "FilmState") -> Made:
+    """How a video of so many `frames` was made, in so many `seconds`; `state` is that at its
+    end."""
+    return Made(
+        versions=versions(),
+        network=network.name,
+        device=str(network.device),
+        frames=frames,
+        seconds=round(seconds, 1),
+        cuts=tuple(state.dream.cuts),
+        exact_from=state.exact_from,
+    )
 
 
 def render_preview(checked: Checked, report: Report) -> Path:
@@ -88,11 +149,12 @@ def render_preview(checked: Checked, report: Report) -> Path:
     job, out, clip = checked.job, checked.out, clip_of(checked)
     source, settings, span = source_of(job), job.settings, job.span
     drawn = replace(clip.raster, depth=8, has_alpha=False)
-    encoding, total = encoding_of(drawn, out, settings, report, abreast=2), _expected(clip, span)
-    job = _as_run(job, clip, None)
+    encoding = encoding_of(drawn, out, settings, report, abreast=2)
+    total = expected_frames(clip, span)
+    job = as_run(job, clip, None)
     with under_way(out, job, encoding, total, None) as work:
         state = _decoded(PreviewState, work) if work.done else PreviewState()
-        with _moving_frames(clip, settings, span, report, work.done, state) as moving:
+        with moving_frames(clip, job, span[0] + work.done, state, report) as moving:
             last, remembered = _remembering(moving)
 
             def saved() -> object:
@@ -133,7 +195,7 @@ class PreviewState:
     exact_from: int | None = None
 
 
-def _as_run(job: Job, clip: Clip, network: Network | None) -> Job:
+def as_run(job: Job, clip: Clip, network: Network | None) -> Job:
     """`job` with the digests of its files and weights, and the decoder of its film."""
     changes = {
         "source": named(source_of(job)),
@@ -144,7 +206,8 @@ def _as_run(job: Job, clip: Clip, network: Network | None) -> Job:
     return job.model_copy(update=changes)
 
 
-def _state_of(work: Segments, network: Network) -> FilmState:
+def state_of(work: Segments, network: Network) -> FilmState:
+    """The state after the saved frames of `work`, on the device of `network`."""
     return on_device(_decoded(FilmState, work), network.device) if work.done else FilmState()
 
 
@@ -209,17 +272,21 @@ def _shown(
 
 
 @contextmanager
-def _moving_frames(
+def moving_frames(
     clip: Clip,
-    settings: Settings,
-    span: Span,
+    job: Job,
+    start: int,
+    state: "FilmState | PreviewState",
     report: Report,
-    done: int,
-    state: FilmState | PreviewState,
+    after_cut: bool = False,
 ) -> Iterator[Iterator[MovingFrame]]:
-    """The frames `span` of `clip` with their motion, without the first `done`, after which `state`
-    was saved. Threads read frames and follow their motion ahead of the dreaming."""
-    start, stop = span[0] + done, span[1]
+    """The frames of `clip` from `start` to the end of the job's span with their motion; of a piece,
+    a few more, that tell a flash at its end from a cut. `state` was saved before the first.
+    Threads read frames and follow their motion ahead of the dreaming."""
+    settings, stop = job.settings, job.span[1]
+    if job.piece is not None:
+        more = job.piece.stop + frames_ahead(settings, clip.rate)
+        stop = more if stop is None else min(stop, more)
 
     def go_on_exactly(number: int) -> None:
         state.exact_from = number
@@ -228,15 +295,21 @@ def _moving_frames(
     read = read_frames(clip, start, stop, report.on_notice, go_on_exactly)
     frames = resized(read, settings.width)
     first = list(itertools.islice(frames, 1))
-    if not first and not done:
+    if not first and state.followed is None and start == job.span[0]:
         raise UserError(f"{clip.path} ends before frame {start}; give an earlier start")
     sources = prefetch(itertools.chain(first, frames))
-    moving = prefetch(follow_motion(sources, clip.rate, settings, start, state.followed))
+    following = follow_motion(sources, clip.rate, settings, start, state.followed, after_cut)
+    moving = prefetch(following)
     with closing(sources), closing(moving):
         yield moving
 
 
-def _expected(clip: Clip, span: Span) -> int | None:
+def _before(stop: int | None) -> Callable[[MovingFrame], bool]:
+    """Whether a frame comes before the frame `stop`, if there is one."""
+    return lambda moving: stop is None or moving.number < stop
+
+
+def expected_frames(clip: Clip, span: Span) -> int | None:
     """The number of frames of `clip` in `span`, by what its file says; None if unknown."""
     start, stop = span
     ends = [end for end in (stop, clip.frames) if end is not None]

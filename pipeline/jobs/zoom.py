@@ -18,7 +18,7 @@ from dreamreel.pipeline.durable import check_finite as check_numbers
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Frame, fitted_size
 from dreamreel.pipeline.jobs.assembly import Plan, assemble, publish_film, verify
-from dreamreel.pipeline.jobs.checks import Checked, may_continue
+from dreamreel.pipeline.jobs.checks import Checked, encoding_of, may_continue
 from dreamreel.pipeline.jobs.identity import digest, found_again, named, named_again, versions
 from dreamreel.pipeline.jobs.job import Earlier, Flight, Job, flight_of
 from dreamreel.pipeline.jobs.making import make, under_way
@@ -30,7 +30,6 @@ from dreamreel.pipeline.jobs.paths import (
     state_path,
 )
 from dreamreel.pipeline.jobs.preparation import (
-    encoding_of,
     heard_by,
     ready_network,
     settings_over_time,

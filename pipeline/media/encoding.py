@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dreamreel.pipeline.config.fields import SPEEDS, Output
-from dreamreel.pipeline.errors import UserError, nearest
+from dreamreel.pipeline.errors import PassingError, UserError, nearest
 from dreamreel.pipeline.frames import Frame, to_8_bits
 from dreamreel.pipeline.media.ffmpeg import BIT_EXACT, Running, failure_of, start_ffmpeg
 from dreamreel.pipeline.opening import open_container
@@ -236,7 +236,7 @@ def encode(frames: Iterable[Frame], out: Path, encoding: Encoding, threads: int 
                 file.write(prepared(frame, encoding).tobytes())
         failure = failure_of(*start_encoding(raw, out, encoding, threads))
     if failure is not None:
-        raise UserError(f"ffmpeg could not write {out}: {failure}")
+        raise PassingError(f"ffmpeg could not write {out}: {failure}")
 
 
 def count_frames(path: Path) -> int:

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from dreamreel.pipeline.config.fields import Output
-from dreamreel.pipeline.errors import UserError, nearest
+from dreamreel.pipeline.errors import PassingError, UserError, nearest
 from dreamreel.pipeline.media.encoding import Encoding
 from dreamreel.pipeline.media.exr import write_light
 from dreamreel.pipeline.media.ffmpeg import BIT_EXACT, run_ffmpeg
@@ -96,7 +96,7 @@ def export(
         made if is_series(out) else None,
     )
     if failure is not None:
-        raise UserError(f"ffmpeg could not write {out}: {failure}")
+        raise PassingError(f"ffmpeg could not write {out}: {failure}")
     return made
 
 
@@ -149,7 +149,7 @@ def _make_palette(video: Path, palette: Path, encoding: Encoding, out: Path) -> 
          str(palette.absolute())]
     )  # fmt: skip
     if failure is not None:
-        raise UserError(f"ffmpeg could not write {out}: {failure}")
+        raise PassingError(f"ffmpeg could not write {out}: {failure}")
 
 
 def check_series_name(path: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.errors import PassingError
 from dreamreel.pipeline.media.clips import Tracks, usual_gap
 from dreamreel.pipeline.media.ffmpeg import BIT_EXACT, run_ffmpeg
 from dreamreel.pipeline.opening import ffmpeg_input, open_container
@@ -98,7 +98,7 @@ def mux(
             return way
         if "No space" in failure:
             break
-    raise UserError(f"ffmpeg could not write {out.parent}: {failure}")
+    raise PassingError(f"ffmpeg could not write {out.parent}: {failure}")
 
 
 def copy_pictures(film: Path, out: Path, rate: Fraction, frames: int) -> None:
@@ -113,7 +113,7 @@ def copy_pictures(film: Path, out: Path, rate: Fraction, frames: int) -> None:
     given = (*ffmpeg_input(exact), "-map", "0:v:0", "-c", "copy")
     failure = run_ffmpeg([*given, *BIT_EXACT, *scale, str(out.absolute())])
     if failure is not None:
-        raise UserError(f"ffmpeg could not write {out.parent}: {failure}")
+        raise PassingError(f"ffmpeg could not write {out.parent}: {failure}")
 
 
 def _lacking(video: Path, way: Way) -> str | None:

@@ -124,10 +124,10 @@ def _pictures_in(folder: Path) -> list[str]:
             and Path(entry.name).suffix.lower() in FORMATS
             and entry.is_file()
         ]
-    return sorted(names, key=_natural)
+    return sorted(names, key=natural)
 
 
-def _natural(name: str) -> tuple[list[str | int], str]:
+def natural(name: str) -> tuple[list[str | int], str]:
     """The sort key of `name` in natural order."""
     # Text and digits alternate, text first: two parts that are compared are of one type.
     parts = _parts(Path(name).stem.casefold())

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamreel.pipeline.durable import write_whole
-from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.errors import PassingError, UserError
 from dreamreel.pipeline.frames import Frame
 from dreamreel.pipeline.media.exr import as_levels, displayed, exr_header, exr_pixels, unmultiplied
 from dreamreel.pipeline.opening import check_readable, open_picture, regular_file, why_no_picture
@@ -123,7 +123,8 @@ def save_picture(path: Path, picture: Picture, replace: bool) -> None:
         )
         write_new(path, data.getvalue(), replace)
     except (OSError, ValueError, RuntimeError, OverflowError) as error:  # it may be too large
-        raise UserError(f"{path} could not be written ({error})") from error
+        kind = PassingError if isinstance(error, OSError) else UserError
+        raise kind(f"{path} could not be written ({error})") from error
 
 
 def write_new(path: Path, data: bytes, replace: bool) -> None:

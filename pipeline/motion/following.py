@@ -46,9 +46,11 @@ def follow_motion(
     settings: Settings,
     first: int = 0,
     since: Followed | None = None,
+    after_cut: bool = False,
 ) -> Iterator[MovingFrame]:
     """Each of `frames`, numbered from `first`, with its motion since the frame before. `since`: the
-    state of following after the frames before, if there were any.
+    state of following after the frames before, if there were any. `after_cut`: the first frame is
+    known to follow a cut, so that the next cut is at least the shortest shot away.
 
     A flash is no cut: some frames later the picture is the same as before it. The motion across the
     flash is divided evenly among its frames. Raises UserError at once if the weights of the
@@ -56,7 +58,18 @@ def follow_motion(
     """
     if settings.flow.method == "none":
         return (MovingFrame(first + i, frame, None) for i, frame in enumerate(frames))
-    return _follow(frames, rate, settings, first, since, find_estimator(settings))
+    if since is None and after_cut:
+        cuts = CutDetector(settings.shots, rate, last_cut=0)
+    elif since is None:
+        cuts = CutDetector(settings.shots, rate)
+    else:
+        cuts = CutDetector(settings.shots, rate, since.judged, since.last_cut, since.previous)
+    return _follow(frames, rate, settings, first, since, find_estimator(settings), cuts)
+
+
+def frames_ahead(settings: Settings, rate: Fraction) -> int:
+    """How many frames after a frame `follow_motion` may read to tell a flash from a cut."""
+    return round(settings.shots.flash_seconds * rate)
 
 
 def _follow(
@@ -66,15 +79,14 @@ def _follow(
     first: int,
     since: Followed | None,
     estimate: FlowEstimator,
+    cuts: CutDetector,
 ) -> Iterator[MovingFrame]:
     side = settings.flow.height
-    cuts = CutDetector(settings.shots, rate)
     shared: deque[Motion] = deque()  # of the frames that remain of a flash
     previous: Frame | None = None
     if since is not None:
         previous, shared = since.previous, deque(since.shared)
-        cuts = CutDetector(settings.shots, rate, since.judged, since.last_cut, previous)
-    longest_flash = round(settings.shots.flash_seconds * rate)
+    longest_flash = frames_ahead(settings, rate)
     coming = ((frame, working_frame(frame, side)) for frame in frames)
     ahead: deque[tuple[Frame, Frame]] = deque()  # frames read ahead to find the end of a flash
     number = first

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -82,14 +82,17 @@ class Network:
         self.precision = precision
         self.layers = anatomy.layers
         self.digest: str | None = None  # the SHA-256 of its weights; None if none were loaded
-        self.sight = Sight(
-            architecture.name, anatomy.layers, self.memory_for, lambda: free_memory(device)
-        )
+        self.forget()
         self._architecture = architecture
         self._missing = missing
         self._normalise = Normalise(architecture).to(device)
         self.module = module
         self._smallest: dict[frozenset[str], int] = {}
+
+    def forget(self) -> None:
+        """Forget what earlier images taught about memory: see them whole again, if possible."""
+        free = partial(free_memory, self.device)
+        self.sight = Sight(self.name, self.layers, self.memory_for, free)
 
     def activations(self, image: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
         """The activations of the layers `names` for `image` (N, 3, H, W) in [0, 1], in the

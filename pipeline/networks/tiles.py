@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.errors import PassingError, UserError
 from dreamreel.pipeline.networks.layers import Layer
 
 # Pixels, taken for the receptive field of a layer that sees the whole image: the side of the images
@@ -199,7 +199,7 @@ class Sight:
         side, least = min(tile or max(size), max(size)), smallest_tile(layers)
         if side <= least:
             tried = "" if tile is None else f", even in tiles of {side} pixels"
-            raise UserError(
+            raise PassingError(
                 f"there is not enough memory for a picture of {size[1]}x{size[0]} in "
                 f"{self._network} at {', '.join(names)}{tried}: "
                 "a smaller --width may work, or an earlier layer"
