@@ -1,7 +1,7 @@
 """Fixtures: small generated clips and pictures, a network, and the command line."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -19,6 +19,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("shared") and not SHARED.is_dir():
             item.add_marker(pytest.mark.skip(reason="no shared folder beside the checkout"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_presets_of_its_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let no test see, or write to, the folder of presets of the person who runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DREAMREEL_PRESETS", str(tmp_path_factory.getbasetemp() / "no-presets"))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,16 @@
 """Shell completion of presets, networks and setting names. Nothing here imports torch."""
 
+from dreamreel.pipeline.errors import UserError
+
 
 def complete_preset(begun: str) -> list[str]:
-    """The names of presets that start with `begun`."""
+    """The names of presets that start with `begun`: the user's own and the bundled ones."""
     from dreamreel.pipeline.config.presets import preset_names
 
-    return [name for name in preset_names() if name.startswith(begun)]
+    try:
+        return [name for name in preset_names() if name.startswith(begun)]
+    except UserError:  # no folder of own presets can be told; a command says so, a Tab does not
+        return []
 
 
 def complete_network(begun: str) -> list[str]:

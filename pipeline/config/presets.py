@@ -1,19 +1,45 @@
-"""Presets by name: TOML files of settings, which may inherit from each other."""
+"""Presets by name: TOML files of settings, which may inherit from each other.
+
+A name is looked up in folders, in this order: one that the caller gives, such as that of a batch;
+the user's own; the bundled one. A preset looks for the one that it inherits from its own folder on,
+and for one of its own name in the folders after that. So a user's `eyes` may inherit the bundled
+`eyes`, and no bundled preset depends on a user's.
+"""
 
 import os
+import re
 import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dreamreel.pipeline.config.fields import Settings, Table, path_settings, put
+from platformdirs import user_config_path
+
+from dreamreel.pipeline.config.fields import (
+    Settings,
+    Table,
+    all_fields,
+    path_settings,
+    put,
+    put_at,
+    setting_of,
+)
 from dreamreel.pipeline.config.grammar import build, flatten
 from dreamreel.pipeline.errors import UserError, expanded, nearest, usable
 from dreamreel.pipeline.opening import read_text
 
 FOLDER = Path(__file__).resolve().parents[2] / "presets"
+OWN_FOLDER = "DREAMREEL_PRESETS"  # the environment variable that names the user's own folder
 OWN_KEYS = ("description", "inherits")
 LARGEST = 1 << 24  # bytes of a preset: a schedule made from music may have a key for each frame
+DEEPEST = 50  # presets that inherit one from the other: far more than a person would keep track of
+# The pieces of a TOML file that matter for where a statement ends: strings, comments, brackets.
+PIECE = re.compile(
+    r'"""(?:\\.|[^\\])*?"{3,5}|' + r"'''.*?'{3,5}|" + r'"(?:\\.|[^"\\])*"|' + r"'[^']*'|"
+    r"""#[^\n]*|[\[{\]}\n]|[^"'#\[{\]}\n]+""",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -31,82 +57,268 @@ class Preset:
         return build(*self.tables)
 
 
-def preset_names() -> list[str]:
-    """The names of the bundled presets, sorted."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+def own_folder() -> Path:
+    """The folder of the user's own presets, which need not exist: the one that DREAMREEL_PRESETS
+    names, or else `presets` in this program's folder of configuration. Raises UserError if it is
+    in a home folder that does not exist."""
+    named = os.environ.get(OWN_FOLDER)
+    if named:
+        return expanded(named).absolute()
+    return user_config_path("dreamreel", appauthor=False) / "presets"
 
 
-def preset_files(names: list[str]) -> tuple[Path, ...]:
-    """The files that the presets `names` are read from, inherited ones included."""
-    return tuple(path for name in names for path in load_preset(name).files)
+def names_in(folder: Path) -> list[str]:
+    """The names of the presets in `folder`, sorted; none if there is no such folder."""
+    return sorted(path.stem for path in folder.glob("*.toml") if not path.name.startswith("."))
+
+
+def preset_names(beside: Path | None = None) -> list[str]:
+    """The names of all presets, sorted: those in the folders `beside` and `beside/presets`, the
+    user's own, and the bundled ones."""
+    return _names(_folders(beside))
+
+
+def preset_files(names: list[str], beside: Path | None = None) -> tuple[Path, ...]:
+    """The files that the presets `names` are read from, inherited ones included; see
+    `load_preset`."""
+    return tuple(path for name in names for path in load_preset(name, beside).files)
 
 
 def is_file_name(name: str) -> bool:
-    """Whether `--preset NAME` means a file rather than a bundled preset."""
+    """Whether `--preset NAME` means a file by its path, rather than a preset by its name."""
     return name.endswith(".toml") or "/" in name or "\\" in name
 
 
-def load_preset(name: str) -> Preset:
-    """The bundled preset called `name`, or the preset in the TOML file at that path.
+def load_preset(name: str, beside: Path | None = None) -> Preset:
+    """The preset in the TOML file at the path `name`, or else the preset called `name`: the first
+    found in the folders `beside` and `beside/presets`, the user's own, and the bundled one.
 
-    Raises UserError for an unknown name, an unreadable file, an unknown setting or a value out of
-    bounds.
+    Raises UserError, with the file and the line, for an unknown name, an unreadable file, an
+    unknown setting, a value out of bounds, or a preset that inherits itself.
     """
-    return _load(name, Path(), ())
+    return _load(_find(name, Path(), _folders(beside)), ())
 
 
-def merge_presets(names: list[str]) -> list[tuple[str, Table]]:
-    """The (source, table) pairs of all `names`: bundled presets first, so that files win over
-    them."""
+def parse_preset(text: str, path: Path) -> Preset:
+    """The preset that the file `path`, which need not exist, would be with the content `text`.
+    Raises UserError as `load_preset` does."""
+    return _parse(text, _placed(path.stem, path, _folders(None)), ())
+
+
+def merge_presets(names: list[str], beside: Path | None = None) -> list[tuple[str, Table]]:
+    """The (source, table) pairs of all `names`, see `load_preset`: presets by name first, so that
+    files given by path win over them."""
     ordered = sorted(names, key=is_file_name)
-    return [table for name in ordered for table in load_preset(name).tables]
+    return [table for name in ordered for table in load_preset(name, beside).tables]
 
 
-def _load(name: str, folder: Path, above: tuple[Path, ...]) -> Preset:
-    path = _find(name, folder)
-    if path in above:
-        raise UserError(f"{path} inherits itself, through {above[-1].name}")
-    table = _read(path)
-    source = f"preset {path.stem}" if path.parent == FOLDER else str(path)
-    description, inherits = (table.pop(key, "") for key in OWN_KEYS)
-    if not isinstance(description, str) or not isinstance(inherits, str):
-        raise UserError(f"{source}: description and inherits must be strings")
-    resolved = _with_paths_from(path.parent, table, source)
-    parent = _load(inherits, path.parent, (*above, path)) if inherits else None
-    tables = (*(parent.tables if parent else ()), (source, resolved))
-    build(*tables)
-    return Preset(path.stem, description, tables, (*(parent.files if parent else ()), path))
-
-
-def _find(name: str, folder: Path) -> Path:
-    if is_file_name(name):
-        path = folder / expanded(name)
-        with usable(path):
-            path = path.resolve()
-            if not os.path.lexists(path):
-                raise UserError(f"there is no preset file {path}")
-        return path
-    if name not in preset_names():
-        known = preset_names()
-        raise UserError(
-            f"unknown preset {name!r}{nearest(name, known) or '; there are ' + ', '.join(known)}"
-        )
-    return FOLDER / f"{name}.toml"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(read_text(path, LARGEST))
-    except ValueError as error:  # not TOML, not UTF-8, or a number too long to read
-        raise UserError(f"{path} is not TOML: {error}") from error
-
-
-def _with_paths_from(folder: Path, table: Table, source: str) -> dict[str, Any]:
-    """`table` with its paths, which are relative to `folder`, made absolute."""
+def with_paths_from(folder: Path, table: Table, source: str) -> dict[str, Any]:
+    """`table`, which comes from `source`, with its paths, which are relative to `folder`, made
+    absolute. Raises UserError for a name that is no setting."""
     resolved: dict[str, Any] = {}
     paths = path_settings()
     for name, value in flatten(table, source):
         if name in paths and isinstance(value, str):
-            value = str((folder / expanded(value)).resolve())
+            value = os.path.realpath(folder / _name_of_file(value))
         put(resolved, name, value)
     return resolved
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The file of a preset: its `path`, the preset's `name`, and the folders in which the one that
+    it inherits is looked up: `same` if that has its own name, `others` if not."""
+
+    path: Path
+    name: str
+    same: tuple[Path, ...]
+    others: tuple[Path, ...]
+
+    @property
+    def source(self) -> str:
+        """What messages call it."""
+        return f"preset {self.name}" if self.path.parent == FOLDER else str(self.path)
+
+
+def _folders(beside: Path | None) -> tuple[Path, ...]:
+    """The folders in which a name is looked up, in order."""
+    beside_it = () if beside is None else (beside, beside / "presets")
+    found = (Path(os.path.realpath(folder)) for folder in (*beside_it, own_folder(), FOLDER))
+    return tuple(dict.fromkeys(found))
+
+
+def _names(folders: tuple[Path, ...]) -> list[str]:
+    return sorted({name for folder in folders for name in names_in(folder)})
+
+
+def _find(name: str, base: Path, folders: tuple[Path, ...]) -> _Found:
+    """The preset called `name` in `folders`, or the file of that name, relative to `base`."""
+    if is_file_name(name):
+        path = base / _name_of_file(name)
+        with usable(path):
+            path = Path(os.path.realpath(path))
+            if not os.path.lexists(path):
+                raise UserError(f"there is no preset file {path}")
+        return _placed(path.stem, path, folders)
+    for folder in folders:
+        if name in names_in(folder):
+            return _placed(name, folder / f"{name}.toml", folders)
+    known = _names(folders)
+    raise UserError(
+        f"unknown preset {name!r}{nearest(name, known) or '; there are ' + ', '.join(known)}"
+    )
+
+
+def _placed(name: str, path: Path, folders: tuple[Path, ...]) -> _Found:
+    """The preset `name` in the file `path`, with the part of `folders` that it can see."""
+    folder, path = Path(os.path.realpath(path.parent)), Path(os.path.realpath(path))
+    if folder not in folders:
+        return _Found(path, name, folders, folders)
+    place = folders.index(folder)
+    return _Found(path, name, folders[place + 1 :], folders[place:])
+
+
+def _name_of_file(name: str) -> Path:
+    if "\0" in name:
+        raise UserError(f"{name!r:.60} is no name of a file: it holds a NUL character")
+    return expanded(name)
+
+
+def _load(found: _Found, above: tuple[Path, ...]) -> Preset:
+    try:
+        text = read_text(found.path, LARGEST)
+    except ValueError as error:
+        raise UserError(f"{found.path} is not TOML: {error}") from error
+    return _parse(text, found, above)
+
+
+def _parse(text: str, found: _Found, above: tuple[Path, ...]) -> Preset:
+    """The preset with the content `text`; `above` are the files that inherit it."""
+    table = _read(text, found.path)
+    own = {key: table.pop(key, "") for key in OWN_KEYS}
+    for key, value in own.items():
+        if not isinstance(value, str):
+            where = _where(found.source, text, (key,))
+            raise UserError(f"{where}: description and inherits must be strings")
+    parent = _parent(own["inherits"], text, found, above) if own["inherits"] else None
+    inherited = parent.tables if parent else ()
+    try:
+        resolved = _checked(found, table)
+    except UserError as error:
+        raise _with_line(error, text, found, table) from error
+    tables = (*inherited, (found.source, resolved))
+    files = (*(parent.files if parent else ()), found.path)
+    return Preset(found.name, own["description"], tables, files)
+
+
+def _read(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # not TOML, or a number too long to read
+        last = f"at line {text.count(chr(10)) + (not text.endswith(chr(10)))}, the last"
+        told = str(error).replace("at end of document", last)
+        raise UserError(f"{path} is not TOML: {told}") from error
+
+
+def _parent(name: str, text: str, found: _Found, above: tuple[Path, ...]) -> Preset:
+    """The preset `name`, which the preset `found` with the content `text` inherits."""
+    where = _where(found.source, text, ("inherits",))
+    own = name == found.name
+    if own and name not in _names(found.same):
+        raise UserError(
+            f"{where}: {name!r} is the preset's own name, and there is no other of that name that "
+            f"it could inherit{nearest(name, set(_names(found.others)) - {name})}"
+        )
+    try:
+        parent = _find(name, found.path.parent, found.same if own else found.others)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    line = (*above, found.path)
+    if parent.path in line:
+        between = ", ".join(path.name for path in line[line.index(parent.path) + 1 :])
+        through = f", through {between}" if between else ""
+        raise UserError(f"{where}: {parent.path.name} inherits itself{through}")
+    if len(line) >= DEEPEST:
+        raise UserError(f"{where}: more than {DEEPEST} presets inherit one from the other")
+    return _load(parent, line)
+
+
+def _checked(found: _Found, table: Table) -> dict[str, Any]:
+    """The settings in `table` with paths made absolute. Raises UserError if one is invalid."""
+    resolved = with_paths_from(found.path.parent, table, found.source)
+    build((found.source, resolved))
+    return resolved
+
+
+def _with_line(error: UserError, text: str, found: _Found, table: Table) -> UserError:
+    """`error`, which `table` caused, with the line of `text` in which its key stands."""
+
+    def cause(inner: Table, above: tuple[str, ...]) -> tuple[str, ...]:
+        """The keys that lead to the smallest part of `inner` that causes the same error alone."""
+        for key, value in inner.items():
+            alone: dict[str, Any] = {}
+            put_at(alone, [*above, key], value)
+            try:
+                _checked(found, alone)
+            except UserError as other:
+                if str(other) == str(error):
+                    path = (*above, key)
+                    inside = isinstance(value, Mapping) and _is_known(".".join(path))
+                    return cause(value, path) if inside else path
+        return above
+
+    where = _where(found.source, text, cause(table, ()))
+    return UserError(f"{where}: {str(error).removeprefix(found.source + ': ')}")
+
+
+def _is_known(name: str) -> bool:
+    """Whether the dotted `name` is a section, a setting, or a part of one."""
+    known = all_fields()
+    return setting_of(name) in known or any(full.startswith(f"{name}.") for full in known)
+
+
+def _where(source: str, text: str, path: tuple[str, ...]) -> str:
+    """`source` with the line of its `text` in which the keys `path` stand, if there is one."""
+    section: list[str] = []
+    for line, statement in statements(text):
+        inner = tomllib.loads(statement)
+        if statement.lstrip().startswith("["):
+            section = _keys(inner)
+            if path and tuple(section[: len(path)]) == path:
+                return f"{source}, line {line}"
+        elif inner and _leads_to(inner, path, section):
+            return f"{source}, line {line}"
+    return source
+
+
+def statements(text: str) -> Iterator[tuple[int, str]]:
+    """The statements of the valid TOML in `text`, each with the number of its first line."""
+    depth, begins, line = 0, 0, 1
+    for piece in PIECE.finditer(text):
+        depth += (piece[0] in ("[", "{")) - (piece[0] in ("]", "}"))
+        if piece[0] == "\n" and depth == 0:
+            yield line, text[begins : piece.end()]
+            line += text.count("\n", begins, piece.end())
+            begins = piece.end()
+    yield line, text[begins:]
+
+
+def _keys(header: Any) -> list[str]:
+    """The keys of a table's header, such as [a.b], as it reads alone: {"a": {"b": {}}}."""
+    keys: list[str] = []
+    while isinstance(header, dict) and header:
+        key, header = next(iter(header.items()))
+        keys.append(key)
+    return keys
+
+
+def _leads_to(table: dict[str, Any], path: tuple[str, ...], section: list[str]) -> bool:
+    """Whether the keys `path` lead to something in `table`, which stands in `section`."""
+    if not path or list(path[: len(section)]) != section[: len(path)]:
+        return False
+    value: Any = table
+    for key in path[len(section) :]:
+        if not isinstance(value, dict) or key not in value:
+            return False
+        value = value[key]
+    return True
