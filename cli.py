@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dreamreel.pipeline.app.completion import complete_preset
 from dreamreel.pipeline.app.entry import run_app
 from dreamreel.pipeline.app.help import GroupedCommand, WholeGroup
 from dreamreel.pipeline.app.options import (
@@ -15,6 +16,7 @@ from dreamreel.pipeline.app.options import (
     HARDWARE,
     IN,
     LOOK,
+    MACHINE,
     NETWORK,
     OUT,
     READING,
@@ -23,6 +25,7 @@ from dreamreel.pipeline.app.options import (
     refuse,
     takes,
 )
+from dreamreel.pipeline.app.presets import PresetGroup
 from dreamreel.pipeline.app.terminal import print_table, terminal
 from dreamreel.pipeline.errors import UserError
 
@@ -36,10 +39,15 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+presets_app = typer.Typer(
+    cls=PresetGroup, rich_markup_mode=None, subcommand_metavar="[NAME | COMMAND [ARGS]...]"
+)
+app.add_typer(presets_app, name="presets")
 RATE = "30"  # frames per second where none is given; a usual rate, not tuned
 # The common options of commands that render: those of a film can be resumed.
 RENDERS = ("output", "preset", "set", "overwrite", "restart", "quiet")
 STILLS = ("output", "preset", "set", "overwrite", "quiet")
+BATCHES = ("output", "preset", "set", "overwrite", "quiet")
 
 Audio = Annotated[
     Path | None,
@@ -47,6 +55,12 @@ Audio = Annotated[
 ]
 Seconds = Annotated[
     float, typer.Option(metavar="S", help="The length in seconds.", rich_help_panel=IN)
+]
+PresetName = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="A preset by name, or a TOML file.", autocompletion=complete_preset
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
 Plot = Annotated[
@@ -302,21 +316,85 @@ def layers(network: Annotated[str, typer.Argument(metavar="NETWORK")]) -> None:
     print_table(rows)
 
 
-@_command()
-def presets(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Print this one in full.")
-    ] = None,
-) -> None:
-    """List the presets, or print one in full: each setting with its value and meaning."""
-    from dreamreel.pipeline.config.grammar import to_toml
-    from dreamreel.pipeline.config.presets import load_preset, preset_names
+@presets_app.callback(invoke_without_command=True)
+def presets(context: typer.Context) -> None:
+    """List the presets; `dreamreel presets NAME` prints one in full.
 
-    if name is None:
-        print_table([(one, load_preset(one).description) for one in preset_names()])
-        return
-    preset = load_preset(name)
-    print(f"# {preset.name}: {preset.description}\n{to_toml(preset.settings())}", end="")
+    NAME is a preset by name, or a TOML file. Your own presets stand in a folder of their own, which
+    the list names; the environment variable DREAMREEL_PRESETS names another.
+    """
+    if context.invoked_subcommand is None:
+        from dreamreel.pipeline.app.presets import list_presets
+
+        list_presets()
+
+
+@presets_app.command("show", cls=GroupedCommand, hidden=True)
+def show_preset(name: PresetName) -> None:
+    """Print a preset in full: each setting with its value and meaning."""
+    from dreamreel.pipeline.app.presets import show
+
+    show(name)
+
+
+@presets_app.command("new", cls=GroupedCommand)
+@takes(common=("set", "overwrite"))
+def new_preset(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the new preset.")],
+    given: Given,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="P",
+            rich_help_panel=LOOK,
+            autocompletion=complete_preset,
+            help="The preset that it inherits from: a name, or a TOML file.",
+        ),
+    ] = None,
+    description: Annotated[
+        str, typer.Option(metavar="TEXT", help="The look, in one line.", rich_help_panel=LOOK)
+    ] = "",
+) -> None:
+    """Write a preset of your own, with the settings that --set gives, and print its path.
+
+    A preset that inherits from one of its own name means the bundled one.
+    """
+    from dreamreel.pipeline.app.presets import write_preset
+
+    print(write_preset(name, base, given.set, description, given.overwrite))
+
+
+@presets_app.command("check", cls=GroupedCommand)
+def check_preset(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Presets: TOML files, or names.")
+    ],
+) -> None:
+    """Check presets: print what each sets, or its first mistake, with the line."""
+    from dreamreel.pipeline.app.presets import check
+
+    if not check(files):
+        raise typer.Exit(2)
+
+
+@presets_app.command("schema", cls=GroupedCommand)
+def preset_schema() -> None:
+    """Print a JSON schema of preset files, with which editors complete and check them."""
+    from dreamreel.pipeline.app.presets import print_schema
+
+    print_schema()
+
+
+@presets_app.command("diff", cls=GroupedCommand)
+def diff_presets(
+    one: Annotated[str, typer.Argument(metavar="A", autocompletion=complete_preset)],
+    other: Annotated[str, typer.Argument(metavar="B", autocompletion=complete_preset)],
+) -> None:
+    """Compare two presets: the settings in which they differ."""
+    from dreamreel.pipeline.app.presets import compare
+
+    compare(one, other)
 
 
 @_command()
@@ -415,6 +493,156 @@ def measure(
     refuse({"--sheet": sheet}, "a sheet shows a zoom that is measured without a DREAM")
     judged_by = Judge(judge, judge_weights, judge_layers)
     measure_dream(source, dream, given, frames, layers, judged_by, json, plot)
+
+
+@_command()
+@takes(READING, WIDTH, common=("preset", "set"))
+def shots(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="The video.")],
+    given: Given,
+    json: Json = False,
+) -> None:
+    """List the shots of a video: where it is cut, as a render finds it."""
+    from dreamreel.pipeline.app.figures import show_shots
+
+    show_shots(source, given, json)
+
+
+@_command()
+@takes(READING, DREAM, NETWORK, WIDTH, ENCODING, FILM, HARDWARE, common=BATCHES)
+def batch(
+    source: Annotated[
+        Path, typer.Argument(metavar="JOBS.toml|FOLDER", help="A batch file, or a folder.")
+    ],
+    given: Given,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            rich_help_panel=MACHINE,
+            help="Jobs at a time; 1 if not given, or one for each GPU.",
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            rich_help_panel=MACHINE,
+            help="Threads of a job; the cores divided by the workers if not given.",
+        ),
+    ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(metavar="E", rich_help_panel=MACHINE, help="What does the jobs: local, ray."),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="A", rich_help_panel=MACHINE, help="The address of a Ray cluster."),
+    ] = None,
+    retry: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            rich_help_panel=MACHINE,
+            help="Times that a failure is tried again if it may pass, such as a full disk.",
+        ),
+    ] = 2,
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="PATTERN", rich_help_panel=IN, help="Only jobs named like this."),
+    ] = None,
+    first: Annotated[
+        str | None,
+        typer.Option(metavar="PATTERN", rich_help_panel=IN, help="Jobs named like this first."),
+    ] = None,
+    stop_after: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", rich_help_panel=MACHINE, help="Save and stop after 7h30m."),
+    ] = None,
+    preroll: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            rich_help_panel=MACHINE,
+            help="Split long shots too, each piece begun N frames early: nearly the same film.",
+        ),
+    ] = None,
+    split_above: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            rich_help_panel=MACHINE,
+            help="Split a video of more than N frames at its cuts, for several workers; 240.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the jobs, with estimates; render nothing.")
+    ] = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="Show how far the batch is, from anywhere.")
+    ] = False,
+    pause: Annotated[
+        bool, typer.Option("--pause", help="Have the batch save and stop, from anywhere.")
+    ] = False,
+    json: Annotated[
+        bool,
+        typer.Option("--json-progress", help="Print one JSON object a line.", rich_help_panel=OUT),
+    ] = False,
+) -> None:
+    """Render many jobs: those of a batch file, or a folder of sources with each preset.
+
+    OUT is a folder: that of the batch file, or FOLDER-dreams beside FOLDER. The same command goes
+    on where it was stopped: jobs that are done are left alone, changed ones are done again. Exit
+    code 1: a job failed; 130: stopped, and the same command goes on.
+    """
+    from dreamreel.pipeline.app.batch import BatchOptions, batch_command
+
+    options = BatchOptions(
+        workers=workers,
+        threads=threads,
+        engine=engine,
+        address=address,
+        retry=retry,
+        only=only,
+        first=first,
+        stop_after=stop_after,
+        preroll=preroll,
+        split_above=split_above,
+    )
+    if status + pause + dry_run > 1:
+        raise UserError("give one of --status, --pause and --dry-run")
+    asks = "status" if status else "pause" if pause else "dry-run" if dry_run else "run"
+    raise typer.Exit(batch_command(source, given, options, asks, json))
+
+
+@_command()
+@takes(common=("overwrite", "restart"))
+def job(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.json", help="A job, or an entry of a batch.")
+    ],
+    given: Given,
+    find_shots: Annotated[
+        bool, typer.Option("--shots", help="Find the shots of its video; print how many pieces.")
+    ] = False,
+    piece: Annotated[
+        int | None, typer.Option(metavar="N", help="Render only piece N of its video, from 0.")
+    ] = None,
+    join: Annotated[bool, typer.Option("--join", help="Join the pieces of its video.")] = False,
+    json: Annotated[bool, typer.Option("--json-progress", help="Print JSON, a line each.")] = False,
+) -> None:
+    """Render one job file, for a render farm.
+
+    Exit code 0: done; 1: failed, and may be tried again; 2: a mistake of the user's; 130: stopped,
+    and the same command goes on. With --shots, --piece and --join, a farm renders a video in pieces
+    that give the bytes of the whole.
+    """
+    from dreamreel.pipeline.app.farm import FarmTask, do_job
+
+    if find_shots + (piece is not None) + join > 1:
+        raise UserError("give one of --shots, --piece and --join")
+    what = "shots" if find_shots else "join" if join else "render" if piece is None else "piece"
+    raise typer.Exit(do_job(file, FarmTask(what, piece), given, json))
 
 
 @_command()

@@ -21,7 +21,7 @@ import numpy as np
 from pydantic.fields import FieldInfo
 
 from dreamreel.pipeline.config.fields import all_fields
-from dreamreel.pipeline.config.presets import preset_names
+from dreamreel.pipeline.config.presets import FOLDER, names_in
 from dreamreel.pipeline.frames import Frame
 from dreamreel.pipeline.media.reading import read_frames, resized
 
@@ -102,7 +102,7 @@ def image(folder: Path) -> None:
 def presets(folder: Path) -> None:
     """Write `presets.jpg`: every look on one sheet."""
     cells = []
-    for name in [name for name in preset_names() if name not in NO_LOOKS | MOVING]:
+    for name in [name for name in names_in(FOLDER) if name not in NO_LOOKS | MOVING]:
         out = folder / f"{name}.png"
         dreamreel("image", HERE / "clouds.jpg", "-o", out, "--preset", name, "--width", 480)
         cell = cv2.resize(cv2.imread(str(out)), CELL[::-1], interpolation=cv2.INTER_AREA)

@@ -11,7 +11,7 @@ from make_results import settings_table
 
 from dreamreel.cli import app
 from dreamreel.pipeline.config.grammar import build, parse_assignment
-from dreamreel.pipeline.config.presets import load_preset, preset_names
+from dreamreel.pipeline.config.presets import FOLDER, load_preset, names_in
 from making import ROOT
 
 PAGES = ("README.md", "presets/README.md", "samples/README.md", "samples/files.md",
@@ -33,9 +33,11 @@ def test_a_command_on_a_page_is_one(line: str) -> None:
     name, *rest = shlex.split(line)[1:]
     command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
     context = command.make_context(name, rest)
-    preset = [one for one in context.params.get("preset") or () if one in preset_names()]
-    tables = [(one, load_preset(one).table) for one in preset]
-    build(*tables, *((text, parse_assignment(text)) for text in context.params.get("set") or ()))
+    named = context.params.get("option_preset") or ()
+    preset = [one for one in named if one in names_in(FOLDER)]
+    tables = [table for one in preset for table in load_preset(one).tables]
+    sets = context.params.get("option_set") or ()
+    build(*tables, *((text, parse_assignment(text)) for text in sets))
 
 
 def test_what_a_user_may_want_is_given_by_options_that_there_are() -> None:
@@ -58,7 +60,7 @@ def test_what_a_user_may_want_is_given_by_options_that_there_are() -> None:
                 if flag == "--set":
                     build((value, parse_assignment(value)))
                 elif flag == "--preset":
-                    assert value in preset_names()
+                    assert value in names_in(FOLDER)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -71,7 +73,7 @@ def test_a_link_on_a_page_leads_to_a_file(page: str) -> None:
 def test_the_page_of_looks_tells_every_preset_and_every_setting() -> None:
     page = (ROOT / "presets" / "README.md").read_text()
     rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|$", page, re.M))
-    assert rows == {name: load_preset(name).description for name in preset_names()}
+    assert rows == {name: load_preset(name).description for name in names_in(FOLDER)}
     assert settings_table() in page
 
 

@@ -144,3 +144,46 @@ def _check_pictures(given: Given, reads: Sequence[Path | None], *paths: Path | N
     for path in wanted:
         check_picture_name(path)
         check_target(Target(path, given.overwrite), (), [*reads, *given.reads()], PICTURE)
+
+
+def show_shots(source: Path, given: Given, as_json: bool) -> None:
+    """Print the shots of the video `source`: their frames, times and lengths. Raises UserError if
+    it cannot be read."""
+    from dreamreel.pipeline.jobs.checks import Checked
+    from dreamreel.pipeline.jobs.job import Job, NamedFile
+    from dreamreel.pipeline.jobs.paths import Target
+    from dreamreel.pipeline.jobs.shots import find_shots
+    from dreamreel.pipeline.media.clips import probe
+
+    settings = given.settings()
+    job = Job(kind="video", source=NamedFile(path=source), output=source, settings=settings)
+    clip = probe(source, settings.source)
+    with terminal("frames", given.quiet) as report:
+        shots = find_shots(Checked(job, Target(source), (source,), clip), report)
+    rows = [
+        {
+            "shot": number,
+            "first": first,
+            "stop": stop,
+            "start": round(float(clip.shown_at(first)), 3),
+            "end": round(float(clip.shown_at(stop)), 3),
+        }
+        for number, (first, stop) in enumerate(shots.spans, 1)
+    ]
+    if as_json:
+        print(dumps(rows, indent=2))
+        return
+    head = ("shot", "frames", "start", "end", "seconds")
+    print_table(
+        [head]
+        + [
+            (
+                str(row["shot"]),
+                f"{row['first']}:{row['stop']}",
+                f"{row['start']:.3f}",
+                f"{row['end']:.3f}",
+                f"{row['end'] - row['start']:.3f}",
+            )
+            for row in rows
+        ]
+    )

@@ -128,6 +128,8 @@ class Given:
     overwrite: bool = False
     restart: bool = False
     quiet: bool = False
+    tables: Sequence[tuple[str, Mapping[str, Any]]] = ()  # (source, table), which win over `set`
+    beside: Path | None = None  # a folder in which presets are looked up first
 
     def settings(self, *base: tuple[str, Mapping[str, Any]]) -> "Settings":
         """The settings merged from `base`, bundled presets, preset files, --set and flags, in this
@@ -136,17 +138,19 @@ class Given:
         from dreamreel.pipeline.config.presets import merge_presets
 
         sets = [("--set", parse_assignment(text)) for text in self.set]
-        flags = [(name, _table(flag, value)) for name, (flag, value) in self.flags.items()]
-        return build(*base, *merge_presets(list(self.preset)), *sets, *flags)
+        flags = [(name, table_of(flag, value)) for name, (flag, value) in self.flags.items()]
+        presets = merge_presets(list(self.preset), self.beside)
+        return build(*base, *presets, *sets, *self.tables, *flags)
 
     def has_set(self, setting: str) -> bool:
-        """Whether the user gave `setting` a value by a flag, --set or a preset file."""
+        """Whether the user gave `setting` a value by a flag, --set or a preset of their own."""
         from dreamreel.pipeline.config.fields import entry_at
         from dreamreel.pipeline.config.grammar import parse_assignment
-        from dreamreel.pipeline.config.presets import is_file_name, merge_presets
+        from dreamreel.pipeline.config.presets import FOLDER, load_preset, merge_presets
 
-        own = [name for name in self.preset if is_file_name(name)]
-        tables = [table for _, table in merge_presets(own)]
+        files = {name: load_preset(name, self.beside).files[-1] for name in self.preset}
+        own = [name for name, file in files.items() if file.parent != FOLDER]
+        tables = [table for _, table in (*merge_presets(own, self.beside), *self.tables)]
         tables += [parse_assignment(text) for text in self.set]
         by_flag = any(flag.setting == setting for flag, _ in self.flags.values())
         return by_flag or any(entry_at(table, setting) is not None for table in tables)
@@ -155,7 +159,7 @@ class Given:
         """The preset files that were read."""
         from dreamreel.pipeline.config.presets import preset_files
 
-        return preset_files(list(self.preset))
+        return preset_files(list(self.preset), self.beside)
 
 
 def takes(*flags: Iterable[Flag], common: Sequence[str]) -> Callable[..., Any]:
@@ -213,16 +217,18 @@ def refuse(given: Mapping[str, object], why: str) -> None:
         raise UserError(f"leave out {', '.join(names)}: {why}")
 
 
-def _table(flag: Flag, value: Any) -> dict[str, Any]:
+def table_of(flag: Flag, value: Any) -> dict[str, Any]:
     """The nested table of settings that `flag` sets to `value`."""
     from dreamreel.pipeline.config.fields import all_fields, put, types_in
     from dreamreel.pipeline.config.grammar import parse_value
 
     if flag.value is not None:
         value = flag.value
-    elif flag.setting == "dream.layers":
+    elif flag.setting == "dream.layers" and isinstance(value, str):
         value = parse_value(layer_table(value))
-    elif not {str, Path} & types_in(all_fields()[flag.setting].annotation):
+    elif isinstance(value, str) and not {str, Path} & types_in(
+        all_fields()[flag.setting].annotation
+    ):
         value = parse_value(value)
     table: dict[str, Any] = {}
     put(table, flag.setting, value)

@@ -1,5 +1,6 @@
 """Progress and notices on the terminal; Ctrl-C; tables."""
 
+import json
 import signal
 import sys
 import time
@@ -10,6 +11,7 @@ from typing import Any
 from dreamreel.pipeline.errors import Stopped
 from dreamreel.pipeline.jobs.report import Progress, Report
 
+JSON_EVERY = 0.5  # seconds between objects of progress; a round number
 LINES_EVERY = 5.0  # seconds between lines of progress; a round number, not tuned
 
 
@@ -30,16 +32,39 @@ def terminal(unit: str, quiet: bool, stoppable: bool = False) -> Iterator[Report
         )
 
     show = _bar(console, unit) if console.is_terminal and not quiet else _lines(console, unit)
-    stop = _stop_signals() if stoppable else nullcontext(lambda: False)
+    stop = _ending_when_stopped() if stoppable else nullcontext(lambda: False)
     with show as on_progress, stop as is_stopping:
         yield Report(on_progress, tell, is_stopping)
 
 
+def json_report(is_stopping: Callable[[], bool] = lambda: False) -> Report:
+    """A report that prints one JSON object a line on standard output: progress, at most twice a
+    second, and notices."""
+    last = 0.0
+
+    def on_progress(progress: Progress) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= JSON_EVERY or progress.done == progress.total:
+            last = now
+            step = {"done": progress.done, "total": progress.total, "before": progress.before}
+            print_json({"event": "progress", **step})
+
+    def on_notice(line: str) -> None:
+        print_json({"event": "notice", "line": line})
+
+    return Report(on_progress, on_notice, is_stopping)
+
+
+def print_json(table: dict[str, Any]) -> None:
+    """Print `table` as one line of JSON."""
+    print(json.dumps(table), flush=True)
+
+
 @contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """A function that tells whether SIGINT or SIGTERM has come. The first is only noted, the second
-    ends the process. `Stopped` ends it with the exit code of the first."""
-    came: list[int] = []
+def stop_signals(came: list[int]) -> Iterator[Callable[[], bool]]:
+    """A function that tells whether SIGINT or SIGTERM has come. The first is only noted in `came`,
+    the second ends the process."""
 
     def note(number: int, frame: Any) -> None:
         came.append(number)
@@ -50,12 +75,21 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
     before = [signal.signal(number, note) for number in numbers]
     try:
         yield lambda: bool(came)
-    except Stopped as error:
-        print(f"dreamreel: {error}", file=sys.stderr)
-        raise SystemExit(128 + came[0]) from None
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+
+
+@contextmanager
+def _ending_when_stopped() -> Iterator[Callable[[], bool]]:
+    """As `stop_signals`; `Stopped` ends the process with the exit code of the first signal."""
+    came: list[int] = []
+    try:
+        with stop_signals(came) as is_stopping:
+            yield is_stopping
+    except Stopped as error:
+        print(f"dreamreel: {error}", file=sys.stderr)
+        raise SystemExit(128 + came[0] if came else 130) from None
 
 
 @contextmanager

@@ -1,0 +1,465 @@
+"""Many renders: jobs are planned into a queue, checked, and driven to their end by an engine.
+
+An engine gives tasks to workers: processes of this machine (`workers`) or of a cluster
+(`cluster`). All that is known of a batch lies in the files of its `Queue`.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, Protocol
+
+from dreamreel.pipeline.durable import partial_path
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.frames import fitted_size
+from dreamreel.pipeline.jobs.checks import Checked, check, files_of
+from dreamreel.pipeline.jobs.identity import stamp
+from dreamreel.pipeline.jobs.job import Job, NamedFile, Piece, Shots, Threads, as_table
+from dreamreel.pipeline.jobs.paths import Target, folder_of, remove_work
+from dreamreel.pipeline.jobs.pieces import LEAST_FRAMES, finished_piece, pieces_of
+from dreamreel.pipeline.jobs.queue import Entry, Outcome, Problem, Queue, Task, pieces_folder
+from dreamreel.pipeline.jobs.report import Report
+from dreamreel.pipeline.jobs.tasks import Split, already_made
+from dreamreel.pipeline.media.clips import probe
+from dreamreel.pipeline.media.sequences import place_of
+from dreamreel.pipeline.media.stills import read_header
+
+BACKOFF, LONGEST_BACKOFF = 2.0, 300.0  # seconds before the first retry, doubled until the longest
+# Seconds before a task that somebody else has claimed is tried again: little beside a lease.
+CLAIMED_AGAIN = 3.0
+TICK = 0.1  # seconds between looks at the engine; jobs take seconds at least
+# Frames above which a video is split at its cuts where there is more than one worker: 10 seconds at
+# 24 a second. Finding the cuts takes some 2 % of the render. A round number.
+SPLIT_ABOVE = 240
+# Bytes of an output, at least, for a byte of raw frames; as low as in `segments.CODED_ELSE`.
+LEAST_SHARE = 0.004
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a batch runs.
+
+    `retry`: times that a failure which may pass is tried again. `only` and `first` are patterns of
+    jobs' names: those that run, and those that run first. `stop_after` is in seconds. `split_above`
+    is the least number of frames of a video that is split at its cuts; `preroll` frames are dreamed
+    before pieces that begin within a shot, None: there are none.
+    """
+
+    retry: int = 2
+    only: str | None = None
+    first: str | None = None
+    stop_after: float | None = None
+    split_above: int = SPLIT_ABOVE
+    least: int = LEAST_FRAMES
+    preroll: int | None = None
+
+    @property
+    def split(self) -> Split:
+        """What workers must know to split videos alike."""
+        return self.least, self.preroll
+
+
+class Engine(Protocol):
+    """Whatever does tasks."""
+
+    workers: int
+
+    @property
+    def free(self) -> int:
+        """How many more tasks it can take now."""
+
+    def start(self, task: Task) -> None:
+        """Begin `task`."""
+
+    def outcomes(self) -> list[Outcome]:
+        """How the tasks ended that ended since the last call."""
+
+    def stop(self) -> None:
+        """Have all tasks save and stop, and begin no other."""
+
+    def kill(self) -> None:
+        """End all workers at once."""
+
+
+@dataclass
+class Plan:
+    """The queue's entries as planned, in order, and lines for the user."""
+
+    entries: list[Entry]
+    notices: list[str] = field(default_factory=list)
+
+    @property
+    def waiting(self) -> list[Entry]:
+        """The entries that are still to be done."""
+        return [entry for entry in self.entries if entry.state == "waiting"]
+
+
+def plan(queue: Queue, entries: Sequence[Entry], threads: Threads, overwrite: bool) -> Plan:
+    """The `entries` of a batch, with what the queue knows of them from before. Nothing is written.
+
+    Jobs that are done stay so; jobs that were changed, in their settings or files, are done again;
+    jobs that failed by no fault of the user's, too. `threads` are those of new jobs. A source that
+    cannot be read makes its job fail, and no other. Raises UserError for any other mistake.
+    """
+    before = {entry.name: entry for entry in queue.entries()} if queue.exists() else {}
+    planned = Plan([])
+    for entry in entries:
+        old = before.get(entry.name)
+        kept = threads if old is None or old.job.threads is None else old.job.threads
+        key = _key(entry.job)
+        entry = entry.but(job=entry.job.model_copy(update={"threads": kept, "key": key}))
+        entry = _merged(queue, entry, old, overwrite)
+        if entry.state == "waiting":
+            entry = _checked(entry, planned)
+        planned.entries.append(entry)
+    _check_room(planned, queue.folder.parent)
+    return planned
+
+
+def write_plan(queue: Queue, planned: Plan) -> None:
+    """Write the entries of `planned` to the `queue`, without those that the batch has no more. What
+    is left of renders of jobs that were changed is discarded."""
+    queue.make()
+    before = {entry.name: entry for entry in queue.entries()}
+    for entry in planned.entries:
+        old = before.pop(entry.name, None)
+        if old is not None and old.job.key != entry.job.key:
+            _discard(queue, old)
+        if old != entry:
+            queue.write(entry)
+    for old in before.values():
+        queue.remove(old)
+
+
+def check_networks(entries: Iterable[Entry], report: Report) -> None:
+    """Raise UserError if the network or the layers of one of `entries` cannot dream its size."""
+    # Imported here because it imports torch, which takes seconds.
+    from dreamreel.pipeline.jobs.preparation import keep_network, ready_network
+
+    keep_network()
+    seen = set()
+    for entry in entries:
+        settings, size = entry.job.settings, entry.size or (0, 0)
+        about = settings.model_dump_json(include={"network", "weights", "dream", "precision"})
+        if (about, size) in seen or not all(size):
+            continue
+        seen.add((about, size))
+        try:
+            ready_network(settings, size, report)
+        except UserError as error:
+            raise UserError(f"{entry.name}: {error}") from error
+
+
+def drive(
+    queue: Queue,
+    engine: Engine,
+    options: Options,
+    is_stopping: Callable[[], bool],
+    on_change: Callable[[list[Entry], Outcome | None], None],
+) -> list[Entry]:
+    """Have `engine` do all that waits in the `queue`, and return the entries at the end.
+
+    Ends early, with all work saved, once `is_stopping()`, once the queue is paused, or after
+    `options.stop_after` seconds. `on_change` is called with all entries after each tick, with the
+    outcome of a task if one has just ended.
+    """
+    drive = _Drive(queue, engine, options, queue.entries())
+    ends = None if options.stop_after is None else time.monotonic() + options.stop_after
+    while True:
+        for outcome in engine.outcomes():
+            drive.take(outcome)
+            on_change(drive.all, outcome)
+        late = ends is not None and time.monotonic() >= ends
+        if not drive.stopping and (is_stopping() or queue.is_paused or late):
+            drive.stopping = True
+            engine.stop()
+        if not drive.stopping:
+            drive.give_out()
+        on_change(drive.all, None)
+        if not drive.running and (drive.stopping or not drive.is_waiting()):
+            return drive.all
+        time.sleep(TICK)
+
+
+@dataclass
+class _Drive:
+    """The state of `drive`: what waits and what runs."""
+
+    queue: Queue
+    engine: Engine
+    options: Options
+    all: list[Entry]
+    running: dict[str, Task] = field(default_factory=dict)
+    stopping: bool = False
+    paused_until: dict[str, float] = field(default_factory=dict)  # of tasks that others claimed
+    pieces: dict[str, tuple[Shots, list[Piece]]] = field(default_factory=dict)
+    whole: set[tuple[str, int]] = field(default_factory=set)  # pieces known to be finished
+
+    def __post_init__(self) -> None:
+        only, first = self.options.only, self.options.first
+        order = [entry for entry in self.all if only is None or fnmatch(entry.name, only)]
+        self._order = [entry.name for entry in order]
+        if first is not None:
+            self._order.sort(key=lambda name: not fnmatch(name, first))
+        self._places = {entry.name: place for place, entry in enumerate(self.all)}
+
+    def entry(self, name: str) -> Entry:
+        return self.all[self._places[name]]
+
+    def is_waiting(self) -> bool:
+        return any(self.entry(name).state in ("waiting", "running") for name in self._order)
+
+    def give_out(self) -> None:
+        """Give the engine as many tasks as it takes."""
+        free, now = self.engine.free, time.time()
+        for name in self._order:
+            if free <= 0:
+                return
+            entry = self.entry(name)
+            if entry.state in ("done", "failed") or entry.not_before > now:
+                continue
+            for task in self._tasks(entry):
+                if free <= 0:
+                    return
+                if task.id in self.running or self.paused_until.get(task.id, 0) > now:
+                    continue
+                self.running[task.id] = task
+                if entry.state != "running":
+                    entry = self._put(entry.but(state="running", error=None))
+                self.engine.start(task)
+                free -= 1
+
+    def take(self, outcome: Outcome) -> None:
+        """Take note of how a task ended."""
+        task = outcome.task
+        self.running.pop(task.id, None)
+        entry = self.entry(task.name)
+        if outcome.state == "lost":
+            self.paused_until[task.id] = time.time() + CLAIMED_AGAIN
+        elif outcome.state == "stopped":
+            entry = self._put(entry.but(state="waiting"))
+        elif outcome.state == "failed":
+            self._put(self._failed(entry, outcome.error or Problem(fault="ours", message="?")))
+        elif task.do in ("render", "join") or outcome.output is not None:
+            self._put(
+                entry.but(
+                    state="done",
+                    error=None,
+                    output=outcome.output,
+                    done_frames=outcome.frames,
+                    seconds=outcome.seconds,
+                    bytes=outcome.bytes,
+                )
+            )
+        elif task.piece is not None:
+            self.whole.add((task.name, task.piece))
+
+    def _failed(self, entry: Entry, problem: Problem) -> Entry:
+        again = problem.fault == "passing" and entry.tries < self.options.retry
+        if not again:
+            return entry.but(state="failed", error=problem)
+        wait = min(BACKOFF * 2**entry.tries, LONGEST_BACKOFF)
+        self.queue.note(entry.name, f"tried again in {wait:g} s: {problem.message}")
+        return entry.but(
+            state="waiting", error=problem, tries=entry.tries + 1, not_before=time.time() + wait
+        )
+
+    def _put(self, entry: Entry) -> Entry:
+        self.all[self._places[entry.name]] = entry
+        # A full disk: memory knows, and the next process finds out anew.
+        with suppress(OSError):
+            self.queue.write(entry)
+        return entry
+
+    def _tasks(self, entry: Entry) -> Iterator[Task]:
+        """The tasks of `entry` that can be done now."""
+        name = entry.name
+        if not self._is_split(entry):
+            yield Task(do="render", name=name)
+            return
+        if name not in self.pieces:
+            shots = self.queue.shots(name)
+            if shots is None:
+                yield Task(do="shots", name=name)
+                return
+            folder = pieces_folder(self.queue, name)
+            self.pieces[name] = shots, pieces_of(shots, folder, *self.options.split)
+        _, pieces = self.pieces[name]
+        if len(pieces) == 1:
+            yield Task(do="render", name=name)
+            return
+        left = [
+            number for number, piece in enumerate(pieces) if not self._is_whole(name, number, piece)
+        ]
+        for number in left:
+            yield Task(do="piece", name=name, piece=number)
+        if not left:
+            yield Task(do="join", name=name)
+
+    def _is_whole(self, name: str, number: int, piece: Piece) -> bool:
+        if (name, number) not in self.whole and finished_piece(piece) is not None:
+            self.whole.add((name, number))
+        return (name, number) in self.whole
+
+    def _is_split(self, entry: Entry) -> bool:
+        if entry.job.kind != "video" or self.engine.workers < 2:
+            return False
+        if entry.job.settings.flow.method == "none":  # it has no shots
+            return False
+        begun = folder_of(place_of(entry.job.output)).exists()
+        known = entry.name in self.pieces or self.queue.shots(entry.name) is not None
+        return known or (not begun and (entry.frames or 0) > self.options.split_above)
+
+
+def _merged(queue: Queue, entry: Entry, old: Entry | None, overwrite: bool) -> Entry:
+    """`entry` with what is known of it from before."""
+    place = place_of(entry.job.output)
+    there = os.path.lexists(place)
+    if old is not None and old.job.key == entry.job.key:
+        if old.state == "done" and there:
+            return old.but(index=entry.index, shown=entry.shown)
+        if old.state == "failed" and old.error is not None and old.error.fault == "user":
+            return old.but(index=entry.index, shown=entry.shown)
+        return entry.but(replaces=old.replaces, size=old.size, frames=old.frames)
+    if old is not None:
+        return entry.but(replaces=overwrite or old.replaces or old.state == "done")
+    if there and not overwrite and already_made(queue, entry) is None:
+        raise UserError(f"{place} exists; --overwrite replaces it, or give another output folder")
+    return entry.but(replaces=overwrite)
+
+
+def _checked(entry: Entry, planned: Plan) -> Entry:
+    """`entry` after all checks that need no network, with its frames and size."""
+    job = entry.job
+    if already_there := not entry.replaces and os.path.lexists(place_of(job.output)):
+        entry = entry.but(replaces=True)  # made by this very job, before a kill
+    out = Target(_ahead(job.output), entry.replaces)
+    seen: list[str] = []
+    try:
+        checked = check(
+            job.model_copy(update={"output": out.path}), out, Report(on_notice=seen.append)
+        )
+    except UserError as error:
+        if (fault := _fault_of_source(job)) is None:
+            raise UserError(f"{entry.name}: {error}") from error
+        return entry.but(state="failed", error=Problem(fault="user", message=fault))
+    planned.notices += [f"{entry.name}: {line}" for line in seen]
+    frames, size = _expected(checked)
+    return entry.but(frames=frames, size=size, replaces=entry.replaces and not already_there)
+
+
+def _ahead(output: Path) -> Path:
+    """The path that stands for `output` in checks: as long as its folder is not made, one with a
+    name that nothing has, in the nearest folder that is."""
+    folder = above = place_of(output).parent
+    while not folder.is_dir():
+        folder = folder.parent
+    first, *more = output.relative_to(above).parts
+    return output if folder == above else folder.joinpath(f"{secrets.token_hex(8)}-{first}", *more)
+
+
+def _fault_of_source(job: Job) -> str | None:
+    """What is wrong with the source of `job` itself; None if it can be read."""
+    if job.source is None:
+        return None
+    path = job.source.path
+    try:
+        if job.kind == "zoom" or (job.kind == "still" and job.at is None):
+            read_header(path)
+        else:
+            probe(path, job.settings.source)
+    except UserError as error:
+        return str(error)
+    except (OSError, ValueError, SyntaxError) as error:
+        return f"{path} is no picture that can be read ({error})"
+    return None
+
+
+def _expected(checked: Checked) -> tuple[int | None, tuple[int, int] | None]:
+    """The number of frames and the size that the result of a `checked` job will have."""
+    job, clip = checked.job, checked.clip
+    width = job.settings.width
+    if clip is not None:
+        start, stop = job.span
+        ends = [end for end in (stop, clip.frames) if end is not None]
+        frames = 1 if job.kind == "still" else max(1, min(ends) - start) if ends else None
+        return frames, fitted_size(clip.height, clip.width, width)
+    if job.flight is not None:
+        size = job.flight.size or (_size_of(job.source) if job.source else None) or (360, 640)
+        return job.flight.own_frames, fitted_size(*size, width)
+    found = _size_of(job.source) if job.source else None
+    return 1, None if found is None else fitted_size(*found, width)
+
+
+def _size_of(file: NamedFile) -> tuple[int, int] | None:
+    try:
+        return read_header(file.path).size
+    except (OSError, ValueError, SyntaxError, UserError):
+        return None
+
+
+def _key(job: Job) -> str:
+    """The digest by which a batch knows `job` again: of all that it says, and of the sizes and
+    times of the files that it reads."""
+    table = as_table(job.model_copy(update={"threads": None, "key": None}))
+    files = [*([job.source.path] if job.source else []), *files_of(job)]
+    stamps: dict[str, Any] = {}
+    for path in files:
+        with suppress(UserError):
+            stamps[str(path)] = stamp(path)
+    text = json.dumps([table, stamps], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _discard(queue: Queue, old: Entry) -> None:
+    """Delete what is left of the render of `old`, whose job was changed."""
+    place = place_of(old.job.output)
+    remove_work(place)
+    shots = queue.shots(old.name)
+    folder = pieces_folder(queue, old.name)
+    if shots is not None and folder.is_dir():
+        for path in sorted(folder.glob("*.unfinished")):
+            remove_work(path.with_name(path.name.removesuffix(".unfinished")))
+        with suppress(OSError):
+            folder.rmdir()
+    queue.path("shots", old.name).unlink(missing_ok=True)
+
+
+def _check_room(planned: Plan, folder: Path) -> None:
+    """Raise UserError if the disk has too little room for all that waits, or the folder of an
+    output cannot be made."""
+    for place in {place_of(entry.job.output).parent for entry in planned.waiting}:
+        inside = place
+        while not os.path.lexists(inside):
+            inside = inside.parent
+        if not inside.is_dir():
+            raise UserError(f"{inside} is a file, not a folder to write results into")
+        probe_ = partial_path(inside / "probe")
+        try:
+            probe_.touch(exist_ok=False)
+            probe_.unlink()
+        except OSError as error:
+            raise UserError(f"{inside} cannot be written to ({error.strerror})") from error
+    while not folder.is_dir():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    needed = sum(least_bytes(entry) for entry in planned.waiting)
+    if free < needed:
+        raise UserError(
+            f"{folder} has {free >> 20} MB of room, and the batch needs at least "
+            f"{int(needed) >> 20} MB; free some, or give another output folder"
+        )
+
+
+def least_bytes(entry: Entry) -> float:
+    """The bytes that the result of `entry` will take, at least."""
+    height, width = entry.size or (0, 0)
+    return 3 * height * width * (entry.frames or 0) * LEAST_SHARE

@@ -1,0 +1,78 @@
+"""How long renders will take, from a quick measurement of this machine."""
+
+import statistics
+import time
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+
+from dreamreel.pipeline.config.fields import Settings
+from dreamreel.pipeline.dreaming.ascent import Ascent
+from dreamreel.pipeline.dreaming.subject import Subject
+from dreamreel.pipeline.jobs.preparation import keep_network, ready_network
+from dreamreel.pipeline.jobs.queue import Entry
+from dreamreel.pipeline.jobs.report import QUIET
+from dreamreel.pipeline.tensors import to_image
+
+REPEATS = 3  # of a measurement, of which the median counts; the first, a warm-up, does not
+# Times a frame's pass over all octaves, one step each: the measurements that steer the strength,
+# flow, decoding and encoding besides. Measured with dreamnet at 320x136 and 640x272, one thread:
+# 1.4 to 1.7.
+VIDEO_MORE = 1.55
+# Of a zoom's frame: its passes are `zoom.evolve` a thirtieth of a second, of which the loop climbs
+# about the half, in whole steps. Measured with dreamnet at 192x128 to 320x240: 1.3 to 1.8.
+ZOOM_MORE = 1.5
+SECONDS_BESIDE = 1.5  # of a job: opening, loading, joining and checking. Measured: 0.8 to 2.
+
+
+def estimated_seconds(entries: Iterable[Entry], threads: int) -> dict[str, float]:
+    """The seconds that each of `entries` will take one worker with so many `threads`, by name.
+    Those whose size is not known are left out."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    keep_network()
+    passes: dict[tuple[str, tuple[int, int]], float] = {}
+    found = {}
+    try:
+        for entry in entries:
+            if entry.size is None or entry.frames is None:
+                continue
+            settings = entry.job.settings
+            key = settings.model_dump_json(include={"network", "weights", "dream"}), entry.size
+            if key not in passes:
+                passes[key] = _pass_seconds(settings, entry.size)
+            found[entry.name] = SECONDS_BESIDE + passes[key] * _passes(entry)
+    finally:
+        torch.set_num_threads(before)
+    return found
+
+
+def _passes(entry: Entry) -> float:
+    """The passes over all octaves that the render of `entry` takes, one step in each."""
+    settings, frames = entry.job.settings, entry.frames or 1
+    first = float(settings.dream.steps)
+    if entry.job.kind == "still":
+        return first
+    if entry.job.kind == "preview" or (entry.job.flight and entry.job.flight.motion_only):
+        return 0.05 * frames
+    if entry.job.flight is not None:
+        a_frame = settings.zoom.evolve * 30 / float(entry.job.flight.rate)
+        return first + ZOOM_MORE * max(a_frame, 0.5) * frames
+    if settings.flow.method == "none":
+        return first * frames
+    return first + VIDEO_MORE * frames / settings.video.cadence
+
+
+def _pass_seconds(settings: Settings, size: tuple[int, int]) -> float:
+    """The seconds that one step in each octave takes, for a picture of `size` (height, width)."""
+    network = ready_network(settings, size, QUIET)
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    image = to_image(noise, network.device)
+    subject = Subject.of(image, 0, network, settings)
+    taken = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        subject.dreamed(image, Ascent(1, settings.dream.step_size)).sum().item()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken[1:])
