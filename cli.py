@@ -1,12 +1,11 @@
 """The commands: each parses its options, makes a job, runs it and reports the result."""
 
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dreamreel.pipeline.app.completion import complete_preset
+from dreamreel.pipeline.app import arguments as args
 from dreamreel.pipeline.app.entry import run_app
 from dreamreel.pipeline.app.help import GroupedCommand, WholeGroup
 from dreamreel.pipeline.app.options import (
@@ -14,11 +13,7 @@ from dreamreel.pipeline.app.options import (
     ENCODING,
     FILM,
     HARDWARE,
-    IN,
-    LOOK,
-    MACHINE,
     NETWORK,
-    OUT,
     READING,
     WIDTH,
     Given,
@@ -26,7 +21,7 @@ from dreamreel.pipeline.app.options import (
     takes,
 )
 from dreamreel.pipeline.app.presets import PresetGroup
-from dreamreel.pipeline.app.terminal import print_table, terminal
+from dreamreel.pipeline.app.terminal import print_json, print_table, terminal
 from dreamreel.pipeline.errors import UserError
 
 if TYPE_CHECKING:  # imported late at run time: `dreamreel --help` is to be fast
@@ -43,29 +38,9 @@ presets_app = typer.Typer(
     cls=PresetGroup, rich_markup_mode=None, subcommand_metavar="[NAME | COMMAND [ARGS]...]"
 )
 app.add_typer(presets_app, name="presets")
-RATE = "30"  # frames per second where none is given; a usual rate, not tuned
 # The common options of commands that render: those of a film can be resumed.
 RENDERS = ("output", "preset", "set", "overwrite", "restart", "quiet")
 STILLS = ("output", "preset", "set", "overwrite", "quiet")
-BATCHES = ("output", "preset", "set", "overwrite", "quiet")
-
-Audio = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="The music that schedules react to.", rich_help_panel=IN),
-]
-Seconds = Annotated[
-    float, typer.Option(metavar="S", help="The length in seconds.", rich_help_panel=IN)
-]
-PresetName = Annotated[
-    str,
-    typer.Argument(
-        metavar="NAME", help="A preset by name, or a TOML file.", autocompletion=complete_preset
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
-Plot = Annotated[
-    Path | None, typer.Option(metavar="FILE.png", help="Plot the figures over time into this file.")
-]
 
 
 def _command(name: str | None = None) -> Any:
@@ -74,7 +49,7 @@ def _command(name: str | None = None) -> Any:
 
 @app.callback(invoke_without_command=True)
 def about(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: args.Version = False,
 ) -> None:
     """The DeepDream studio for moving pictures."""
     if version:
@@ -87,38 +62,15 @@ def about(
 @_command()
 @takes(READING, DREAM, NETWORK, WIDTH, ENCODING, FILM, HARDWARE, common=RENDERS)
 def video(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="The video to dream.")],
+    source: args.Source,
     given: Given,
-    frames: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A:B",
-            rich_help_panel=IN,
-            help="Only frames A to B, B excluded; the first frame is 0.",
-        ),
-    ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="Begin at TIME: 2.5 or 1:02.5.", rich_help_panel=IN),
-    ] = None,
-    end: Annotated[
-        str | None, typer.Option(metavar="TIME", help="End at TIME.", rich_help_panel=IN)
-    ] = None,
-    still: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME", help="Dream only the frame at TIME, as a picture.", rich_help_panel=OUT
-        ),
-    ] = None,
-    preview_flow: Annotated[
-        bool,
-        typer.Option(
-            "--preview-flow",
-            help="Dream nothing; show the flow, occlusion and cuts.",
-            rich_help_panel=OUT,
-        ),
-    ] = False,
-    audio: Audio = None,
+    frames: args.Frames = None,
+    start: args.Start = None,
+    end: args.End = None,
+    still: args.Still = None,
+    preview_flow: args.PreviewFlow = False,
+    audio: args.Audio = None,
+    json: args.JsonProgress = False,
 ) -> None:
     """Dream a video: the dream follows the motion; sound, frame rate and colours stay.
 
@@ -134,82 +86,28 @@ def video(
     if still is not None:
         spans = {"--frames": frames, "--start": start, "--end": end}
         refuse({**spans, "--preview-flow": preview_flow}, "--still makes one picture")
-        _render(still_of_video(source, given.output, settings, still), given, "steps")
+        _render(still_of_video(source, given.output, settings, still), given, "steps", json)
         return
     job = video_job(source, given.output, settings, (frames, start, end), audio, preview_flow)
-    _render(job, given, "frames")
+    _render(job, given, "frames", json)
 
 
 @_command()
 @takes(DREAM, NETWORK, WIDTH, ENCODING, HARDWARE, common=RENDERS)
 def zoom(
     given: Given,
-    photo: Annotated[
-        Path | None, typer.Argument(metavar="[PHOTO]", help="The first picture; without it, noise.")
-    ] = None,
-    seconds: Seconds = 10,
-    fps: Annotated[
-        str | None,
-        typer.Option(
-            metavar="R",
-            rich_help_panel=IN,
-            help=f"Frames per second, such as 25 or 30000/1001; {RATE} if not given.",
-        ),
-    ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="WxH",
-            help="The size of the film; a photo is cropped to it.",
-            rich_help_panel=OUT,
-        ),
-    ] = None,
-    colour: Annotated[
-        str | None,
-        typer.Option(
-            "--colour",
-            "--color",
-            metavar="C",
-            rich_help_panel=IN,
-            help="Begin with a plain colour: #204060 or teal.",
-        ),
-    ] = None,
-    loop: Annotated[
-        bool,
-        typer.Option(
-            "--loop",
-            help="End at the first frame, so that it repeats without a seam.",
-            rich_help_panel=LOOK,
-        ),
-    ] = False,
-    to: Annotated[
-        Path | None,
-        typer.Option(metavar="PHOTO", help="Arrive at this photo at the end.", rich_help_panel=IN),
-    ] = None,
-    reverse: Annotated[
-        bool,
-        typer.Option(
-            "--reverse",
-            help="Play it backwards, so that it ends with the first picture.",
-            rich_help_panel=LOOK,
-        ),
-    ] = False,
-    continue_: Annotated[
-        Path | None,
-        typer.Option(
-            "--continue",
-            metavar="ZOOM",
-            help="Continue this finished zoom from its end.",
-            rich_help_panel=IN,
-        ),
-    ] = None,
-    audio: Audio = None,
-    motion_only: Annotated[
-        bool,
-        typer.Option(
-            "--motion-only", help="Dream nothing; show the camera's motion.", rich_help_panel=LOOK
-        ),
-    ] = False,
+    photo: args.Photo = None,
+    seconds: args.Seconds = 10,
+    fps: args.Fps = None,
+    size: args.Size = None,
+    colour: args.Colour = None,
+    loop: args.Loop = False,
+    to: args.To = None,
+    reverse: args.Reverse = False,
+    continue_: args.Continue = None,
+    audio: args.Audio = None,
+    motion_only: args.MotionOnly = False,
+    json: args.JsonProgress = False,
 ) -> None:
     """Zoom endlessly into a dream that begins with a photo, a colour or noise.
 
@@ -219,7 +117,9 @@ def zoom(
     """
     from dreamreel.pipeline.app.jobs import ZoomOptions, continued_zoom_job, zoom_job
 
-    options = ZoomOptions(seconds, fps or RATE, size, colour, loop, to, reverse, motion_only, audio)
+    options = ZoomOptions(
+        seconds, fps or args.RATE, size, colour, loop, to, reverse, motion_only, audio
+    )
     if continue_ is not None:
         begins = {
             "PHOTO": photo,
@@ -235,14 +135,15 @@ def zoom(
         job = continued_zoom_job(continue_, options, given)
     else:
         job = zoom_job(photo, options, given)
-    _render(job, given, "frames")
+    _render(job, given, "frames", json)
 
 
 @_command()
 @takes(DREAM, NETWORK, WIDTH, HARDWARE, common=STILLS)
 def image(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="The picture to dream.")],
+    source: args.ImageSource,
     given: Given,
+    json: args.JsonProgress = False,
 ) -> None:
     """Dream a picture: EXIF turns it upright, and transparency is kept.
 
@@ -250,30 +151,28 @@ def image(
     """
     from dreamreel.pipeline.app.jobs import image_job
 
-    _render(image_job(source, given.output, given.settings()), given, "steps")
+    _render(image_job(source, given.output, given.settings()), given, "steps", json)
 
 
-def _render(job: "Job", given: Given, unit: str) -> None:
+def _render(job: "Job", given: Given, unit: str, json: bool) -> None:
     from dreamreel.pipeline.jobs.run import run
 
-    with terminal(unit, given.quiet, stoppable=unit == "frames") as report:
+    with terminal(unit, given.quiet, stoppable=unit == "frames", as_json=json) as report:
         path = run(
             job, report, overwrite=given.overwrite, restart=given.restart, reads=given.reads()
         )
-    print(path)
+    if json:
+        print_json({"event": "done", "output": str(path)})
+    else:
+        print(path)
 
 
 @_command()
 @takes(common=("output", "overwrite", "restart", "quiet"))
 def reproduce(
-    record: Annotated[
-        Path, typer.Argument(metavar="RECORD", help="The record of a render: OUT.mp4.json.")
-    ],
+    record: args.Record,
     given: Given,
-    source: Annotated[
-        Path | None,
-        typer.Option(metavar="IN", help="The source, if it has moved.", rich_help_panel=IN),
-    ] = None,
+    source: args.ReproduceSource = None,
 ) -> None:
     """Make a file again from its record: the same settings, source and number of threads."""
     from dreamreel.pipeline.jobs.reproduce import reproduce as make_again
@@ -294,7 +193,7 @@ def networks() -> None:
 
 
 @_command()
-def layers(network: Annotated[str, typer.Argument(metavar="NETWORK")]) -> None:
+def layers(network: args.Network) -> None:
     """List a network's layers: channels, and the stride and receptive field in pixels.
 
     The layer marked * is the default.
@@ -330,7 +229,7 @@ def presets(context: typer.Context) -> None:
 
 
 @presets_app.command("show", cls=GroupedCommand, hidden=True)
-def show_preset(name: PresetName) -> None:
+def show_preset(name: args.PresetName) -> None:
     """Print a preset in full: each setting with its value and meaning."""
     from dreamreel.pipeline.app.presets import show
 
@@ -340,21 +239,10 @@ def show_preset(name: PresetName) -> None:
 @presets_app.command("new", cls=GroupedCommand)
 @takes(common=("set", "overwrite"))
 def new_preset(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the new preset.")],
+    name: args.Name,
     given: Given,
-    base: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="P",
-            rich_help_panel=LOOK,
-            autocompletion=complete_preset,
-            help="The preset that it inherits from: a name, or a TOML file.",
-        ),
-    ] = None,
-    description: Annotated[
-        str, typer.Option(metavar="TEXT", help="The look, in one line.", rich_help_panel=LOOK)
-    ] = "",
+    base: args.Base = None,
+    description: args.Description = "",
 ) -> None:
     """Write a preset of your own, with the settings that --set gives, and print its path.
 
@@ -367,9 +255,7 @@ def new_preset(
 
 @presets_app.command("check", cls=GroupedCommand)
 def check_preset(
-    files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Presets: TOML files, or names.")
-    ],
+    files: args.Files,
 ) -> None:
     """Check presets: print what each sets, or its first mistake, with the line."""
     from dreamreel.pipeline.app.presets import check
@@ -388,8 +274,8 @@ def preset_schema() -> None:
 
 @presets_app.command("diff", cls=GroupedCommand)
 def diff_presets(
-    one: Annotated[str, typer.Argument(metavar="A", autocompletion=complete_preset)],
-    other: Annotated[str, typer.Argument(metavar="B", autocompletion=complete_preset)],
+    one: args.One,
+    other: args.Other,
 ) -> None:
     """Compare two presets: the settings in which they differ."""
     from dreamreel.pipeline.app.presets import compare
@@ -401,19 +287,11 @@ def diff_presets(
 @takes(common=("set", "overwrite"))
 def schedule(
     given: Given,
-    name: Annotated[
-        str | None, typer.Argument(metavar="[PRESET]", help="A preset by name, or a TOML file.")
-    ] = None,
-    seconds: Seconds = 10,
-    fps: Annotated[
-        str,
-        typer.Option(metavar="R", help="Frames per second: 30 or 30000/1001.", rich_help_panel=IN),
-    ] = RATE,
-    audio: Audio = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.png", help="Plot the curves into this file instead."),
-    ] = None,
+    name: args.ScheduleName = None,
+    seconds: args.Seconds = 10,
+    fps: args.ScheduleFps = args.RATE,
+    audio: args.Audio = None,
+    plot: args.SchedulePlot = None,
 ) -> None:
     """Show how settings change over time: their values at each second and each key."""
     from dataclasses import replace
@@ -427,44 +305,17 @@ def schedule(
 @_command()
 @takes(NETWORK, HARDWARE, common=("preset", "set", "overwrite", "quiet"))
 def measure(
-    source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="The video that was dreamed, or a zoom.")
-    ],
+    source: args.MeasureSource,
     given: Given,
-    dream: Annotated[
-        Path | None, typer.Argument(metavar="[DREAM]", help="The dream of SOURCE.")
-    ] = None,
-    frames: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A:B",
-            help="The frames of SOURCE that were dreamed, B excluded.",
-            rich_help_panel=IN,
-        ),
-    ] = None,
-    layers: Annotated[
-        str | None,
-        typer.Option(
-            metavar="L",
-            rich_help_panel=LOOK,
-            help="The layers that were dreamed: NAME, NAME,NAME or {NAME = WEIGHT}.",
-        ),
-    ] = None,
-    judge: Annotated[
-        str | None, typer.Option(metavar="NETWORK", help="A second network that measures strength.")
-    ] = None,
-    judge_weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The weights of the judge.")
-    ] = None,
-    judge_layers: Annotated[
-        str | None, typer.Option(metavar="L", help="The layers of the judge, if not its default.")
-    ] = None,
-    json: Json = False,
-    plot: Plot = None,
-    sheet: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.png", help="Write 24 frames of a zoom onto one sheet."),
-    ] = None,
+    dream: args.Dream = None,
+    frames: args.MeasureFrames = None,
+    layers: args.Layers = None,
+    judge: args.Judge = None,
+    judge_weights: args.JudgeWeights = None,
+    judge_layers: args.JudgeLayers = None,
+    json: args.Json = False,
+    plot: args.Plot = None,
+    sheet: args.Sheet = None,
 ) -> None:
     """Measure a dream against its source: steadiness, strength, sharpness and colour.
 
@@ -498,9 +349,9 @@ def measure(
 @_command()
 @takes(READING, WIDTH, common=("preset", "set"))
 def shots(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="The video.")],
+    source: args.ShotsSource,
     given: Given,
-    json: Json = False,
+    json: args.Json = False,
 ) -> None:
     """List the shots of a video: where it is cut, as a render finds it."""
     from dreamreel.pipeline.app.figures import show_shots
@@ -509,85 +360,25 @@ def shots(
 
 
 @_command()
-@takes(READING, DREAM, NETWORK, WIDTH, ENCODING, FILM, HARDWARE, common=BATCHES)
+@takes(READING, DREAM, NETWORK, WIDTH, ENCODING, FILM, HARDWARE, common=STILLS)
 def batch(
-    source: Annotated[
-        Path, typer.Argument(metavar="JOBS.toml|FOLDER", help="A batch file, or a folder.")
-    ],
+    source: args.BatchSource,
     given: Given,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            rich_help_panel=MACHINE,
-            help="Jobs at a time; 1 if not given, or one for each GPU.",
-        ),
-    ] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            rich_help_panel=MACHINE,
-            help="Threads of a job; the cores divided by the workers if not given.",
-        ),
-    ] = None,
-    engine: Annotated[
-        str,
-        typer.Option(metavar="E", rich_help_panel=MACHINE, help="What does the jobs: local, ray."),
-    ] = "local",
-    address: Annotated[
-        str | None,
-        typer.Option(metavar="A", rich_help_panel=MACHINE, help="The address of a Ray cluster."),
-    ] = None,
-    retry: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            rich_help_panel=MACHINE,
-            help="Times that a failure is tried again if it may pass, such as a full disk.",
-        ),
-    ] = 2,
-    only: Annotated[
-        str | None,
-        typer.Option(metavar="PATTERN", rich_help_panel=IN, help="Only jobs named like this."),
-    ] = None,
-    first: Annotated[
-        str | None,
-        typer.Option(metavar="PATTERN", rich_help_panel=IN, help="Jobs named like this first."),
-    ] = None,
-    stop_after: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", rich_help_panel=MACHINE, help="Save and stop after 7h30m."),
-    ] = None,
-    preroll: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            rich_help_panel=MACHINE,
-            help="Split long shots too, each piece begun N frames early: nearly the same film.",
-        ),
-    ] = None,
-    split_above: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            rich_help_panel=MACHINE,
-            help="Split a video of more than N frames at its cuts, for several workers; 240.",
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the jobs, with estimates; render nothing.")
-    ] = False,
-    status: Annotated[
-        bool, typer.Option("--status", help="Show how far the batch is, from anywhere.")
-    ] = False,
-    pause: Annotated[
-        bool, typer.Option("--pause", help="Have the batch save and stop, from anywhere.")
-    ] = False,
-    json: Annotated[
-        bool,
-        typer.Option("--json-progress", help="Print one JSON object a line.", rich_help_panel=OUT),
-    ] = False,
+    workers: args.Workers = None,
+    threads: args.Threads = None,
+    engine: args.Engine = "local",
+    address: args.Address = None,
+    retry: args.Retry = 2,
+    only: args.Only = None,
+    first: args.First = None,
+    stop_after: args.StopAfter = None,
+    preroll: args.Preroll = None,
+    split_above: args.SplitAbove = None,
+    dry_run: args.DryRun = False,
+    plan: args.Plan = False,
+    status: args.Status = False,
+    pause: args.Pause = False,
+    json: args.JsonProgress = False,
 ) -> None:
     """Render many jobs: those of a batch file, or a folder of sources with each preset.
 
@@ -609,27 +400,23 @@ def batch(
         preroll=preroll,
         split_above=split_above,
     )
-    if status + pause + dry_run > 1:
-        raise UserError("give one of --status, --pause and --dry-run")
-    asks = "status" if status else "pause" if pause else "dry-run" if dry_run else "run"
+    asked = {"status": status, "pause": pause, "dry-run": dry_run, "plan": plan}
+    chosen = [name for name, is_asked in asked.items() if is_asked]
+    if len(chosen) > 1:
+        raise UserError("give one of --status, --pause, --dry-run and --plan")
+    asks = chosen[0] if chosen else "run"
     raise typer.Exit(batch_command(source, given, options, asks, json))
 
 
 @_command()
 @takes(common=("overwrite", "restart"))
 def job(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE.json", help="A job, or an entry of a batch.")
-    ],
+    file: args.File,
     given: Given,
-    find_shots: Annotated[
-        bool, typer.Option("--shots", help="Find the shots of its video; print how many pieces.")
-    ] = False,
-    piece: Annotated[
-        int | None, typer.Option(metavar="N", help="Render only piece N of its video, from 0.")
-    ] = None,
-    join: Annotated[bool, typer.Option("--join", help="Join the pieces of its video.")] = False,
-    json: Annotated[bool, typer.Option("--json-progress", help="Print JSON, a line each.")] = False,
+    find_shots: args.FindShots = False,
+    piece: args.Piece = None,
+    join: args.Join = False,
+    json: args.JsonProgress = False,
 ) -> None:
     """Render one job file, for a render farm.
 
@@ -647,8 +434,8 @@ def job(
 
 @_command()
 def bench(
-    json: Json = False,
-    repeats: Annotated[int, typer.Option(help="The number of repeats.", metavar="N")] = 7,
+    json: args.Json = False,
+    repeats: args.Repeats = 7,
 ) -> None:
     """Measure speed and memory on this machine: medians of interleaved repeats."""
     from json import dumps

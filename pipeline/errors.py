@@ -1,9 +1,16 @@
 """Errors that end in one clear line instead of a traceback."""
 
+import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+
+# Errors of a disk or network that may pass by themselves.
+PASSING = {
+    getattr(errno, name, None)
+    for name in ("EIO", "ESTALE", "ETIMEDOUT", "ENOTCONN", "EAGAIN", "EMFILE", "ENFILE", "ENOSPC")
+}
 
 
 class UserError(Exception):
@@ -57,7 +64,8 @@ def usable(path: Path) -> Iterator[None]:
     except UnicodeEncodeError as error:
         raise UserError(f"the name {str(path)!r} is not UTF-8; rename the file") from error
     except OSError as error:
-        raise UserError(f"{path} cannot be used ({error.strerror})") from error
+        kind = PassingError if error.errno in PASSING else UserError
+        raise kind(f"{path} cannot be used ({error.strerror})") from error
 
 
 class Stopped(Exception):

@@ -1,17 +1,15 @@
 """Make the pictures of the pages again, from the samples, with dreamnet.
 
-    python samples/make_results.py [video] [zoom] [image] [presets] [loops] [pulse] [settings]
+    python samples/make_results.py [video] [zoom] [image] [pulse] [settings]
 
 Writes beside this file: `video.gif` (part of the clip and its dream, side by side),
-`zoom.gif`, `image.jpg`, `presets.jpg` (every look on one sheet), `loop-*.webp` (each look for
-zooms, as a loop of four seconds) and `pulse.png` (the curves of the preset that reacts to music);
-and the table of settings in `presets/README.md`.
+`zoom.gif`, `image.jpg` and `pulse.png` (the curves of the preset that reacts to music); and the
+table of settings in `presets/README.md`. The gallery of looks is made by `dreamreel batch`.
 """
 
 import subprocess
 import sys
 import tempfile
-from itertools import pairwise
 from pathlib import Path
 from typing import get_args
 
@@ -21,24 +19,11 @@ import numpy as np
 from pydantic.fields import FieldInfo
 
 from dreamreel.pipeline.config.fields import all_fields
-from dreamreel.pipeline.config.presets import FOLDER, names_in
 from dreamreel.pipeline.frames import Frame
 from dreamreel.pipeline.media.reading import read_frames, resized
 
 HERE = Path(__file__).resolve().parent
-CELL = (180, 320)  # height, width of a preset on the sheet, in pixels; 3 in a row are 960 wide
 GIF_WIDTH = 280  # pixels; two frames side by side are 560 wide
-NO_LOOKS = {"draft", "final"}  # presets that only set the cost
-LOOPS = {  # looks for zooms, and the picture with which each begins
-    "breath": "clouds",
-    "engraving": "clouds",
-    "flight": "clouds",
-    "metamorphosis": "petals",
-    "spiral": "lake",
-    "swing": "lake",
-    "tunnel": "petals",
-}
-MOVING = {*LOOPS, "retreat", "pulse"}  # presets whose look is their motion
 
 
 def dreamreel(*arguments: object) -> None:
@@ -61,14 +46,6 @@ def write_gif(path: Path, frames: list[Frame], rate: float) -> None:
     ]  # fmt: skip
     data = b"".join(np.ascontiguousarray(frame).tobytes() for frame in frames)
     subprocess.run(command, input=data, check=True)
-
-
-def label(frame: Frame, text: str) -> Frame:
-    """A copy of `frame` with `text` in its corner."""
-    frame = frame.copy()
-    for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(frame, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, width, cv2.LINE_AA)
-    return frame
 
 
 def small(path: Path, start: int = 0, stop: int | None = None) -> list[Frame]:
@@ -97,34 +74,6 @@ def image(folder: Path) -> None:
                         interpolation=cv2.INTER_AREA)  # fmt: skip
     both = np.hstack([source, cv2.imread(str(folder / "i.png"))])
     cv2.imwrite(str(HERE / "image.jpg"), both, [cv2.IMWRITE_JPEG_QUALITY, 88])
-
-
-def presets(folder: Path) -> None:
-    """Write `presets.jpg`: every look on one sheet."""
-    cells = []
-    for name in [name for name in names_in(FOLDER) if name not in NO_LOOKS | MOVING]:
-        out = folder / f"{name}.png"
-        dreamreel("image", HERE / "clouds.jpg", "-o", out, "--preset", name, "--width", 480)
-        cell = cv2.resize(cv2.imread(str(out)), CELL[::-1], interpolation=cv2.INTER_AREA)
-        cells.append(label(cell, name))
-    while len(cells) % 3:
-        cells.append(np.zeros((*CELL, 3), np.uint8))
-    rows = [np.hstack(cells[i:j]) for i, j in pairwise(range(0, len(cells) + 1, 3))]
-    cv2.imwrite(str(HERE / "presets.jpg"), np.vstack(rows), [cv2.IMWRITE_JPEG_QUALITY, 88])
-
-
-def loops(folder: Path) -> None:
-    """Write `loop-*.webp`: a loop of every look for zooms."""
-    for name, picture in LOOPS.items():
-        out = folder / f"{name}.mkv"
-        dreamreel(
-            "zoom", HERE / f"{picture}.jpg", "-o", out, "--preset", name, "--loop",
-            "--seconds", 4, "--fps", 20, "--size", "384x216", "--codec", "ffv1",
-        )  # fmt: skip
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-y", "-i", str(out)]
-        shrink = ["-c:v", "libwebp_anim", "-quality", "66", "-compression_level", "6"]
-        result = HERE / f"loop-{name}.webp"
-        subprocess.run([*command, *shrink, "-loop", "0", str(result)], check=True)
 
 
 def pulse(folder: Path) -> None:
@@ -185,8 +134,6 @@ RESULTS = {
     "video": video,
     "zoom": zoom,
     "image": image,
-    "presets": presets,
-    "loops": loops,
     "pulse": pulse,
     "settings": settings,
 }

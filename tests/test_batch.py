@@ -68,12 +68,13 @@ def states(folder: Path) -> dict[str, str]:
 
 def kill_tree(process: "subprocess.Popen[str]") -> None:
     """Kill a process and all that it has started, at once."""
-    tree = [psutil.Process(process.pid)]
-    tree += tree[0].children(recursive=True)
-    for one in tree:
-        unless_gone(one.suspend)
-    for one in tree:
-        unless_gone(one.kill)
+    with suppress(psutil.NoSuchProcess):
+        tree = [psutil.Process(process.pid)]
+        tree += tree[0].children(recursive=True)
+        for one in tree:
+            unless_gone(one.suspend)
+        for one in tree:
+            unless_gone(one.kill)
     process.wait()
 
 
@@ -251,6 +252,20 @@ def test_ctrl_c_saves_everything_and_the_same_command_goes_on(
     assert dreamreel("batch", batch, "--status").code == 0
     again = dreamreel("batch", batch)
     assert again.code == 0 and "going on after" in again.err
+
+
+def test_a_second_ctrl_c_ends_everything_at_once(folder: Path) -> None:
+    batch = write(folder, SLOW.replace("octaves = 4", "octaves = 8"))
+    process = start("batch", batch, folder=folder)
+    waits_for(lambda: any_claim(queue_of(folder / "renders")), process)
+    tree = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    _, alive = psutil.wait_procs(tree, timeout=5)
+    assert not alive
 
 
 def frames_done(folder: Path, name: str) -> int:

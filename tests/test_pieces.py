@@ -170,4 +170,8 @@ def test_pieces_cover_each_frame_once(edges: set[int], least: int, preroll: int 
         assert piece.after_cut == (piece.first in cuts)
         assert preroll is not None or piece.first in {0, *cuts}
     assert all(piece.stop - piece.first >= least for piece in pieces[:-1])
+    for known in range(1, len(cuts) + 1):
+        so_far = Shots(first=0, stop=cuts[known - 1], cuts=tuple(cuts[: known - 1]), is_whole=False)
+        some = pieces_of(so_far, Path("x"), least, preroll)
+        assert some == pieces[: len(some)]
     assert len({folder_of(piece.place) for piece in pieces}) == len(pieces)

@@ -21,6 +21,7 @@ from dreamreel.pipeline.jobs.batch import (
     Engine,
     Options,
     Plan,
+    Weights,
     check_networks,
     drive,
     least_bytes,
@@ -37,8 +38,8 @@ MOST_ROWS = 30  # of jobs under way that a terminal shows at once
 DURATION = re.compile(r"(?:([\d.]+)h)?(?:([\d.]+)m(?:in)?)?(?:([\d.]+)s?)?")
 MOST_WORKERS = 1024  # a bound against a slip of the finger
 
-# An engine for a queue: made of the queue, the options and the threads of a job.
-MakeEngine = Callable[[Queue, Options, int], Engine]
+# Makes an engine for a queue, with the networks that the jobs need.
+MakeEngine = Callable[[Queue, list[Weights]], Engine]
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,10 @@ class BatchOptions:
 
 
 def batch_command(source: Path, given: Given, options: BatchOptions, asks: str, json: bool) -> int:
-    """Do what `dreamreel batch` asks for: "run", "status", "pause" or "dry-run". Returns the exit
-    code. Raises UserError for a mistake of the user's, before anything is begun."""
+    """Do what `dreamreel batch` asks for: "run", "status", "pause", "plan" or "dry-run".
+
+    Returns the exit code. Raises UserError for a mistake of the user's, before anything is begun.
+    """
     _check(options)
     if asks in ("status", "pause"):
         output = _output_of(source, given)
@@ -91,6 +94,15 @@ def batch_command(source: Path, given: Given, options: BatchOptions, asks: str, 
     for pattern in (options.only, options.first):
         if pattern is not None and not any(fnmatch(one.name, pattern) for one in found.entries):
             raise UserError(f"no job is named like {pattern!r}; --dry-run lists the names")
+    if asks == "plan":
+        check_networks(found.waiting, Report())
+        queue = queue_of(batch.output)
+        queue.make()
+        with queue.locked():
+            write_plan(queue, found)
+        for entry in found.entries:
+            print(queue.path("jobs", entry.name))
+        return 0
     if asks == "dry-run":
         from dreamreel.pipeline.jobs.estimate import estimated_seconds
 
@@ -99,15 +111,16 @@ def batch_command(source: Path, given: Given, options: BatchOptions, asks: str, 
     if options.engine == "ray":
         from dreamreel.pipeline.jobs.cluster import RayEngine
 
-        def make(queue: Queue, how: Options, threads: int) -> Engine:
-            return RayEngine(queue, how.split, options.workers, threads, options.address)
+        def make(queue: Queue, networks: list[Weights]) -> Engine:
+            about = options.workers, threads, options.address
+            return RayEngine(queue, how.split, *about, networks)
     else:
         from dreamreel.pipeline.jobs.workers import LocalEngine
 
-        def make(queue: Queue, how: Options, threads: int) -> Engine:
+        def make(queue: Queue, networks: list[Weights]) -> Engine:
             return LocalEngine(queue, how.split, workers, threads, devices)
 
-    return run_batch(batch, found, how, make, threads, How(json, given.quiet))
+    return run_batch(batch, found, how, make, How(json, given.quiet))
 
 
 def _check(options: BatchOptions) -> None:
@@ -204,13 +217,12 @@ def run_batch(
     found: Plan,
     options: Options,
     make_engine: MakeEngine,
-    threads: int,
     how: How,
 ) -> int:
     """Do what waits of the plan `found` of `batch`, and return the exit code: 0 if all is done, 1
     if a job failed, 130 if it was stopped."""
     queue = queue_of(batch.output)
-    check_networks(found.waiting, Report())
+    networks = check_networks(found.waiting, Report())
     queue.make()
     with queue.locked():
         # What has happened since the plan was made counts.
@@ -219,7 +231,7 @@ def run_batch(
         view = _view(queue, how)
         for line in found.notices:
             view.note(line)
-        engine = make_engine(queue, options, threads)
+        engine = make_engine(queue, networks)
         came: list[int] = []
         try:
             with stop_signals(came) as is_stopping, view.showing():
@@ -232,7 +244,9 @@ def run_batch(
 
 
 def _exit_code(entries: Sequence[Entry], options: Options, stopped: bool) -> int:
-    unfinished = any(entry.state in ("waiting", "running") for entry in entries)
+    only = options.only
+    chosen = [entry for entry in entries if only is None or fnmatch(entry.name, only)]
+    unfinished = any(entry.state in ("waiting", "running") for entry in chosen)
     if unfinished and (stopped or options.stop_after is not None):
         return 130
     return 1 if any(entry.state == "failed" for entry in entries) else 0
@@ -345,7 +359,11 @@ class _Lines(View):
         if outcome is not None:
             for line in outcome.notices:
                 self.note(f"{outcome.task.name}: {line}")
-        self.states = self.states or _states_before(entries)
+        if not self.states:
+            self.states = _states_before(entries)
+            for entry in entries:
+                if entry.state == "failed":
+                    self._tell(entry)
         for entry in entries:
             before = self.states.get(entry.name, "waiting")
             if entry.state != before and not (before == "running" and entry.state == "waiting"):
@@ -384,7 +402,11 @@ class _Json(View):
         if outcome is not None:
             for line in outcome.notices:
                 print_json({"event": "notice", "job": outcome.task.name, "line": line})
-        self.states = self.states or _states_before(entries)
+        if not self.states:
+            self.states = _states_before(entries)
+            for entry in entries:
+                if entry.state == "failed":
+                    print_json(_about(entry, self.queue))
         for entry in entries:
             if entry.state != self.states.get(entry.name, "waiting"):
                 print_json(_about(entry, self.queue))
@@ -484,14 +506,12 @@ def _step_of(queue: Queue, entry: Entry) -> Step | None:
         return None
     steps = []
     with suppress(OSError):
-        for path in (queue.folder / "progress").glob(f"{_plain_glob(entry.name)}.*json"):
+        for path in (queue.folder / "progress").glob(f"{_plain_glob(entry.name)}.[0-9]*.json"):
             step = queue.step(path.name.removesuffix(".json"))
             if step is not None:
                 steps.append(step)
     if not steps:
-        return None
-    if len(steps) == 1:
-        return steps[0]
+        return queue.step(entry.name)
     latest = max(steps, key=lambda step: step.at)
     return latest.model_copy(
         update={

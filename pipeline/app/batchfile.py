@@ -188,7 +188,7 @@ def entries_of(batch: BatchFile) -> list[Entry]:
     texts = [_texts(row, settings) for row, _, settings in made]
     varying = [key for key in dict.fromkeys(itertools.chain(*texts)) if _varies(key, texts)]
     entries: list[Entry] = []
-    names: dict[str, str] = {}
+    places: set[str] = set()
     for number, ((row, job, settings), text) in enumerate(zip(made, texts, strict=True), 1):
         template = row.keys["name"].value if "name" in row.keys else batch.name
         where = row.keys["name"].where if "name" in row.keys else row.where
@@ -197,13 +197,13 @@ def entries_of(batch: BatchFile) -> list[Entry]:
             template = "-".join(["{stem}", "{preset}", *(f"{{{key}}}" for key in more)])
         name = _named(str(template), row, job, settings, number, len(made), where)
         output = _output(name, row, job, batch)
-        clash = names.setdefault(os.path.normcase(output), row.where)
-        if clash != row.where or any(entry.job.output == output for entry in entries):
+        if os.path.normcase(output) in places:
             missing = [key for key in varying if f"{{{key}}}" not in str(template)]
             tip = f"{{{missing[0] if missing else 'index'}}}"
             raise UserError(
                 f"{where}: two jobs would write {output}; put {tip} into name, to tell them apart"
             )
+        places.add(os.path.normcase(output))
         entries.append(
             Entry(
                 name=_queued(output, batch),

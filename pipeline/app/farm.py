@@ -1,12 +1,13 @@
 """The work of `dreamreel job`: one job file, rendered for a farm."""
 
+import hashlib
 import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -14,12 +15,14 @@ from dreamreel.pipeline.app.options import Given
 from dreamreel.pipeline.app.terminal import json_report, print_json, stop_signals, terminal
 from dreamreel.pipeline.durable import write_whole
 from dreamreel.pipeline.errors import PassingError, Stopped, UserError
-from dreamreel.pipeline.jobs.checks import check
-from dreamreel.pipeline.jobs.job import Job, Piece, Shots, as_table
-from dreamreel.pipeline.jobs.paths import JOB_BYTES, Target
+from dreamreel.pipeline.jobs.checks import Checked, check, files_of
+from dreamreel.pipeline.jobs.identity import stamp, versions
+from dreamreel.pipeline.jobs.job import Job, Model, Piece, Shots, as_table, source_of
+from dreamreel.pipeline.jobs.paths import JOB_BYTES, Target, remove_work
 from dreamreel.pipeline.jobs.pieces import pieces_of
 from dreamreel.pipeline.jobs.report import Report
 from dreamreel.pipeline.jobs.run import run
+from dreamreel.pipeline.jobs.tasks import record_of
 from dreamreel.pipeline.media.sequences import place_of
 from dreamreel.pipeline.opening import read_text
 
@@ -32,15 +35,24 @@ class FarmTask:
     piece: int | None = None
 
 
+class FoundShots(Model):
+    """The content of OUT.shots.json: the `shots` of a video, the digest `job` of the job and the
+    files that they are of, and the `versions` with which they were found."""
+
+    format: Literal[1] = 1
+    job: str
+    versions: dict[str, str]
+    shots: Shots
+
+
 def do_job(file: Path, task: FarmTask, given: Given, as_json: bool) -> int:
     """Do `task` with the job in `file`, and return the exit code: 0 if done, 1 if it failed and may
     be tried again, 130 if it was stopped. Raises UserError for a mistake of the user's."""
-    job = read_job(file)
     came: list[int] = []
     with stop_signals(came) as is_stopping, _reporting(as_json) as shown:
         report = Report(shown.on_progress, shown.on_notice, is_stopping)
         try:
-            told = _do(job, task, given, report)
+            told = _do(read_job(file), task, given, report)
         except Stopped as error:
             return _ended(as_json, {"event": "stopped", "line": str(error)}, 130)
         except PassingError as error:
@@ -48,6 +60,12 @@ def do_job(file: Path, task: FarmTask, given: Given, as_json: bool) -> int:
         except UserError as error:
             if as_json:
                 print_json({"event": "failed", "fault": "user", "error": str(error)})
+            raise
+        except Exception as error:
+            if as_json:
+                fault = "passing" if isinstance(error, OSError) else "ours"
+                line = " ".join(f"{type(error).__name__}: {error}".split())
+                print_json({"event": "failed", "fault": fault, "error": line})
             raise
     return _ended(as_json, {"event": "done", **told}, 0)
 
@@ -60,8 +78,7 @@ def read_job(file: Path) -> Job:
         table = found.get("job", found) if isinstance(found, dict) else found
         job = Job.model_validate_json(json.dumps(table))
     except (ValueError, RecursionError) as error:
-        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise UserError(f"{file} is no job file ({why})") from error
+        raise UserError(f"{file} is no job file ({_why(error)})") from error
     if not job.output.is_absolute():
         job = job.model_copy(update={"output": file.absolute().parent / job.output})
     return job
@@ -75,21 +92,23 @@ def write_job(file: Path, job: Job) -> None:
 
 def _do(job: Job, task: FarmTask, given: Given, report: Report) -> dict[str, Any]:
     overwrite, restart = given.overwrite, given.restart
+    if not (overwrite or restart) and record_of(job) is not None:  # a farm may ask twice
+        return {"output": str(place_of(job.output))}
     if task.do == "render":
         path = run(job, report, overwrite=overwrite, restart=restart)
         return {"output": str(path)}
     if job.kind != "video":
         raise UserError(f"only a video has shots, and this is the job of a {job.kind}")
     # Imported here because it imports torch, which takes seconds.
-    from dreamreel.pipeline.jobs.shots import find_shots, join_pieces
+    from dreamreel.pipeline.jobs.shots import join_pieces
 
-    checked = check(job, Target(job.output, overwrite, restart), report)
     if task.do == "shots":
-        shots = find_shots(checked, report)
-        _write_shots(job, shots)
-        return {"pieces": len(pieces_of(shots, _folder(job))), "cuts": list(shots.cuts)}
-    shots, pieces = _pieces(job)
+        shots = _shots(job, check(job, Target(job.output, overwrite, restart), report), report)
+        return {"pieces": len(_pieces(job, shots)), "cuts": list(shots.cuts)}
+    shots = _known_shots(job)
+    pieces = _pieces(job, shots)
     if task.do == "join":
+        checked = check(job, Target(job.output, overwrite, restart), report)
         path = join_pieces(checked, shots, pieces, report)
         _shots_file(job).unlink(missing_ok=True)
         return {"output": str(path)}
@@ -97,8 +116,48 @@ def _do(job: Job, task: FarmTask, given: Given, report: Report) -> dict[str, Any
     if not 0 <= number < len(pieces):
         raise UserError(f"--piece {number}: there are pieces 0 to {len(pieces) - 1}")
     piece = pieces[number]
+    if restart:
+        remove_work(piece.place)  # a finished one too, which is not rendered again otherwise
     run(job.model_copy(update={"piece": piece}), report, overwrite=overwrite, restart=restart)
     return {"piece": number, "frames": [piece.first, piece.stop]}
+
+
+def _shots(job: Job, checked: Checked, report: Report) -> Shots:
+    """The shots of the video of `job`: those that are known, or found now. Pieces of what the job
+    was before are then discarded."""
+    from dreamreel.pipeline.jobs.shots import find_shots
+
+    known, digest = _read_shots(job), _digest(job)
+    same = known is not None and (known.job, known.versions) == (digest, versions())
+    if known is not None and same and not checked.out.restart:
+        return known.shots
+    shots = find_shots(checked, report)
+    for one in (shots, *([known.shots] if known else [])):
+        for piece in _pieces(job, one):
+            remove_work(piece.place)
+    _write_shots(job, FoundShots(job=digest, versions=versions(), shots=shots))
+    return shots
+
+
+def _known_shots(job: Job) -> Shots:
+    """The shots of the video of `job`. Raises UserError unless they were found for this very job
+    and with the versions of this machine."""
+    known = _read_shots(job)
+    if known is None:
+        raise UserError(f"the shots of {job.output} are not known; give --shots first")
+    ours = versions()
+    differ = [f"{name} {one}" for name, one in known.versions.items() if ours.get(name) != one]
+    if differ:
+        raise UserError(
+            f"the shots of {job.output} were found with {', '.join(differ)}, which this machine "
+            "has not; install the same here, or give --shots again"
+        )
+    if known.job != _digest(job):
+        raise UserError(
+            f"the job of {job.output}, or a file that it reads, was changed since its shots were "
+            "found; give --shots again"
+        )
+    return known.shots
 
 
 def _folder(job: Job) -> Path:
@@ -109,22 +168,39 @@ def _shots_file(job: Job) -> Path:
     return place_of(job.output).with_name(f"{place_of(job.output).name}.shots.json")
 
 
-def _pieces(job: Job) -> tuple[Shots, list[Piece]]:
-    try:
-        shots = Shots.model_validate_json(read_text(_shots_file(job), JOB_BYTES))
-    except (ValidationError, ValueError, UserError) as error:
-        raise UserError(f"the shots of {job.output} are not known; give --shots first") from error
+def _pieces(job: Job, shots: Shots) -> list[Piece]:
     name = place_of(job.output).name
-    pieces = [
+    return [
         piece.model_copy(update={"place": piece.place.with_name(f"{name}.{piece.place.name}")})
         for piece in pieces_of(shots, _folder(job))
     ]
-    return shots, pieces
 
 
-def _write_shots(job: Job, shots: Shots) -> None:
-    text = json.dumps(shots.model_dump(mode="json", exclude_none=True)) + "\n"
+def _read_shots(job: Job) -> FoundShots | None:
+    try:
+        return FoundShots.model_validate_json(read_text(_shots_file(job), JOB_BYTES))
+    except (ValidationError, ValueError, UserError):
+        return None
+
+
+def _write_shots(job: Job, found: FoundShots) -> None:
+    text = json.dumps(found.model_dump(mode="json", exclude_none=True)) + "\n"
     write_whole(_shots_file(job), lambda file: file.write(text.encode()))
+
+
+def _digest(job: Job) -> str:
+    """The digest of all that `job` says, its threads too, and of the sizes and times of the files
+    that it reads: pieces of equal jobs belong together."""
+    stamps = [stamp(path) for path in (source_of(job), *files_of(job))]
+    text = json.dumps([as_table(job.model_copy(update={"key": None})), stamps], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _why(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    fault = error.errors()[0]
+    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
 
 
 @contextmanager

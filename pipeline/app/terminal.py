@@ -16,12 +16,19 @@ LINES_EVERY = 5.0  # seconds between lines of progress; a round number, not tune
 
 
 @contextmanager
-def terminal(unit: str, quiet: bool, stoppable: bool = False) -> Iterator[Report]:
+def terminal(
+    unit: str, quiet: bool, stoppable: bool = False, as_json: bool = False
+) -> Iterator[Report]:
     """A report that shows progress and notices on standard error, unless `quiet`.
 
     Progress counts in `unit`: a bar on a terminal, elsewhere a line every few seconds. With
-    `stoppable`, the first Ctrl-C only asks the job to stop; `Stopped` then ends the process.
+    `stoppable`, the first Ctrl-C only asks the job to stop; `Stopped` then ends the process. With
+    `as_json`, progress and notices are JSON on standard output instead.
     """
+    if as_json:
+        with _ending_when_stopped() if stoppable else nullcontext(lambda: False) as is_stopping:
+            yield json_report(is_stopping)
+        return
     from rich.console import Console
 
     console = Console(stderr=True, quiet=quiet)

@@ -22,7 +22,7 @@ from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import fitted_size
 from dreamreel.pipeline.jobs.checks import Checked, check, files_of
 from dreamreel.pipeline.jobs.identity import stamp
-from dreamreel.pipeline.jobs.job import Job, NamedFile, Piece, Shots, Threads, as_table
+from dreamreel.pipeline.jobs.job import Job, NamedFile, Piece, Threads, as_table
 from dreamreel.pipeline.jobs.paths import Target, folder_of, remove_work
 from dreamreel.pipeline.jobs.pieces import LEAST_FRAMES, finished_piece, pieces_of
 from dreamreel.pipeline.jobs.queue import Entry, Outcome, Problem, Queue, Task, pieces_folder
@@ -32,9 +32,12 @@ from dreamreel.pipeline.media.clips import probe
 from dreamreel.pipeline.media.sequences import place_of
 from dreamreel.pipeline.media.stills import read_header
 
+# A network's name, the file of its weights if one was given, and their digest.
+Weights = tuple[str, Path | None, str | None]
 BACKOFF, LONGEST_BACKOFF = 2.0, 300.0  # seconds before the first retry, doubled until the longest
 # Seconds before a task that somebody else has claimed is tried again: little beside a lease.
 CLAIMED_AGAIN = 3.0
+LOOK_EVERY = 0.5  # seconds between looks at shots that are being found; a round number
 TICK = 0.1  # seconds between looks at the engine; jobs take seconds at least
 # Frames above which a video is split at its cuts where there is more than one worker: 10 seconds at
 # 24 a second. Finding the cuts takes some 2 % of the render. A round number.
@@ -139,13 +142,17 @@ def write_plan(queue: Queue, planned: Plan) -> None:
         queue.remove(old)
 
 
-def check_networks(entries: Iterable[Entry], report: Report) -> None:
-    """Raise UserError if the network or the layers of one of `entries` cannot dream its size."""
+def check_networks(entries: Iterable[Entry], report: Report) -> list[Weights]:
+    """The networks of `entries`, each with the file and the digest of its weights.
+
+    Raises UserError if the network or the layers of one of them cannot dream its size.
+    """
     # Imported here because it imports torch, which takes seconds.
     from dreamreel.pipeline.jobs.preparation import keep_network, ready_network
 
     keep_network()
     seen = set()
+    found: dict[tuple[str, Path | None], str | None] = {}
     for entry in entries:
         settings, size = entry.job.settings, entry.size or (0, 0)
         about = settings.model_dump_json(include={"network", "weights", "dream", "precision"})
@@ -153,9 +160,11 @@ def check_networks(entries: Iterable[Entry], report: Report) -> None:
             continue
         seen.add((about, size))
         try:
-            ready_network(settings, size, report)
+            network = ready_network(settings, size, report)
+            found[settings.network, settings.weights] = network.digest
         except UserError as error:
             raise UserError(f"{entry.name}: {error}") from error
+    return [(name, path, digest) for (name, path), digest in found.items()]
 
 
 def drive(
@@ -200,7 +209,9 @@ class _Drive:
     running: dict[str, Task] = field(default_factory=dict)
     stopping: bool = False
     paused_until: dict[str, float] = field(default_factory=dict)  # of tasks that others claimed
-    pieces: dict[str, tuple[Shots, list[Piece]]] = field(default_factory=dict)
+    pieces: dict[str, list[Piece]] = field(default_factory=dict)  # of videos with known shots
+    so_far: dict[str, list[Piece]] = field(default_factory=dict)  # of those with some known
+    looked: dict[str, float] = field(default_factory=dict)  # when their shots were looked at
     whole: set[tuple[str, int]] = field(default_factory=set)  # pieces known to be finished
 
     def __post_init__(self) -> None:
@@ -261,6 +272,8 @@ class _Drive:
             )
         elif task.piece is not None:
             self.whole.add((task.name, task.piece))
+        else:
+            self.looked.pop(task.name, None)
 
     def _failed(self, entry: Entry, problem: Problem) -> Entry:
         again = problem.fault == "passing" and entry.tries < self.options.retry
@@ -285,15 +298,10 @@ class _Drive:
         if not self._is_split(entry):
             yield Task(do="render", name=name)
             return
-        if name not in self.pieces:
-            shots = self.queue.shots(name)
-            if shots is None:
-                yield Task(do="shots", name=name)
-                return
-            folder = pieces_folder(self.queue, name)
-            self.pieces[name] = shots, pieces_of(shots, folder, *self.options.split)
-        _, pieces = self.pieces[name]
-        if len(pieces) == 1:
+        is_whole, pieces = self._pieces(name)
+        if not is_whole:
+            yield Task(do="shots", name=name)
+        elif len(pieces) == 1:
             yield Task(do="render", name=name)
             return
         left = [
@@ -301,8 +309,24 @@ class _Drive:
         ]
         for number in left:
             yield Task(do="piece", name=name, piece=number)
-        if not left:
+        if is_whole and not left:
             yield Task(do="join", name=name)
+
+    def _pieces(self, name: str) -> tuple[bool, list[Piece]]:
+        """The pieces of a video, and whether they are all: its shots may still be looked for."""
+        if name not in self.pieces:
+            if self.looked.get(name, 0.0) > time.monotonic() - LOOK_EVERY:
+                return False, self.so_far.get(name, [])
+            self.looked[name] = time.monotonic()
+            shots = self.queue.shots(name)
+            if shots is None:
+                return False, []
+            pieces = pieces_of(shots, pieces_folder(self.queue, name), *self.options.split)
+            if not shots.is_whole:
+                self.so_far[name] = pieces
+                return False, pieces
+            self.pieces[name] = pieces
+        return True, self.pieces[name]
 
     def _is_whole(self, name: str, number: int, piece: Piece) -> bool:
         if (name, number) not in self.whole and finished_piece(piece) is not None:

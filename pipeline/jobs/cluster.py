@@ -1,6 +1,7 @@
 """Tasks of a queue on a Ray cluster, whose machines share the folder of the batch by name."""
 
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ class RayEngine:
         workers: int | None,
         threads: int,
         address: str | None,
+        networks: Sequence[tuple[str, Path | None, str | None]] = (),
         lease: float = LEASE,
     ) -> None:
         self._ray = _import_ray()
@@ -39,14 +41,19 @@ class RayEngine:
         resources = self._ray.cluster_resources()
         has_gpus = resources.get("GPU", 0) >= 1
         self._needs = {"num_gpus": 1} if has_gpus else {"num_cpus": threads}
-        room = int(resources["GPU"] if has_gpus else resources.get("CPU", 1) // threads)
-        self.workers = max(1, min(workers or room, room))
+        room = self._room(has_gpus)
+        if room == 0:
+            raise UserError(
+                f"no machine of the cluster has {threads} cores for a job's threads; give fewer "
+                "with --threads"
+            )
+        self.workers = min(workers or room, room)
         self._stop_file = queue.folder / "stop"
         self._stop_file.unlink(missing_ok=True)
         self._perform = self._ray.remote(_perform).options(
             **self._needs, max_retries=DIED_AGAIN, retry_exceptions=False
         )
-        self._check_machines()
+        self._check_machines(networks)
 
     @property
     def free(self) -> int:
@@ -71,6 +78,16 @@ class RayEngine:
         """Have all tasks save and stop, and begin no other."""
         self._stopping = True
         self._stop_file.touch()
+        for ref, task in self._running.items():
+            if self._queue.claimed(task.id) is None:  # it has not begun
+                self._ray.cancel(ref)
+
+    def _room(self, has_gpus: bool) -> int:
+        """How many tasks the machines of the cluster have room for at a time."""
+        alive = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        if has_gpus:
+            return int(sum(node.get("GPU", 0) for node in alive))
+        return int(sum(node.get("CPU", 0) // self._threads for node in alive))
 
     def kill(self) -> None:
         """End all tasks at once, and leave the cluster."""
@@ -94,22 +111,24 @@ class RayEngine:
             problem = Problem(fault="passing", message=f"its worker was lost: {text[:150]}")
             return Outcome(task=task, state="failed", error=problem)
 
-    def _check_machines(self) -> None:
-        """Raise UserError unless each machine has this Dreamreel, these libraries, and the folder
-        of the batch."""
+    def _check_machines(self, networks: Sequence[tuple[str, Path | None, str | None]]) -> None:
+        """Raise UserError unless each machine has this Dreamreel, these libraries, the folder of
+        the batch, and the weights of `networks`, each with their digest here."""
         ours, folder = versions(), str(self._queue.folder)
+        wanted = [(name, None if path is None else str(path)) for name, path, _ in networks]
+        digests = [digest for *_, digest in networks]
         strategy = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
         look = self._ray.remote(_look)
         alive = [node for node in self._ray.nodes() if node["Alive"]]
         refs = {
             node["NodeManagerHostname"]: look.options(
                 num_cpus=0, scheduling_strategy=strategy(node["NodeID"], soft=False)
-            ).remote(folder)
+            ).remote(folder, wanted)
             for node in alive
         }
         for host, ref in refs.items():
             try:
-                theirs, sees = self._ray.get(ref, timeout=300)
+                theirs, sees, weights = self._ray.get(ref, timeout=ANSWER_SECONDS * 60)
             except Exception as error:
                 why = " ".join(str(error).split())[:150]
                 raise UserError(
@@ -128,6 +147,12 @@ class RayEngine:
                     f"{host} of the cluster does not see {folder}; the folder must be shared by "
                     "all machines, under the same name"
                 )
+            for (name, _), found, digest in zip(wanted, weights, digests, strict=True):
+                if found != digest:
+                    raise UserError(
+                        f"{host} of the cluster has other weights of {name} than this machine "
+                        f"({found}); give the same file to all with --weights"
+                    )
 
 
 def _perform(
@@ -147,9 +172,20 @@ def _perform(
     return outcome.model_dump_json()
 
 
-def _look(folder: str) -> tuple[dict[str, str], bool]:
-    """The versions on a machine of the cluster, and whether it sees the queue in `folder`."""
-    return versions(), (Path(folder) / "batch.json").is_file()
+def _look(
+    folder: str, networks: list[tuple[str, str | None]]
+) -> tuple[dict[str, str], bool, list[str | None]]:
+    """The versions on a machine of the cluster, whether it sees the queue in `folder`, and the
+    digests of the weights of `networks`, or why they cannot be loaded."""
+    from dreamreel.pipeline.networks.catalog import load_network
+
+    digests: list[str | None] = []
+    for name, path in networks:
+        try:
+            digests.append(load_network(name, None if path is None else Path(path), "cpu").digest)
+        except UserError as error:
+            digests.append(str(error))
+    return versions(), (Path(folder) / "batch.json").is_file(), digests
 
 
 def _connect(ray: Any, address: str | None) -> None:

@@ -117,12 +117,14 @@ class Piece(Model):
 
 class Shots(Model):
     """The shots of a video: its span from frame `first` to `stop` (excluded), the frames at which
-    it is cut, and the frame from which PyAV decodes in OpenCV's place, if any."""
+    it is cut, and the frame from which PyAV decodes in OpenCV's place, if any. As long as they are
+    looked for, `is_whole` is false, and `stop` is the last cut so far."""
 
     first: FrameNumber
     stop: FrameNumber
     cuts: tuple[FrameNumber, ...] = ()
     exact_from: FrameNumber | None = None
+    is_whole: bool = True
 
     @property
     def spans(self) -> list[tuple[int, int]]:

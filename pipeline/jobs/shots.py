@@ -5,6 +5,7 @@ the whole video, and so has the video that is joined from such pieces.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,18 +35,24 @@ from dreamreel.pipeline.jobs.video import (
 )
 
 
-def find_shots(checked: Checked, report: Report) -> Shots:
-    """The shots of the job's span of its source, as `render_video` finds them.
+def find_shots(
+    checked: Checked, report: Report, on_cut: Callable[[Shots], None] = lambda shots: None
+) -> Shots:
+    """The shots of the job's span of its source, as `render_video` finds them. `on_cut` gets those
+    so far after each cut.
 
     Raises UserError if the source cannot be read, Stopped if `report` asks to stop.
     """
     job, clip, state = checked.job, clip_of(checked), PreviewState()
     job = job.model_copy(update={"settings": with_decoder(job.settings, clip), "piece": None})
     total, first = expected_frames(clip, job.span), job.span[0]
-    cuts, stop = [], first
+    cuts: list[int] = []
+    stop = first
     with moving_frames(clip, job, first, state, report) as moving:
         for one in moving:
             if one.motion is None and one.followed is not None and one.number > first:
+                so_far = Shots(first=first, stop=one.number, cuts=tuple(cuts), is_whole=False)
+                on_cut(so_far.model_copy(update={"exact_from": state.exact_from}))
                 cuts.append(one.number)
             stop = one.number + 1
             report.on_progress(Progress(stop - first, total))
@@ -123,6 +130,7 @@ def _write_whole(work: Segments, made: Made, job: Job) -> None:
     whole = WholePiece(
         frames=tuple(frames for _, frames in segments),
         suffix=segments[0][0].suffix,
+        piece=piece_of(job).model_copy(update={"place": Path()}),
         seconds=made.seconds,
         made=made,
         weights_sha256=job.weights_sha256,

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from dreamreel.pipeline.durable import take_name, write_whole
@@ -34,7 +35,7 @@ from dreamreel.pipeline.jobs.queue import (
     job_of_piece,
     pieces_folder,
 )
-from dreamreel.pipeline.jobs.record import read_record
+from dreamreel.pipeline.jobs.record import Record, read_record
 from dreamreel.pipeline.jobs.report import Progress, Report
 from dreamreel.pipeline.jobs.run import run
 from dreamreel.pipeline.media.sequences import place_of
@@ -97,7 +98,8 @@ def _done(queue: Queue, task: Task, split: Split, report: Report) -> Outcome:
     from dreamreel.pipeline.jobs.shots import find_shots, join_pieces
 
     if task.do == "shots":
-        queue.write_shots(entry.name, find_shots(_checked(entry, report), report))
+        so_far = partial(queue.write_shots, entry.name)
+        so_far(find_shots(_checked(entry, report), report, so_far))
         return Outcome(task=task, state="done")
     shots = queue.shots(entry.name)
     if shots is None:
@@ -121,13 +123,23 @@ def already_made(queue: Queue, entry: Entry) -> Outcome | None:
     task = Task(do="render", name=entry.name)
     if entry.job.kind == "still":
         return _made_still(queue, entry, task)
+    found = record_of(entry.job, entry.output)
+    if found is None:
+        return None
     place = place_of(entry.output or entry.job.output)
-    if not place.exists() or folder_of(place).exists():
+    return _outcome_of(task, place, found.made.frames, found.made.seconds)
+
+
+def record_of(job: Job, output: Path | None = None) -> Record | None:
+    """The record of the finished result of this very `job`, which must have a key; None if there is
+    none. `output` is its path, if its suffix is not the job's."""
+    place = place_of(output or job.output)
+    if job.key is None or not place.exists() or folder_of(place).exists():
         return None
     with suppress(UserError):
-        record = read_record(record_path(place), entry.job.output)
-        if record.job.key is not None and record.job.key == entry.job.key:
-            return _outcome_of(task, place, record.made.frames, record.made.seconds)
+        record = read_record(record_path(place), job.output)
+        if record.job.key == job.key:
+            return record
     return None
 
 
@@ -174,9 +186,9 @@ def _run(job: Job, entry: Entry, report: Report) -> Path:
     try:
         return run(job, report, overwrite=entry.replaces)
     except OtherRenderError as error:
-        if not error.only_version:
+        if not error.only_version and job.piece is None:
             raise
-        report.on_notice("begins anew: another version of Dreamreel rendered the frames so far")
+        report.on_notice("begins anew: another version, or another split, made the frames so far")
         return run(job, report, overwrite=entry.replaces, restart=True)
 
 

@@ -22,11 +22,16 @@ from typing import IO, Any
 from dreamreel.pipeline.jobs.queue import LEASE, Outcome, Problem, Queue, Task
 from dreamreel.pipeline.jobs.tasks import Split, perform
 
+# Tasks after which a process is replaced by a new one, against leaks: starting one takes some 3
+# seconds, little beside so many tasks. A round number.
+TASKS_AT_MOST = 100
+
 
 @dataclass
 class _Worker:
     process: "subprocess.Popen[bytes]"
     task: Task | None = None
+    done: int = 0  # tasks
 
 
 class LocalEngine:
@@ -85,25 +90,19 @@ class LocalEngine:
                     self._slots[slot] = None
                 if worker.task is not None and outcome is not None:
                     worker.task = None
+                    worker.done += 1
                     found.append(outcome)
+                    if _is_spent(worker, outcome):
+                        self._slots[slot] = None
+                        _close(worker)
         return found
 
     def stop(self) -> None:
         """Have all tasks save and stop, and begin no other."""
         self._stopping = True
         for worker in self._slots:
-            if worker is not None and worker.process.stdin is not None:
-                with suppress(OSError):
-                    worker.process.stdin.close()
-
-    def close(self) -> None:
-        """Let the workers end, and wait for them."""
-        self.stop()
-        for worker in self._slots:
             if worker is not None:
-                with suppress(subprocess.TimeoutExpired):
-                    worker.process.wait(timeout=10)
-        self.kill()
+                _close(worker)
 
     def kill(self) -> None:
         """End all workers at once."""
@@ -157,6 +156,20 @@ class LocalEngine:
         self._queue.note(worker.task.name, message)
         problem = Problem(fault="passing", message=message)
         return Outcome(task=worker.task, state="failed", error=problem)
+
+
+def _is_spent(worker: _Worker, outcome: Outcome) -> bool:
+    """Whether the process of `worker` is not to be used again, after that `outcome`: an error that
+    is not the user's may have broken it, as a lost GPU does."""
+    failed = outcome.error is not None and outcome.error.fault != "user"
+    return failed or worker.done >= TASKS_AT_MOST
+
+
+def _close(worker: _Worker) -> None:
+    """Let the process of `worker` end once its task is saved or done."""
+    if worker.process.stdin is not None:
+        with suppress(OSError):
+            worker.process.stdin.close()
 
 
 def main() -> None:

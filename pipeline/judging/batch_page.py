@@ -46,6 +46,9 @@ PAGE_BYTES, THUMB_BYTES = 14_000_000, 140_000
 # Number of frames, longest side in pixels and WebP quality of a thumbnail: the first that is small
 # enough is taken. The last is taken in any case; it has about 4 kB.
 THUMBS = ((10, 320, 50), (10, 320, 30), (10, 240, 25), (8, 160, 25), (1, 320, 40), (1, 160, 25))
+# Jobs with a thumbnail, the first of the batch: a film takes a quarter of a second to look at, and
+# nobody looks at more than some hundreds. A round number.
+MOST_THUMBS = 400
 # Milliseconds for which a thumbnail shows a frame. Frames that lie far apart flash: 2.5 of them a
 # second stay below the 3 that are safe to see (WCAG 2.2, 2.3.1).
 THUMB_SHOWS = 400
@@ -73,6 +76,7 @@ WHY_UNSEEN = {
     "failed": "failed",
     "gone": "the file is gone",
     "unreadable": "no picture can be read",
+    "many": "only the first have pictures",
 }
 NOT_PRINTED = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -101,8 +105,8 @@ def write_page(entries: Sequence[Entry], path: Path, title: str) -> None:
     """Write the page `path`, such as renders/report.html, about all `entries`, in their order.
 
     It is one file that needs no other and no network. Its links are relative: to outputs, records
-    and logs that exist now. An output that cannot be read has no thumbnail. Raises OSError if the
-    page cannot be written.
+    and logs that exist now. An output that cannot be read has no thumbnail, nor has a job after the
+    first `MOST_THUMBS`. Raises OSError if the page cannot be written.
     """
     template = TEMPLATE.read_text(encoding="utf-8")
     script = template.partition("<script>")[2].partition("</script>")[0]
@@ -174,7 +178,7 @@ def _filters(entries: Sequence[Entry]) -> str:
 
 def _table(entries: Sequence[Entry], folder: Path) -> str:
     settings = list(dict.fromkeys(name for entry in entries for name in entry.shown))
-    most = min(THUMB_BYTES, PAGE_BYTES // len(entries))
+    most = min(THUMB_BYTES, PAGE_BYTES // min(len(entries), MOST_THUMBS))
     numbers = ("Frames", "Size", "Time", "Frames/s", "Bytes")
     heads = "".join(
         f'<th scope="col" role="columnheader" data-sorts{css}>{_text(name)}</th>'
@@ -184,7 +188,10 @@ def _table(entries: Sequence[Entry], folder: Path) -> str:
             *((name, ' class="number"') for name in numbers),
         )
     )
-    rows = "\n".join(_row(entry, settings, numbers, folder, most) for entry in entries)
+    rows = "\n".join(
+        _row(entry, settings, numbers, folder, most if place < MOST_THUMBS else 0)
+        for place, entry in enumerate(entries)
+    )
     return (
         '<div class="wide" role="region" aria-label="Jobs" tabindex="0"><table role="table">'
         '<thead role="rowgroup"><tr role="row"><th scope="col" role="columnheader">'
@@ -196,7 +203,9 @@ def _table(entries: Sequence[Entry], folder: Path) -> str:
 def _row(
     entry: Entry, settings: Sequence[str], numbers: Sequence[str], folder: Path, most: int
 ) -> str:
-    sight = _sight(entry, THUMBS[0][0], THUMBS[0][1])
+    sight = Sight(size=entry.size, why="many")
+    if most:
+        sight = _sight(entry, THUMBS[0][0], THUMBS[0][1])
     link = _link(_place(entry), folder) if entry.state == "done" else None
     cells = [
         f'<td role="cell" class="seen">{_thumbnail(entry, sight, link, most)}</td>',

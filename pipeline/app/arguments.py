@@ -1,0 +1,278 @@
+"""The arguments and options of single commands: their types, names and help."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dreamreel.pipeline.app.completion import complete_preset
+from dreamreel.pipeline.app.options import IN, LOOK, MACHINE, OUT
+
+RATE = "30"  # frames per second where none is given; a usual rate, not tuned
+
+Audio = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The music that schedules react to.", rich_help_panel=IN),
+]
+Seconds = Annotated[
+    float, typer.Option(metavar="S", help="The length in seconds.", rich_help_panel=IN)
+]
+PresetName = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="A preset by name, or a TOML file.", autocompletion=complete_preset
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
+Plot = Annotated[
+    Path | None, typer.Option(metavar="FILE.png", help="Plot the figures over time into this file.")
+]
+Version = Annotated[bool, typer.Option("--version", help="Print the version.")]
+Source = Annotated[Path, typer.Argument(metavar="IN", help="The video to dream.")]
+Frames = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A:B",
+        rich_help_panel=IN,
+        help="Only frames A to B, B excluded; the first frame is 0.",
+    ),
+]
+Start = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Begin at TIME: 2.5 or 1:02.5.", rich_help_panel=IN),
+]
+End = Annotated[str | None, typer.Option(metavar="TIME", help="End at TIME.", rich_help_panel=IN)]
+Still = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME", help="Dream only the frame at TIME, as a picture.", rich_help_panel=OUT
+    ),
+]
+PreviewFlow = Annotated[
+    bool,
+    typer.Option(
+        "--preview-flow",
+        help="Dream nothing; show the flow, occlusion and cuts.",
+        rich_help_panel=OUT,
+    ),
+]
+Photo = Annotated[
+    Path | None, typer.Argument(metavar="[PHOTO]", help="The first picture; without it, noise.")
+]
+Fps = Annotated[
+    str | None,
+    typer.Option(
+        metavar="R",
+        rich_help_panel=IN,
+        help=f"Frames per second, such as 25 or 30000/1001; {RATE} if not given.",
+    ),
+]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WxH", help="The size of the film; a photo is cropped to it.", rich_help_panel=OUT
+    ),
+]
+Colour = Annotated[
+    str | None,
+    typer.Option(
+        "--colour",
+        "--color",
+        metavar="C",
+        rich_help_panel=IN,
+        help="Begin with a plain colour: #204060 or teal.",
+    ),
+]
+Loop = Annotated[
+    bool,
+    typer.Option(
+        "--loop",
+        help="End at the first frame, so that it repeats without a seam.",
+        rich_help_panel=LOOK,
+    ),
+]
+To = Annotated[
+    Path | None,
+    typer.Option(metavar="PHOTO", help="Arrive at this photo at the end.", rich_help_panel=IN),
+]
+Reverse = Annotated[
+    bool,
+    typer.Option(
+        "--reverse",
+        help="Play it backwards, so that it ends with the first picture.",
+        rich_help_panel=LOOK,
+    ),
+]
+Continue = Annotated[
+    Path | None,
+    typer.Option(
+        "--continue",
+        metavar="ZOOM",
+        help="Continue this finished zoom from its end.",
+        rich_help_panel=IN,
+    ),
+]
+MotionOnly = Annotated[
+    bool,
+    typer.Option(
+        "--motion-only", help="Dream nothing; show the camera's motion.", rich_help_panel=LOOK
+    ),
+]
+ImageSource = Annotated[Path, typer.Argument(metavar="IN", help="The picture to dream.")]
+Record = Annotated[
+    Path, typer.Argument(metavar="RECORD", help="The record of a render: OUT.mp4.json.")
+]
+ReproduceSource = Annotated[
+    Path | None, typer.Option(metavar="IN", help="The source, if it has moved.", rich_help_panel=IN)
+]
+Network = Annotated[str, typer.Argument(metavar="NETWORK")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of the new preset.")]
+Base = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="P",
+        rich_help_panel=LOOK,
+        autocompletion=complete_preset,
+        help="The preset that it inherits from: a name, or a TOML file.",
+    ),
+]
+Description = Annotated[
+    str, typer.Option(metavar="TEXT", help="The look, in one line.", rich_help_panel=LOOK)
+]
+Files = Annotated[
+    list[str], typer.Argument(metavar="FILE...", help="Presets: TOML files, or names.")
+]
+One = Annotated[str, typer.Argument(metavar="A", autocompletion=complete_preset)]
+Other = Annotated[str, typer.Argument(metavar="B", autocompletion=complete_preset)]
+ScheduleName = Annotated[
+    str | None, typer.Argument(metavar="[PRESET]", help="A preset by name, or a TOML file.")
+]
+ScheduleFps = Annotated[
+    str, typer.Option(metavar="R", help="Frames per second: 30 or 30000/1001.", rich_help_panel=IN)
+]
+SchedulePlot = Annotated[
+    Path | None, typer.Option(metavar="FILE.png", help="Plot the curves into this file instead.")
+]
+MeasureSource = Annotated[
+    Path, typer.Argument(metavar="SOURCE", help="The video that was dreamed, or a zoom.")
+]
+Dream = Annotated[Path | None, typer.Argument(metavar="[DREAM]", help="The dream of SOURCE.")]
+MeasureFrames = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A:B",
+        help="The frames of SOURCE that were dreamed, B excluded.",
+        rich_help_panel=IN,
+    ),
+]
+Layers = Annotated[
+    str | None,
+    typer.Option(
+        metavar="L",
+        rich_help_panel=LOOK,
+        help="The layers that were dreamed: NAME, NAME,NAME or {NAME = WEIGHT}.",
+    ),
+]
+Judge = Annotated[
+    str | None, typer.Option(metavar="NETWORK", help="A second network that measures strength.")
+]
+JudgeWeights = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="The weights of the judge.")
+]
+JudgeLayers = Annotated[
+    str | None, typer.Option(metavar="L", help="The layers of the judge, if not its default.")
+]
+Sheet = Annotated[
+    Path | None, typer.Option(metavar="FILE.png", help="Write 24 frames of a zoom onto one sheet.")
+]
+ShotsSource = Annotated[Path, typer.Argument(metavar="IN", help="The video.")]
+BatchSource = Annotated[
+    Path, typer.Argument(metavar="JOBS.toml|FOLDER", help="A batch file, or a folder.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        rich_help_panel=MACHINE,
+        help="Jobs at a time; 1 if not given, or one for each GPU.",
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        rich_help_panel=MACHINE,
+        help="Threads of a job; the cores divided by the workers if not given.",
+    ),
+]
+Engine = Annotated[
+    str, typer.Option(metavar="E", rich_help_panel=MACHINE, help="What does the jobs: local, ray.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(metavar="A", rich_help_panel=MACHINE, help="The address of a Ray cluster."),
+]
+Retry = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        rich_help_panel=MACHINE,
+        help="Times that a failure is tried again if it may pass, such as a full disk.",
+    ),
+]
+Only = Annotated[
+    str | None,
+    typer.Option(metavar="PATTERN", rich_help_panel=IN, help="Only jobs named like this."),
+]
+First = Annotated[
+    str | None,
+    typer.Option(metavar="PATTERN", rich_help_panel=IN, help="Jobs named like this first."),
+]
+StopAfter = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", rich_help_panel=MACHINE, help="Save and stop after 7h30m."),
+]
+Preroll = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        rich_help_panel=MACHINE,
+        help="Split long shots too, each piece begun N frames early: nearly the same film.",
+    ),
+]
+SplitAbove = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        rich_help_panel=MACHINE,
+        help="Split a video of more than N frames at its cuts, for several workers; 240.",
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show the jobs, with estimates; render nothing.")
+]
+Plan = Annotated[
+    bool, typer.Option("--plan", help="Write the job files, for a farm; render nothing.")
+]
+Status = Annotated[bool, typer.Option("--status", help="Show how far the batch is, from anywhere.")]
+Pause = Annotated[
+    bool, typer.Option("--pause", help="Have the batch save and stop, from anywhere.")
+]
+JsonProgress = Annotated[
+    bool,
+    typer.Option(
+        "--json-progress", help="Print one JSON object a line instead.", rich_help_panel=OUT
+    ),
+]
+File = Annotated[
+    Path, typer.Argument(metavar="FILE.json", help="A job, one of a batch, or a record.")
+]
+FindShots = Annotated[
+    bool, typer.Option("--shots", help="Find the shots of its video; print how many pieces.")
+]
+Piece = Annotated[
+    int | None, typer.Option(metavar="N", help="Render only piece N of its video, from 0.")
+]
+Join = Annotated[bool, typer.Option("--join", help="Join the pieces of its video.")]
+Repeats = Annotated[int, typer.Option(help="The number of repeats.", metavar="N")]
