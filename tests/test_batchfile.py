@@ -161,6 +161,8 @@ WRONG = {
     '[[job]]\nsource = "a.mp4"\nno-audio = "yes"': "line 3: no-audio must be true or false",
     '[[job]]\nsource = "a.mp4"\nweights = "none.pth"\nnetwork = "vgg16"': "none.pth",
     '[[job]]\nsource = "a.mp4"\nlayers = "nothing"': "nothing",
+    '[[job]]\nkind = "zoom"\nloop = true\npreset = "retreat"': "but must move in",
+    '[[job]]\nsource = "a.mp4"\nstrength = "2 * t"': "dream.strength at frame 6 = 12 should be",
     '[[job]]\nsource = "a.mp4"\ncodec = "vp9"\nname = "{stem}.mov"': ".mov does not hold vp9",
     '[[job]]\nsource = "a.mp4"\nseed = [1,2,3]\nset = {"dream.octaves" = "eels" }': "line 4",
     '[[job]]\nsource = "a.mp4"\ncontinue = "a.mp4"': "line 3: continue is for a zoom",

@@ -14,8 +14,10 @@ from dreamreel.pipeline.config.grammar import build, parse_assignment
 from dreamreel.pipeline.config.presets import FOLDER, load_preset, names_in
 from making import ROOT
 
-PAGES = ("README.md", "presets/README.md", "samples/README.md", "samples/cluster/README.md", "samples/files.md",
-         "pipeline/README.md", ".github/CONTRIBUTING.md")  # fmt: skip
+PAGES = (
+    *("README.md", "presets/README.md", "samples/README.md", "samples/cluster/README.md"),
+    *("samples/files.md", "pipeline/README.md", ".github/CONTRIBUTING.md"),
+)
 
 
 def commands() -> list[str]:

@@ -17,6 +17,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Protocol
 
+from dreamreel.pipeline.config.values import SMALLEST_SIDE
 from dreamreel.pipeline.durable import partial_path
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import fitted_size
@@ -145,7 +146,8 @@ def write_plan(queue: Queue, planned: Plan) -> None:
 def check_networks(entries: Iterable[Entry], report: Report) -> list[Weights]:
     """The networks of `entries`, each with the file and the digest of its weights.
 
-    Raises UserError if the network or the layers of one of them cannot dream its size.
+    Raises UserError if the network or the layers of one of them cannot dream its size, if a
+    schedule gives a value out of bounds, and if a zoom cannot reach its goal.
     """
     # Imported here because it imports torch, which takes seconds.
     from dreamreel.pipeline.jobs.preparation import keep_network, ready_network
@@ -155,6 +157,10 @@ def check_networks(entries: Iterable[Entry], report: Report) -> list[Weights]:
     found: dict[tuple[str, Path | None], str | None] = {}
     for entry in entries:
         settings, size = entry.job.settings, entry.size or (0, 0)
+        try:
+            _check_course(entry)
+        except UserError as error:
+            raise UserError(f"{entry.name}: {error}") from error
         about = settings.model_dump_json(include={"network", "weights", "dream", "precision"})
         if (about, size) in seen or not all(size):
             continue
@@ -165,6 +171,22 @@ def check_networks(entries: Iterable[Entry], report: Report) -> list[Weights]:
         except UserError as error:
             raise UserError(f"{entry.name}: {error}") from error
     return [(name, path, digest) for (name, path), digest in found.items()]
+
+
+def _check_course(entry: Entry) -> None:
+    """Raise UserError if the settings of `entry` cannot be followed over time."""
+    from dreamreel.pipeline.jobs.preparation import heard_by, settings_over_time
+
+    job, settings = entry.job, entry.job.settings
+    if job.kind == "zoom":
+        from dreamreel.pipeline.jobs.zoom import check_course
+
+        check_course(job, entry.size or (SMALLEST_SIDE, SMALLEST_SIDE))
+    elif job.kind == "video" and job.source is not None and settings.schedules:
+        clip = probe(job.source.path, settings.source)
+        music = job.source.path if job.audio is None else job.audio.path
+        heard = heard_by(settings, music if job.audio is not None or clip.is_file else None)
+        settings_over_time(settings, entry.frames or 1, clip.rate, heard, job.span[0])
 
 
 def drive(

@@ -315,6 +315,14 @@ def _opaque(photo: Path, report: Report) -> Tensor:
     return picture.image
 
 
+def check_course(job: Job, canvas: tuple[int, int]) -> None:
+    """Raise UserError if the zoom of `job`, with frames of the size `canvas`, cannot reach its goal
+    or has a schedule that gives a value out of bounds."""
+    flight = flight_of(job).model_copy(update={"size": canvas})
+    audio = None if job.audio is None else job.audio.path
+    _fast_enough(job.model_copy(update={"flight": flight}), audio, QUIET)
+
+
 def _fast_enough(job: Job, audio: Path | None, report: Report) -> tuple[Job, OverTime]:
     """`job` and its settings over time, with a camera that grows the picture `SMALLEST_GROWTH`
     times on the way to its goal, if it has one.
