@@ -48,6 +48,14 @@ def write_gif(path: Path, frames: list[Frame], rate: float) -> None:
     subprocess.run(command, input=data, check=True)
 
 
+def label(frame: Frame, text: str) -> Frame:
+    """A copy of `frame` with `text` in its corner."""
+    frame = frame.copy()
+    for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(frame, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, width, cv2.LINE_AA)
+    return frame
+
+
 def small(path: Path, start: int = 0, stop: int | None = None) -> list[Frame]:
     """Frames `start` to `stop` of the video at `path`, GIF_WIDTH wide."""
     return list(resized(read_frames(path, start, stop), GIF_WIDTH))

@@ -605,3 +605,15 @@ def test_a_gif_that_ends_between_its_blocks_is_faulty(tmp_path: Path) -> None:
     assert gif_fault(data[:-1]) == "it breaks off after 4 frames"
     for end in range(len(data) - 1):
         assert gif_fault(data[:end]) is not None
+
+
+def test_a_canvas_larger_than_any_picture_is_not_decoded(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (20, 10), (20 * i, 0, 0)) for i in range(3)]
+    path = tmp_path / "a.webp"
+    frames[0].save(path, save_all=True, append_images=frames[1:], lossless=True)
+    data = bytearray(path.read_bytes())
+    assert data[12:16] == b"VP8X"
+    data[25] = 0xFF  # the middle byte of the width of the canvas
+    assert find_animation(path) is not None
+    path.write_bytes(data)
+    assert find_animation(path) is None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dreamreel.pipeline.config.values import LARGEST_SIDE
 from dreamreel.pipeline.frames import Frame
 from dreamreel.pipeline.media.sequences import OnLost, with_stand_ins
 from dreamreel.pipeline.media.stills import UNREADABLE, orientation_of, upright
@@ -40,11 +41,15 @@ def find_animation(path: Path) -> Animation | None:
     """The animation at `path`: a GIF, WebP, PNG or AVIF file. None where it is none of these, or
     has a single frame.
 
-    All frames are decoded, one at a time. Damaged ones at the end do not count.
+    All frames are decoded, one at a time. Damaged ones at the end do not count. None too for a side
+    of more than `LARGEST_SIDE` pixels: one damaged byte may claim that of a small file, and decoding
+    would take minutes and gigabytes.
     """
     try:
         with open_picture(path, ANIMATED) as file:
             if not getattr(file, "is_animated", False):
+                return None
+            if max(file.size) > LARGEST_SIDE:
                 return None
             loops = file.info.get("loop", 0 if file.format == "AVIF" else 1)
             (width, height), shown, count, has_alpha = file.size, [], 0, False
