@@ -25,6 +25,7 @@ from dreamreel.pipeline.jobs.tasks import Split, perform
 # Tasks after which a process is replaced by a new one, against leaks: starting one takes some 3
 # seconds, little beside so many tasks. A round number.
 TASKS_AT_MOST = 100
+KILLED = getattr(signal, "SIGKILL", 9)  # Windows has no such name
 
 
 @dataclass
@@ -151,7 +152,7 @@ class LocalEngine:
         if self._stopping and code == 0:
             return Outcome(task=worker.task, state="stopped")
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        perhaps = ": perhaps the machine ran out of memory" if code == -signal.SIGKILL else ""
+        perhaps = ": perhaps the machine ran out of memory" if code == -KILLED else ""
         message = f"its worker died {how}{perhaps}"
         self._queue.note(worker.task.name, message)
         problem = Problem(fault="passing", message=message)

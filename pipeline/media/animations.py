@@ -42,8 +42,8 @@ def find_animation(path: Path) -> Animation | None:
     has a single frame.
 
     All frames are decoded, one at a time. Damaged ones at the end do not count. None too for a side
-    of more than `LARGEST_SIDE` pixels: one damaged byte may claim that of a small file, and decoding
-    would take minutes and gigabytes.
+    of more than `LARGEST_SIDE` pixels: one damaged byte may claim that of a small file, and to
+    decode it would take minutes and gigabytes.
     """
     try:
         with open_picture(path, ANIMATED) as file:
