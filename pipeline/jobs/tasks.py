@@ -80,7 +80,7 @@ def _outcome(queue: Queue, task: Task, split: Split, watch: "_Watch") -> Outcome
         return Outcome(task=task, state="stopped")
     except Exception as error:
         problem = _problem(error)
-        detail = "" if problem.fault == "user" else traceback.format_exc()
+        detail = "" if isinstance(error, UserError) else traceback.format_exc()
         queue.note(task.name, f"failed: {problem.message}\n{detail}")
         return Outcome(task=task, state="failed", error=problem)
     seconds = outcome.seconds or time.monotonic() - began
