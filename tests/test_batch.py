@@ -162,14 +162,14 @@ def kill_and_finish(folder: Path, times: int, seed: int, *options: object) -> No
     """Kill a batch of 12 jobs so many times at random moments; then let it end."""
     batch = write(
         folder,
-        'source = "*.mp4"\npreset = ["eyes", "garden", "fever", "woodcut"]\nframes = "0:6"',
-        defaults=QUICK + 'set = { "output.save_seconds" = 0 }\n',
+        'source = "*.mp4"\npreset = ["eyes", "garden", "fever", "woodcut"]',
+        defaults=QUICK.replace("64", "144") + 'set = { "output.save_seconds" = 0 }\n',
     )
     order = random.Random(seed)
     before: dict[str, tuple[int, int]] = {}
     for _ in range(times):
         process = start("batch", batch, *options, folder=folder)
-        ends = time.monotonic() + order.uniform(1.0, 12.0)
+        ends = time.monotonic() + order.uniform(3.0, 10.0)
         while time.monotonic() < ends and process.poll() is None:
             time.sleep(0.02)
         kill_tree(process)
@@ -313,7 +313,7 @@ def test_a_dry_run_writes_nothing(folder: Path, dreamreel: Call) -> None:
     batch = write(folder, 'source = ["a.mp4", "c.mp4"]\npreset = ["eyes", "garden"]')
     before = sorted(folder.rglob("*"))
     run = dreamreel("batch", batch, "--dry-run")
-    assert run.code == 0 and sorted(folder.rglob("*")) == before
+    assert run.code == 1 and sorted(folder.rglob("*")) == before
     assert run.out.count("about") == 4 and "cannot be done" in run.out
     assert "4 jobs, 2 to do" in run.out
 
@@ -346,7 +346,7 @@ def test_a_picture_that_was_finished_but_not_named_is_not_dreamed_again(
 @pytest.fixture
 def queue(folder: Path) -> Queue:
     found = queue_of(folder / "renders")
-    found.make()
+    found.make(folder / "jobs.toml")
     settings = build(("test", {"width": 64, "dream": {"octaves": 2, "steps": 2}}))
     job = Job(
         kind="video",
@@ -444,3 +444,47 @@ def test_run_and_perform_are_the_same_render(queue: Queue, tmp_path: Path) -> No
     alone = run(job.model_copy(update={"output": tmp_path / "alone.mp4", "key": None}))
     assert perform(queue, Task(do="render", name="a.mp4"), (48, None)).state == "done"
     assert job.output.read_bytes() == alone.read_bytes()
+
+
+def test_the_folders_of_results_are_made(folder: Path, dreamreel: Call) -> None:
+    batch = write(
+        folder,
+        'source = "sky.jpg"\noutput = "renders/stills"\nname = "one"',
+        'source = "a.mp4"\nname = "films/{stem}"\nframes = "0:2"',
+    )
+    assert dreamreel("batch", batch).code == 0
+    assert (folder / "renders" / "stills" / "one.jpg").is_file()
+    assert (folder / "renders" / "films" / "a.mp4").is_file()
+
+
+def test_nothing_that_the_batch_did_not_make_is_replaced(folder: Path, dreamreel: Call) -> None:
+    stills = 'source = "sky.jpg"\nname = "one"'
+    (folder / "renders").mkdir()
+    (folder / "renders" / "report.html").write_text("mine")
+    run = dreamreel("batch", write(folder, stills))
+    assert run.code == 2 and "report.html exists" in run.err
+    assert (folder / "renders" / "report.html").read_text() == "mine"
+    (folder / "renders" / "report.html").unlink()
+    assert dreamreel("batch", write(folder, stills)).code == 0
+    (folder / "renders" / "one.jpg").write_text("mine")
+    run = dreamreel("batch", write(folder, stills + "\nseed = 2"))
+    assert run.code == 2 and "is not the file that this batch made" in run.err
+    assert (folder / "renders" / "one.jpg").read_text() == "mine"
+    assert dreamreel("batch", write(folder, stills + "\nseed = 2"), "--overwrite").code == 0
+
+
+def test_two_batches_do_not_share_a_folder(folder: Path, dreamreel: Call) -> None:
+    first = write(folder, 'source = "sky.jpg"\nname = "one"').rename(folder / "first.toml")
+    assert dreamreel("batch", first).code == 0
+    before = states(folder)
+    other = write(folder, 'source = "sky.jpg"\nname = "two"')
+    run = dreamreel("batch", other)
+    assert run.code == 2 and "holds the results of" in run.err and "first.toml" in run.err
+    assert states(folder) == before
+
+
+def test_the_output_of_a_folder_is_another_folder(folder: Path, dreamreel: Call) -> None:
+    run = dreamreel("batch", folder, "-o", folder)
+    assert run.code == 2 and "is the folder of the sources" in run.err
+    run = dreamreel("batch", "/", "--dry-run")
+    assert run.code == 2 and "no name" in run.err

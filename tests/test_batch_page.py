@@ -104,7 +104,7 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> list[Entry]:
     """Jobs of every kind of output and every state, in a folder with a space and a quote."""
     folder = tmp_path_factory.mktemp("batch") / "my 'dreams' & more"
     queue = queue_of(folder)
-    queue.make()
+    queue.make(Path("jobs.toml"))
     film = [plain((10 * number, 80, 160)) for number in range(24)]
     write_clip(folder / "film.mp4", film)
     (folder / "film.mp4").rename(folder / HOSTILE.replace("/", "-"))

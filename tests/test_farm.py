@@ -81,7 +81,7 @@ def test_each_kind_of_job_file_gives_the_same_film(
 ) -> None:
     job = read_job(file)
     queue = queue_of(tmp_path / "renders")
-    queue.make()
+    queue.make(Path("jobs.toml"))
     queued = job.model_copy(update={"output": tmp_path / "renders" / "queued.mp4"})
     queue.write(Entry(name="queued.mp4", index=1, job=queued))
     record = tmp_path / "again" / f"{whole.name}.json"

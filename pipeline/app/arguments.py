@@ -262,7 +262,7 @@ Pause = Annotated[
 JsonProgress = Annotated[
     bool,
     typer.Option(
-        "--json-progress", help="Print one JSON object a line instead.", rich_help_panel=OUT
+        "--json-progress", help="Print progress as JSON, one object a line.", rich_help_panel=OUT
     ),
 ]
 File = Annotated[

@@ -11,7 +11,13 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from dreamreel.pipeline.app.batchfile import BatchFile, batch_of_folder, entries_of, read_batch
+from dreamreel.pipeline.app.batchfile import (
+    BatchFile,
+    batch_of_folder,
+    dreams_of,
+    entries_of,
+    read_batch,
+)
 from dreamreel.pipeline.app.options import Given
 from dreamreel.pipeline.app.terminal import print_json, print_table, stop_signals
 from dreamreel.pipeline.config.values import parse_time
@@ -33,6 +39,7 @@ from dreamreel.pipeline.jobs.queue import Entry, Outcome, Queue, Step, queue_of
 from dreamreel.pipeline.jobs.report import Report
 
 LINES_EVERY = 10.0  # seconds between lines of progress of a batch that is piped; a round number
+PAGES = ("report.html", "matrix.jpg")
 HEAD = ("job", "state", "frames", "time", "rate", "size", "error")
 MOST_ROWS = 30  # of jobs under way that a terminal shows at once
 DURATION = re.compile(r"(?:([\d.]+)h)?(?:([\d.]+)m(?:in)?)?(?:([\d.]+)s?)?")
@@ -45,7 +52,7 @@ MakeEngine = Callable[[Queue, list[Weights]], Engine]
 @dataclass(frozen=True)
 class How:
     """How a batch is shown: with `json`, as one object a line on standard output; with `quiet`,
-    only the table at the end."""
+    only the path of its page at the end."""
 
     json: bool = False
     quiet: bool = False
@@ -97,7 +104,7 @@ def batch_command(source: Path, given: Given, options: BatchOptions, asks: str, 
     if asks == "plan":
         check_networks(found.waiting, Report())
         queue = queue_of(batch.output)
-        queue.make()
+        queue.make(batch.source)
         with queue.locked():
             write_plan(queue, found)
         for entry in found.entries:
@@ -106,8 +113,9 @@ def batch_command(source: Path, given: Given, options: BatchOptions, asks: str, 
     if asks == "dry-run":
         from dreamreel.pipeline.jobs.estimate import estimated_seconds
 
+        found.entries = _chosen(found.entries, options)
         show_plan(found, estimated_seconds(found.waiting, threads))
-        return 0
+        return int(any(entry.state == "failed" for entry in found.entries))
     if options.engine == "ray":
         from dreamreel.pipeline.jobs.cluster import RayEngine
 
@@ -143,7 +151,7 @@ def _output_of(source: Path, given: Given) -> Path:
         return given.output.absolute()
     with usable(source):
         if source.is_dir():
-            return source.absolute().with_name(f"{source.absolute().name}-dreams")
+            return dreams_of(source)
     return read_batch(source).output
 
 
@@ -185,7 +193,9 @@ def find_batch(source: Path, given: Given, output: Path | None) -> BatchFile:
     if source.suffix.lower() != ".toml":
         raise UserError(f"{source} is neither a folder nor a batch file, which ends in .toml")
     if given.flags or given.preset or given.set:
-        raise UserError(f"options of jobs belong into {source}; with a folder, they go here")
+        raise UserError(
+            f"options of jobs belong in {source.name}; on the command line they go with a folder"
+        )
     found = read_batch(source)
     if output is not None:
         found.output = output.absolute()
@@ -207,6 +217,14 @@ def cores() -> int:
 def planned(batch: BatchFile, threads: int, overwrite: bool) -> Plan:
     """The plan of `batch`, after every check that needs no network. Writes nothing."""
     queue = queue_of(batch.output)
+    if not overwrite:
+        queue.check_of(batch.source)
+        for name in () if queue.exists() else PAGES:
+            if os.path.lexists(batch.output / name):
+                raise UserError(
+                    f"{batch.output / name} exists, and the batch writes its own there; "
+                    "--overwrite replaces it, or give another output folder"
+                )
     found = plan(queue, entries_of(batch), Threads(torch=threads, encoder=threads), overwrite)
     found.notices[:0] = batch.notices
     return found
@@ -223,7 +241,7 @@ def run_batch(
     if a job failed, 130 if it was stopped."""
     queue = queue_of(batch.output)
     networks = check_networks(found.waiting, Report())
-    queue.make()
+    queue.make(batch.source)
     with queue.locked():
         # What has happened since the plan was made counts.
         queue.unpause()
@@ -240,24 +258,34 @@ def run_batch(
             engine.kill()
         _write_pages(batch, entries, view)
         view.end(entries)
-    return _exit_code(entries, options, bool(came) or queue.is_paused)
+    code = _exit_code(entries, options, bool(came) or queue.is_paused)
+    if code == 130:
+        print("dreamreel: stopped, with all work saved; the same command goes on", file=sys.stderr)
+    return code
 
 
 def _exit_code(entries: Sequence[Entry], options: Options, stopped: bool) -> int:
-    only = options.only
-    chosen = [entry for entry in entries if only is None or fnmatch(entry.name, only)]
+    chosen = _chosen(entries, options)
     unfinished = any(entry.state in ("waiting", "running") for entry in chosen)
     if unfinished and (stopped or options.stop_after is not None):
         return 130
     return 1 if any(entry.state == "failed" for entry in entries) else 0
 
 
+def _chosen(entries: Sequence[Entry], options: "Options | BatchOptions") -> list[Entry]:
+    """Those of `entries` that --only chooses, in the order of --first."""
+    only, first = options.only, options.first
+    chosen = [entry for entry in entries if only is None or fnmatch(entry.name, only)]
+    return sorted(chosen, key=lambda entry: first is not None and not fnmatch(entry.name, first))
+
+
 def _write_pages(batch: BatchFile, entries: list[Entry], view: "View") -> None:
     from dreamreel.pipeline.judging.batch_page import write_matrix, write_page
 
     try:
-        write_page(entries, batch.output / "report.html", f"Dreamreel: {batch.output.name}")
-        write_matrix(entries, batch.output / "matrix.jpg")
+        page, matrix = (batch.output / name for name in PAGES)
+        write_page(entries, page, f"Dreamreel: {batch.output.name}")
+        write_matrix(entries, matrix)
     except OSError as error:
         view.note(f"report.html could not be written ({error.strerror})")
 
@@ -268,6 +296,8 @@ def show_status(output: Path, json: bool) -> int:
     if not queue.exists():
         raise UserError(f"{output} holds no batch yet; dreamreel batch without --status begins it")
     entries = queue.entries()
+    if not queue.is_running:  # if it was killed, nothing runs
+        entries = [one.but(state="waiting") if one.state == "running" else one for one in entries]
     if json:
         for entry in entries:
             print_json(_about(entry, queue))
@@ -343,6 +373,13 @@ class View:
         """Show how all jobs went."""
         print_table([HEAD, *(_row(entry, None) for entry in entries)])
         print(f"{_counts(entries)}; see {self.queue.folder.parent / 'report.html'}")
+
+
+class _Quiet(View):
+    """Nothing but the page at the end."""
+
+    def end(self, entries: list[Entry]) -> None:
+        print(self.queue.folder.parent / PAGES[0])
 
 
 @dataclass
@@ -481,7 +518,7 @@ def _view(queue: Queue, how: How) -> View:
     if how.json:
         return _Json(queue)
     if how.quiet:
-        return View(queue)
+        return _Quiet(queue)
     return _Live(queue) if sys.stderr.isatty() else _Lines(queue)
 
 
@@ -569,4 +606,6 @@ def _time(seconds: float) -> str:
 
 
 def _size(count: float) -> str:
+    if count < 1e6:
+        return f"{count / 1e3:.0f} kB"
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

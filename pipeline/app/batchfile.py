@@ -102,9 +102,10 @@ class Row:
 
 @dataclass
 class BatchFile:
-    """What a batch file says: the `folder` that its paths are relative to, the `output` folder, the
-    template of names, and the rows."""
+    """What a batch file says: the `source`, which is that file or a folder; the `folder` that its
+    paths are relative to, the `output` folder, the template of names, and the rows."""
 
+    source: Path
     folder: Path
     output: Path
     name: str | None
@@ -137,7 +138,7 @@ def read_batch(path: Path) -> BatchFile:
     if not isinstance(jobs, list) or not all(isinstance(job, dict) for job in jobs) or not jobs:
         raise UserError(f"{path} has no jobs; each begins with a line [[job]]")
     folder = path.parent.absolute()
-    found = BatchFile(folder, folder / expanded(output), name, [], (path,))
+    found = BatchFile(path.absolute(), folder, folder / expanded(output), name, [], (path,))
     usual = _values(defaults, lines, ("defaults",))
     for number, job in enumerate(jobs):
         own = _values(job, lines, ("job", number))
@@ -155,8 +156,10 @@ def batch_of_folder(folder: Path, given: Given, output: Path | None) -> BatchFil
     """
     with usable(folder):
         paths = sorted(folder.iterdir(), key=lambda path: natural(path.name))
-    place = output or folder.absolute().with_name(f"{folder.absolute().name}-dreams")
-    found = BatchFile(Path.cwd(), place.absolute(), None, [], given.reads())
+    place = (output or dreams_of(folder)).absolute()
+    if place == folder.absolute():
+        raise UserError(f"-o {output} is the folder of the sources; give another for the results")
+    found = BatchFile(folder.absolute(), Path.cwd(), place, None, [], given.reads())
     keys: dict[str, Value] = {}
     for flag, value in given.flags.values():
         keys[flag.name[2:]] = Value(value, flag.name)
@@ -179,6 +182,14 @@ def batch_of_folder(folder: Path, given: Given, output: Path | None) -> BatchFil
     if not found.rows:
         raise UserError(f"{folder} holds no film or picture to dream")
     return found
+
+
+def dreams_of(folder: Path) -> Path:
+    """The default output of a batch of `folder`. Raises UserError if that has no name."""
+    name = folder.absolute().name
+    if not name:
+        raise UserError(f"{folder} has no name to call the results by; give their folder with -o")
+    return folder.absolute().with_name(f"{name}-dreams")
 
 
 def entries_of(batch: BatchFile) -> list[Entry]:

@@ -28,7 +28,7 @@ from dreamreel.pipeline.jobs.paths import Target, folder_of, remove_work
 from dreamreel.pipeline.jobs.pieces import LEAST_FRAMES, finished_piece, pieces_of
 from dreamreel.pipeline.jobs.queue import Entry, Outcome, Problem, Queue, Task, pieces_folder
 from dreamreel.pipeline.jobs.report import Report
-from dreamreel.pipeline.jobs.tasks import Split, already_made
+from dreamreel.pipeline.jobs.tasks import Split, already_made, bytes_of
 from dreamreel.pipeline.media.clips import probe
 from dreamreel.pipeline.media.sequences import place_of
 from dreamreel.pipeline.media.stills import read_header
@@ -121,6 +121,8 @@ def plan(queue: Queue, entries: Sequence[Entry], threads: Threads, overwrite: bo
         key = _key(entry.job)
         entry = entry.but(job=entry.job.model_copy(update={"threads": kept, "key": key}))
         entry = _merged(queue, entry, old, overwrite)
+        if old is not None and old.job.key != key and folder_of(place_of(old.job.output)).exists():
+            planned.notices.append(f"{entry.name} was changed: its unfinished frames are discarded")
         if entry.state == "waiting":
             entry = _checked(entry, planned)
         planned.entries.append(entry)
@@ -129,14 +131,16 @@ def plan(queue: Queue, entries: Sequence[Entry], threads: Threads, overwrite: bo
 
 
 def write_plan(queue: Queue, planned: Plan) -> None:
-    """Write the entries of `planned` to the `queue`, without those that the batch has no more. What
-    is left of renders of jobs that were changed is discarded."""
-    queue.make()
+    """Write the entries of `planned` to the `queue`, without those that the batch has no more, and
+    make the folders of their results. What is left of renders of jobs that were changed is
+    discarded."""
     before = {entry.name: entry for entry in queue.entries()}
     for entry in planned.entries:
         old = before.pop(entry.name, None)
         if old is not None and old.job.key != entry.job.key:
             _discard(queue, old)
+        if entry.state == "waiting":
+            place_of(entry.job.output).parent.mkdir(parents=True, exist_ok=True)
         if old != entry:
             queue.write(entry)
     for old in before.values():
@@ -290,6 +294,7 @@ class _Drive:
                     done_frames=outcome.frames,
                     seconds=outcome.seconds,
                     bytes=outcome.bytes,
+                    notices=outcome.notices,
                 )
             )
         elif task.piece is not None:
@@ -376,7 +381,12 @@ def _merged(queue: Queue, entry: Entry, old: Entry | None, overwrite: bool) -> E
             return old.but(index=entry.index, shown=entry.shown)
         return entry.but(replaces=old.replaces, size=old.size, frames=old.frames)
     if old is not None:
-        return entry.but(replaces=overwrite or old.replaces or old.state == "done")
+        ours = there and old.state == "done" and bytes_of(place) == old.bytes
+        if there and not (ours or overwrite or old.replaces):
+            raise UserError(
+                f"{place} is not the file that this batch made there; --overwrite replaces it"
+            )
+        return entry.but(replaces=overwrite or old.replaces or ours)
     if there and not overwrite and already_made(queue, entry) is None:
         raise UserError(f"{place} exists; --overwrite replaces it, or give another output folder")
     return entry.but(replaces=overwrite)

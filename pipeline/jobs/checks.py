@@ -129,6 +129,8 @@ def _checked_video(job: Job, out: Target, report: Report) -> Checked:
     with usable(source):
         if source.is_file():
             check_readable(source)
+    if job.audio is not None:
+        check_readable(job.audio.path)
     check_video_name(out.path)
     clip = probe(source, settings.source)
     clip = replace(

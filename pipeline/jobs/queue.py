@@ -34,7 +34,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from dreamreel.pipeline.config.fields import FilePath
 from dreamreel.pipeline.durable import write_whole
-from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.errors import UserError, usable
 from dreamreel.pipeline.jobs.job import Count, Job, Model, Piece, Shots
 from dreamreel.pipeline.jobs.paths import JOB_BYTES
 from dreamreel.pipeline.opening import read_text
@@ -89,6 +89,7 @@ class Entry(Model):
     done_frames: int = Field(0, ge=0)
     seconds: float = Field(0.0, ge=0)
     bytes: int = Field(0, ge=0)
+    notices: tuple[str, ...] = ()
 
     def but(self, **changes: Any) -> "Entry":
         """This entry with `changes`."""
@@ -177,11 +178,21 @@ class Queue:
             )
         return True
 
-    def make(self) -> None:
-        """Make the folder, unless there is one."""
+    def check_of(self, batch: Path) -> None:
+        """Raise UserError if the queue is that of another batch than that of the file or folder
+        `batch`."""
+        found = _json(self.folder / "batch.json") if self.exists() else {"batch": str(batch)}
+        if found.get("batch") != str(batch):
+            raise UserError(
+                f"{self.folder.parent} holds the results of {found.get('batch')}, and this is "
+                f"{batch}; give another output folder, or --overwrite to take it over"
+            )
+
+    def make(self, batch: Path) -> None:
+        """Make the folder for the batch of the file or folder `batch`, unless there is one."""
         if not self.exists():
             self.folder.mkdir(parents=True)
-            self._write(self.folder / "batch.json", {"dreamreel": QUEUE_FORMAT})
+        self._write(self.folder / "batch.json", {"dreamreel": QUEUE_FORMAT, "batch": str(batch)})
         for name in FOLDERS:
             (self.folder / name).mkdir(exist_ok=True)
 
@@ -209,7 +220,7 @@ class Queue:
         lock = filelock.FileLock(self.folder / "lock")
         try:
             lock.acquire(timeout=0)
-        except filelock.Timeout:
+        except (filelock.Timeout, PermissionError):  # somebody else's, which may be held
             return True
         lock.release()
         return False
@@ -220,8 +231,9 @@ class Queue:
         return (self.folder / "pause").exists()
 
     def pause(self) -> None:
-        """Have running jobs save and stop."""
-        self._write(self.folder / "pause", {})
+        """Have running jobs save and stop. Raises UserError if the folder cannot be written."""
+        with usable(self.folder):
+            self._write(self.folder / "pause", {})
 
     def unpause(self) -> None:
         """Let jobs run again."""
@@ -237,7 +249,9 @@ class Queue:
         path = self.path("jobs", name)
         found = self._read(path, Entry)
         if found is None:
-            raise UserError(f"{path} is no job of a batch; delete it, and the job is done anew")
+            raise UserError(
+                f"{path}, a job of the batch, cannot be read; delete it, and the job is done anew"
+            )
         return found
 
     def write(self, entry: Entry) -> None:

@@ -208,11 +208,16 @@ def _finished(task: Task, entry: Entry, path: Path) -> Outcome:
 
 
 def _outcome_of(task: Task, place: Path, frames: int, seconds: float) -> Outcome:
-    files = [place] if place.is_file() else list(place.iterdir())
-    size = sum(file.stat().st_size for file in files)
+    size = bytes_of(place)
     return Outcome(
         task=task, state="done", output=place, frames=frames, seconds=seconds, bytes=size
     )
+
+
+def bytes_of(place: Path) -> int:
+    """The bytes of the result at `place`, a file or a folder of pictures."""
+    files = [place] if place.is_file() else list(place.iterdir())
+    return sum(file.stat().st_size for file in files)
 
 
 def _problem(error: Exception) -> Problem:

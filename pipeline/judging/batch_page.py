@@ -261,7 +261,7 @@ def _job(entry: Entry, link: str | None, folder: Path) -> str:
     ]
     state = f'<span class="state">{entry.state}</span>'
     about = " · ".join([f"{entry.index}", entry.job.kind, state, *links])
-    return f'{name}<p class="about">{about}</p>{_error(entry)}'
+    return f'{name}<p class="about">{about}</p>{_notices(entry)}{_error(entry)}'
 
 
 def _error(entry: Entry) -> str:
@@ -283,6 +283,11 @@ def _link(path: Path, folder: Path) -> str | None:
         return escape(quote(os.fsencode(relative), safe="/"))
     except (OSError, ValueError):
         return None
+
+
+def _notices(entry: Entry) -> str:
+    """What the render of `entry` had to say, such as that its source is damaged."""
+    return "".join(f'<p class="about"><bdi>{_text(one)}</bdi></p>' for one in entry.notices[:3])
 
 
 def _thumbnail(entry: Entry, sight: Sight, link: str | None, most: int) -> str:
