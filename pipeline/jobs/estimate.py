@@ -16,14 +16,14 @@ from dreamreel.pipeline.jobs.report import QUIET
 from dreamreel.pipeline.tensors import to_image
 
 REPEATS = 3  # of a measurement, of which the median counts; the first, a warm-up, does not
-# Times a frame's pass over all octaves, one step each: the measurements that steer the strength,
-# flow, decoding and encoding besides. Measured with dreamnet at 320x136 and 640x272, one thread:
-# 1.4 to 1.7.
-VIDEO_MORE = 1.55
-# Of a zoom's frame: its passes are `zoom.evolve` a thirtieth of a second, of which the loop climbs
-# about the half, in whole steps. Measured with dreamnet at 192x128 to 320x240: 1.3 to 1.8.
+# Passes over all octaves that a frame of a video costs, with the measurements that steer strength,
+# flow, decoding and encoding. Measured with dreamnet at 320x180, one thread: 1.0 to 1.2 in one shot
+# with a core to spare, 2.1 over four short shots on one core. The middle of these.
+VIDEO_MORE = 1.6
+# The same for a zoom's frame, for each pass that `zoom.evolve` asks for. Measured at 320x180, 25
+# frames a second: 1.2 with the default, up to 1.7 passes a frame with `tunnel` and `spiral`.
 ZOOM_MORE = 1.5
-SECONDS_BESIDE = 1.5  # of a job: opening, loading, joining and checking. Measured: 0.8 to 2.
+SECONDS_BESIDE = 1.0  # of a job: opening, joining and checking. Measured: 0.3 to 1.5
 
 
 def estimated_seconds(entries: Iterable[Entry], threads: int) -> dict[str, float]:
