@@ -23,7 +23,7 @@ VIDEO_MORE = 1.6
 # The same for a zoom's frame, for each pass that `zoom.evolve` asks for. Measured at 320x180, 25
 # frames a second: 1.2 with the default, up to 1.7 passes a frame with `tunnel` and `spiral`.
 ZOOM_MORE = 1.5
-SECONDS_BESIDE = 1.0  # of a job: opening, joining and checking. Measured: 0.3 to 1.5
+SECONDS_BESIDE = 1.0  # of a job: opening, joining and checking. A picture of 96x54 took 0.7 to 1.0
 
 
 def estimated_seconds(entries: Iterable[Entry], threads: int) -> dict[str, float]:
