@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,8 +18,9 @@ import psutil
 import pytest
 
 from dreamreel.pipeline.config.grammar import build
-from dreamreel.pipeline.jobs.job import Job, NamedFile, Threads
-from dreamreel.pipeline.jobs.queue import Claim, Entry, Outcome, Queue, Task, queue_of
+from dreamreel.pipeline.jobs.batch import Options, drive
+from dreamreel.pipeline.jobs.job import Job, NamedFile, Shots, Threads
+from dreamreel.pipeline.jobs.queue import Claim, Entry, Outcome, Problem, Queue, Task, queue_of
 from dreamreel.pipeline.jobs.run import run
 from dreamreel.pipeline.jobs.tasks import perform
 from making import ROOT, Run, start
@@ -488,3 +490,108 @@ def test_the_output_of_a_folder_is_another_folder(folder: Path, dreamreel: Call)
     assert run.code == 2 and "is the folder of the sources" in run.err
     run = dreamreel("batch", "/", "--dry-run")
     assert run.code == 2 and "no name" in run.err
+
+
+def test_a_result_that_is_the_users_by_now_is_kept_after_any_number_of_changes(
+    folder: Path, dreamreel: Call
+) -> None:
+    still = 'source = "sky.jpg"\nname = "one"\nseed = '
+    for seed in (1, 2):
+        assert dreamreel("batch", write(folder, f"{still}{seed}")).code == 0
+    (folder / "renders" / "one.jpg").write_text("mine")
+    run = dreamreel("batch", write(folder, f"{still}3"))
+    assert run.code == 2 and "is not the file that this batch made" in run.err
+    assert (folder / "renders" / "one.jpg").read_text() == "mine"
+
+
+def test_a_log_that_is_a_link_is_not_written_through(folder: Path, dreamreel: Call) -> None:
+    batch = write(folder, 'source = "sky.jpg"\nname = "one"')
+    assert dreamreel("batch", batch).code == 0
+    (folder / "victim").write_text("mine")
+    for name in ("one.jpg.log", "worker-1.log"):
+        log = folder / "renders" / ".batch" / "logs" / name
+        log.unlink(missing_ok=True)
+        log.symlink_to(folder / "victim")
+    (folder / "renders" / "one.jpg").unlink()
+    (folder / "sky.jpg").write_bytes((folder / "sky.jpg").read_bytes()[:5000])
+    dreamreel("batch", batch)
+    assert (folder / "victim").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("job", "words"),
+    [
+        ('source = "sky.jpg"\nname = "matrix.jpg"', "matrix.jpg is the batch's own"),
+        ('source = "sky.jpg"\noutput = "renders/.batch/made"', "is the batch's own"),
+        ('source = ["a.mp4", "b.mp4"]\noutput = "."\nname = "{stem}"', "is a source of this batch"),
+        (
+            'source = "a.mp4"\naudio = "b.mp4"\noutput = "."\nname = "b"',
+            "is a source of this batch",
+        ),
+    ],
+)
+def test_no_job_writes_what_is_the_batchs_or_a_source(
+    folder: Path, dreamreel: Call, job: str, words: str
+) -> None:
+    before = (folder / "b.mp4").read_bytes()
+    run = dreamreel("batch", write(folder, job), "--overwrite")
+    assert run.code == 2 and words in run.err, run.err
+    assert (folder / "b.mp4").read_bytes() == before
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there is no second file system here")
+def test_a_picture_may_go_to_another_file_system(folder: Path, dreamreel: Call) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        job = f'source = "sky.jpg"\noutput = "{other}"\nname = "one"'
+        assert dreamreel("batch", write(folder, job)).code == 0
+        assert (Path(other) / "one.jpg").stat().st_size > 0
+
+
+def test_the_frames_of_a_render_by_hand_are_not_discarded(folder: Path, dreamreel: Call) -> None:
+    batch = write(folder, SLOW.replace('["a.mp4", "b.mp4"]', '"a.mp4"'))
+    (folder / "renders").mkdir()
+    process = start("video", "a.mp4", "-o", "renders/a.mp4", "--width", 320, folder=folder)
+    work = folder / "renders" / "a.mp4.unfinished"
+    waits_for(lambda: any(work.glob("*.raw")), process)
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert (work / "state.pt").is_file()
+    assert dreamreel("batch", batch).code == 1
+    again = write(folder, SLOW.replace('["a.mp4", "b.mp4"]', '"a.mp4"') + "\nseed = 3")
+    assert dreamreel("batch", again).code == 1
+    assert (work / "state.pt").is_file()
+
+
+class Scripted:
+    """An engine that is given two tasks, and says how each of them ended."""
+
+    def __init__(self, *ends: Outcome) -> None:
+        self.workers, self.ends, self.tasks = 2, list(ends), 0
+
+    @property
+    def free(self) -> int:
+        return 2 - self.tasks
+
+    def start(self, task: Task) -> None:
+        self.tasks += 1
+
+    def outcomes(self) -> list[Outcome]:
+        found, self.ends = (self.ends, []) if self.tasks == 2 else ([], self.ends)
+        return found
+
+    def stop(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+def test_a_job_that_failed_does_not_wait_again_because_its_other_pieces_were_stopped(
+    queue: Queue,
+) -> None:
+    queue.write_shots("a.mp4", Shots(first=0, stop=12, cuts=(6,)))
+    first, second = (Task(do="piece", name="a.mp4", piece=number) for number in (0, 1))
+    problem = Problem(fault="user", message="no")
+    failed = Outcome(task=first, state="failed", error=problem)
+    engine = Scripted(failed, Outcome(task=second, state="stopped"))
+    options = Options(retry=0, least=2, split_above=0)
+    (entry,) = drive(queue, engine, options, lambda: False, lambda *_: None)
+    assert entry.state == "failed"

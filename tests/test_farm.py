@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -342,3 +343,20 @@ def test_the_template_with_a_wrong_number_of_pieces_says_the_right_one(
     assert wrong.code != 0
     assert f"openjd_fail: there are {SHOTS} pieces: give Pieces={SHOTS}" in wrong.out
     assert "exited with code: 2 " in wrong.out and "--piece" not in wrong.out
+
+
+def test_a_file_of_somebody_elses_in_the_place_of_the_shots_is_kept(
+    dreamreel: Call, tmp_path: Path, moving_clip: Path
+) -> None:
+    shutil.copy(moving_clip, tmp_path / "a.mp4")
+    job = Job(
+        kind="video",
+        source=NamedFile(path=tmp_path / "a.mp4"),
+        output=tmp_path / "o.mp4",
+        settings=build(("test", {"width": 64})),
+    )
+    write_job(tmp_path / "job.json", job)
+    (tmp_path / "o.mp4.shots.json").write_text("mine")
+    run = dreamreel("job", tmp_path / "job.json", "--shots")
+    assert run.code == 2 and "o.mp4.shots.json exists and is no list of shots" in run.err
+    assert (tmp_path / "o.mp4.shots.json").read_text() == "mine"

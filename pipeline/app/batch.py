@@ -23,6 +23,7 @@ from dreamreel.pipeline.app.terminal import print_json, print_table, stop_signal
 from dreamreel.pipeline.config.values import parse_time
 from dreamreel.pipeline.errors import UserError, nearest, usable
 from dreamreel.pipeline.jobs.batch import (
+    PAGES,
     SPLIT_ABOVE,
     Engine,
     Options,
@@ -39,7 +40,6 @@ from dreamreel.pipeline.jobs.queue import Entry, Outcome, Queue, Step, queue_of
 from dreamreel.pipeline.jobs.report import Report
 
 LINES_EVERY = 10.0  # seconds between lines of progress of a batch that is piped; a round number
-PAGES = ("report.html", "matrix.jpg")
 HEAD = ("job", "state", "frames", "time", "rate", "size", "error")
 MOST_ROWS = 30  # of jobs under way that a terminal shows at once
 DURATION = re.compile(r"(?:([\d.]+)h)?(?:([\d.]+)m(?:in)?)?(?:([\d.]+)s?)?")
@@ -106,6 +106,7 @@ def batch_command(source: Path, given: Given, options: BatchOptions, asks: str, 
         queue = queue_of(batch.output)
         queue.make(batch.source)
         with queue.locked():
+            queue.take_over(batch.source)
             write_plan(queue, found)
         for entry in found.entries:
             print(queue.path("jobs", entry.name))
@@ -243,7 +244,7 @@ def run_batch(
     networks = check_networks(found.waiting, Report())
     queue.make(batch.source)
     with queue.locked():
-        # What has happened since the plan was made counts.
+        queue.take_over(batch.source)
         queue.unpause()
         write_plan(queue, found)
         view = _view(queue, how)

@@ -18,7 +18,15 @@ from dreamreel.pipeline.errors import PassingError, Stopped, UserError
 from dreamreel.pipeline.jobs.checks import Checked, check, files_of
 from dreamreel.pipeline.jobs.identity import stamp, versions
 from dreamreel.pipeline.jobs.job import Job, Model, Piece, Shots, as_table, source_of
-from dreamreel.pipeline.jobs.paths import JOB_BYTES, Target, remove_work
+from dreamreel.pipeline.jobs.paths import (
+    JOB_BYTES,
+    Target,
+    check_replaceable,
+    is_shots,
+    remove_shots,
+    remove_work,
+    shots_path,
+)
 from dreamreel.pipeline.jobs.pieces import pieces_of
 from dreamreel.pipeline.jobs.report import Report
 from dreamreel.pipeline.jobs.run import run
@@ -110,7 +118,7 @@ def _do(job: Job, task: FarmTask, given: Given, report: Report) -> dict[str, Any
     if task.do == "join":
         checked = check(job, Target(job.output, overwrite, restart), report)
         path = join_pieces(checked, shots, pieces, report)
-        _shots_file(job).unlink(missing_ok=True)
+        remove_shots(place_of(job.output))
         return {"output": str(path)}
     number = task.piece or 0
     if not 0 <= number < len(pieces):
@@ -131,6 +139,8 @@ def _shots(job: Job, checked: Checked, report: Report) -> Shots:
     same = known is not None and (known.job, known.versions) == (digest, versions())
     if known is not None and same and not checked.out.restart:
         return known.shots
+    place = shots_path(checked.out.place)
+    check_replaceable(place, is_shots, "list of shots", checked.out.overwrite)
     shots = find_shots(checked, report)
     for one in (shots, *([known.shots] if known else [])):
         for piece in _pieces(job, one):
@@ -164,10 +174,6 @@ def _folder(job: Job) -> Path:
     return place_of(job.output).parent
 
 
-def _shots_file(job: Job) -> Path:
-    return place_of(job.output).with_name(f"{place_of(job.output).name}.shots.json")
-
-
 def _pieces(job: Job, shots: Shots) -> list[Piece]:
     name = place_of(job.output).name
     return [
@@ -178,14 +184,15 @@ def _pieces(job: Job, shots: Shots) -> list[Piece]:
 
 def _read_shots(job: Job) -> FoundShots | None:
     try:
-        return FoundShots.model_validate_json(read_text(_shots_file(job), JOB_BYTES))
+        text = read_text(shots_path(place_of(job.output)), JOB_BYTES)
+        return FoundShots.model_validate_json(text)
     except (ValidationError, ValueError, UserError):
         return None
 
 
 def _write_shots(job: Job, found: FoundShots) -> None:
     text = json.dumps(found.model_dump(mode="json", exclude_none=True)) + "\n"
-    write_whole(_shots_file(job), lambda file: file.write(text.encode()))
+    write_whole(shots_path(place_of(job.output)), lambda file: file.write(text.encode()))
 
 
 def _digest(job: Job) -> str:

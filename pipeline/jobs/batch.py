@@ -43,6 +43,7 @@ TICK = 0.1  # seconds between looks at the engine; jobs take seconds at least
 # Frames above which a video is split at its cuts where there is more than one worker: 10 seconds at
 # 24 a second. Finding the cuts takes some 2 % of the render. A round number.
 SPLIT_ABOVE = 240
+PAGES = ("report.html", "matrix.jpg")  # what a batch writes beside its results
 # Bytes of an output, at least, for a byte of raw frames; as low as in `segments.CODED_ELSE`.
 LEAST_SHARE = 0.004
 
@@ -115,13 +116,14 @@ def plan(queue: Queue, entries: Sequence[Entry], threads: Threads, overwrite: bo
     """
     before = {entry.name: entry for entry in queue.entries()} if queue.exists() else {}
     planned = Plan([])
+    _check_outputs(queue, entries)
     for entry in entries:
         old = before.get(entry.name)
         kept = threads if old is None or old.job.threads is None else old.job.threads
         key = _key(entry.job)
         entry = entry.but(job=entry.job.model_copy(update={"threads": kept, "key": key}))
         entry = _merged(queue, entry, old, overwrite)
-        if old is not None and old.job.key != key and folder_of(place_of(old.job.output)).exists():
+        if old is not None and old.job.key != key and _has_begun(old):
             planned.notices.append(f"{entry.name} was changed: its unfinished frames are discarded")
         if entry.state == "waiting":
             entry = _checked(entry, planned)
@@ -282,7 +284,8 @@ class _Drive:
         if outcome.state == "lost":
             self.paused_until[task.id] = time.time() + CLAIMED_AGAIN
         elif outcome.state == "stopped":
-            entry = self._put(entry.but(state="waiting"))
+            if entry.state == "running":  # another of its pieces may have failed
+                self._put(entry.but(state="waiting"))
         elif outcome.state == "failed":
             self._put(self._failed(entry, outcome.error or Problem(fault="ours", message="?")))
         elif task.do in ("render", "join") or outcome.output is not None:
@@ -295,6 +298,7 @@ class _Drive:
                     seconds=outcome.seconds,
                     bytes=outcome.bytes,
                     notices=outcome.notices,
+                    replaces=False,
                 )
             )
         elif task.piece is not None:
@@ -370,33 +374,49 @@ class _Drive:
         return known or (not begun and (entry.frames or 0) > self.options.split_above)
 
 
+def _check_outputs(queue: Queue, entries: Sequence[Entry]) -> None:
+    """Raise UserError if a result would stand where the batch has files of its own, or where a
+    source of another job is."""
+    sources = {os.path.realpath(one.job.source.path) for one in entries if one.job.source}
+    read = {os.path.realpath(path) for one in entries for path in files_of(one.job)} | sources
+    top, own = os.path.realpath(queue.folder.parent), os.path.realpath(queue.folder)
+    for entry in entries:
+        place = Path(os.path.realpath(place_of(entry.job.output)))
+        if place.is_relative_to(own) or str(place) in {os.path.join(top, name) for name in PAGES}:
+            raise UserError(f"{entry.name}: {place} is the batch's own; give another name")
+        if str(place) in read:
+            raise UserError(f"{entry.name}: {place} is a source of this batch; give another name")
+
+
 def _merged(queue: Queue, entry: Entry, old: Entry | None, overwrite: bool) -> Entry:
-    """`entry` with what is known of it from before."""
+    """`entry` with what is known of it from before. Raises UserError if there is a file in its
+    place that this batch did not make."""
     place = place_of(entry.job.output)
     there = os.path.lexists(place)
     if old is not None and old.job.key == entry.job.key:
-        if old.state == "done" and there:
+        fails = old.state == "failed" and old.error is not None and old.error.fault == "user"
+        if fails or (old.state == "done" and there):
             return old.but(index=entry.index, shown=entry.shown)
-        if old.state == "failed" and old.error is not None and old.error.fault == "user":
-            return old.but(index=entry.index, shown=entry.shown)
-        return entry.but(replaces=old.replaces, size=old.size, frames=old.frames)
-    if old is not None:
-        ours = there and old.state == "done" and bytes_of(place) == old.bytes
-        if there and not (ours or overwrite or old.replaces):
-            raise UserError(
-                f"{place} is not the file that this batch made there; --overwrite replaces it"
-            )
-        return entry.but(replaces=overwrite or old.replaces or ours)
-    if there and not overwrite and already_made(queue, entry) is None:
-        raise UserError(f"{place} exists; --overwrite replaces it, or give another output folder")
-    return entry.but(replaces=overwrite)
+    if not there:
+        return entry.but(replaces=overwrite)
+    size = bytes_of(place)
+    made = old is not None and (old.state == "done" or old.replaces) and size == old.bytes
+    if not (made or overwrite or already_made(queue, entry) is not None):
+        why = "is not the file that this batch made there" if old is not None else "exists"
+        raise UserError(f"{place} {why}; --overwrite replaces it, or give another output folder")
+    return entry.but(replaces=True, bytes=size)
+
+
+def _has_begun(old: Entry) -> bool:
+    """Whether the unfinished render in the place of `old` is the batch's. One that made the job
+    fail is the user's own."""
+    fails = old.error is not None and old.error.fault == "user"
+    return not fails and folder_of(place_of(old.job.output)).exists()
 
 
 def _checked(entry: Entry, planned: Plan) -> Entry:
     """`entry` after all checks that need no network, with its frames and size."""
     job = entry.job
-    if already_there := not entry.replaces and os.path.lexists(place_of(job.output)):
-        entry = entry.but(replaces=True)  # made by this very job, before a kill
     out = Target(_ahead(job.output), entry.replaces)
     seen: list[str] = []
     try:
@@ -409,7 +429,7 @@ def _checked(entry: Entry, planned: Plan) -> Entry:
         return entry.but(state="failed", error=Problem(fault="user", message=fault))
     planned.notices += [f"{entry.name}: {line}" for line in seen]
     frames, size = _expected(checked)
-    return entry.but(frames=frames, size=size, replaces=entry.replaces and not already_there)
+    return entry.but(frames=frames, size=size)
 
 
 def _ahead(output: Path) -> Path:
@@ -477,8 +497,8 @@ def _key(job: Job) -> str:
 
 def _discard(queue: Queue, old: Entry) -> None:
     """Delete what is left of the render of `old`, whose job was changed."""
-    place = place_of(old.job.output)
-    remove_work(place)
+    if _has_begun(old):
+        remove_work(place_of(old.job.output))
     shots = queue.shots(old.name)
     folder = pieces_folder(queue, old.name)
     if shots is not None and folder.is_dir():

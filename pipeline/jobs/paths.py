@@ -117,6 +117,12 @@ def state_path(place: Path) -> Path:
     return place.with_name(place.name + ".state")
 
 
+def shots_path(place: Path) -> Path:
+    """The path of the list of shots that `dreamreel job` keeps beside the video at `place`, as long
+    as it is rendered in pieces."""
+    return place.with_name(place.name + ".shots.json")
+
+
 def folder_of(place: Path) -> Path:
     """The path of the work folder of the render into `place`."""
     name = place.name
@@ -180,6 +186,18 @@ def is_state(path: Path) -> bool:
         return {"film", "state"} <= load_tree(path).keys()
     except UNREADABLE:
         return False
+
+
+def is_shots(path: Path) -> bool:
+    """Whether the file at `path` is a list of shots; see `shots_path`."""
+    found = _json(path) if _is_regular(path) else None
+    return isinstance(found, dict) and {"job", "versions", "shots"} <= found.keys()
+
+
+def remove_shots(place: Path) -> None:
+    """Delete the list of shots beside the video at `place`, if there is one."""
+    if is_shots(shots_path(place)):
+        shots_path(place).unlink()
 
 
 def remove_state(path: Path) -> None:
@@ -414,6 +432,7 @@ def _companions(place: Path) -> dict[Path, str]:
     return {
         record_path(place): "the record",
         state_path(place): "the state",
+        shots_path(place): "the list of shots",
         folder_of(place): "the work folder",
     }
 

@@ -33,7 +33,7 @@ import filelock
 from pydantic import BaseModel, Field, ValidationError
 
 from dreamreel.pipeline.config.fields import FilePath
-from dreamreel.pipeline.durable import write_whole
+from dreamreel.pipeline.durable import create, open_own, partial_path, take_name, write_whole
 from dreamreel.pipeline.errors import UserError, usable
 from dreamreel.pipeline.jobs.job import Count, Job, Model, Piece, Shots
 from dreamreel.pipeline.jobs.paths import JOB_BYTES
@@ -189,12 +189,24 @@ class Queue:
             )
 
     def make(self, batch: Path) -> None:
-        """Make the folder for the batch of the file or folder `batch`, unless there is one."""
+        """Make the folder for the batch of the file or folder `batch`, unless there is one. Raises
+        UserError if one of its folders is a link."""
         if not self.exists():
-            self.folder.mkdir(parents=True)
-        self._write(self.folder / "batch.json", {"dreamreel": QUEUE_FORMAT, "batch": str(batch)})
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            # By one rename: a folder without its file would count as somebody else's.
+            new = partial_path(self.folder)
+            new.mkdir()
+            Queue(new).take_over(batch)
+            with suppress(FileExistsError):
+                new.rename(self.folder)
         for name in FOLDERS:
             (self.folder / name).mkdir(exist_ok=True)
+            if (self.folder / name).is_symlink():
+                raise UserError(f"{self.folder / name} is a link; the queue's folders must be real")
+
+    def take_over(self, batch: Path) -> None:
+        """Make the queue that of the batch of the file or folder `batch`."""
+        self._write(self.folder / "batch.json", {"dreamreel": QUEUE_FORMAT, "batch": str(batch)})
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -282,8 +294,9 @@ class Queue:
     def note(self, name: str, line: str) -> None:
         """Add a `line`, or several, to the log of the entry `name`."""
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-        with suppress(OSError), self.path("logs", name, ".log").open("a", encoding="utf-8") as file:
-            file.write("".join(f"{stamp} {one}\n" for one in line.splitlines()))
+        text = "".join(f"{stamp} {one}\n" for one in line.splitlines())
+        with suppress(OSError), open_own(self.path("logs", name, ".log"), "ab") as file:
+            file.write(text.encode())
 
     def claim(self, id_: str, lease: float = LEASE) -> "Held | None":
         """Claim the task with that id; None if somebody is at work on it."""
@@ -315,10 +328,11 @@ class Queue:
         if safe:
             write_whole(path, lambda file: file.write(data))
             return
-        partial = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}")
+        partial = partial_path(path)
         with suppress(OSError):  # lost progress is written again in a moment
-            partial.write_bytes(data)
-            partial.replace(path)
+            with os.fdopen(create(partial), "wb") as file:
+                file.write(data)
+            take_name(partial, path)
 
 
 @dataclass

@@ -3,8 +3,10 @@
 The same function renders a job in this process, in a worker process and on a cluster.
 """
 
+import errno
 import json
 import os
+import shutil
 import socket
 import threading
 import time
@@ -15,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from dreamreel.pipeline.durable import take_name, write_whole
+from dreamreel.pipeline.durable import open_own, take_name, write_whole
 from dreamreel.pipeline.errors import OtherRenderError, PassingError, Stopped, UserError
 from dreamreel.pipeline.jobs.checks import Checked, check
 from dreamreel.pipeline.jobs.identity import digest
@@ -172,10 +174,17 @@ def _made_still(queue: Queue, entry: Entry, task: Task) -> Outcome | None:
 
 
 def _publish_still(made: Path, entry: Entry) -> None:
+    out = entry.job.output
     try:
-        take_name(made, entry.job.output, entry.replaces)
+        take_name(made, out, entry.replaces)
     except FileExistsError as error:
         raise UserError(f"{entry.job.output} exists by now; --overwrite replaces it") from error
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with open_own(made) as file:  # the result goes to another file system
+            write_whole(out, lambda copy: shutil.copyfileobj(file, copy), entry.replaces)
+        made.unlink()
 
 
 def _note_of(queue: Queue, entry: Entry) -> Path:
@@ -216,8 +225,8 @@ def _outcome_of(task: Task, place: Path, frames: int, seconds: float) -> Outcome
 
 def bytes_of(place: Path) -> int:
     """The bytes of the result at `place`, a file or a folder of pictures."""
-    files = [place] if place.is_file() else list(place.iterdir())
-    return sum(file.stat().st_size for file in files)
+    files = list(place.iterdir()) if place.is_dir() else [place]
+    return sum(file.lstat().st_size for file in files)
 
 
 def _problem(error: Exception) -> Problem:

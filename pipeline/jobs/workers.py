@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from dreamreel.pipeline.durable import open_own
 from dreamreel.pipeline.jobs.queue import LEASE, Outcome, Problem, Queue, Task
 from dreamreel.pipeline.jobs.tasks import Split, perform
 
@@ -120,7 +121,9 @@ class LocalEngine:
         if self._devices:
             environment["CUDA_VISIBLE_DEVICES"] = self._devices[slot % len(self._devices)]
         log = self._queue.path("logs", f"worker-{slot + 1}", ".log")
-        with log.open("ab") as errors:
+        if log.is_symlink():  # whatever it leads to is not ours
+            log.unlink()
+        with open_own(log, "ab") as errors:
             process = subprocess.Popen(
                 [sys.executable, "-m", "dreamreel.pipeline.jobs.workers"],
                 stdin=subprocess.PIPE,
