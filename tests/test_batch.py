@@ -161,16 +161,19 @@ def subprocess_render(job: Job, folder: Path) -> Path:
 
 
 def kill_and_finish(folder: Path, times: int, seed: int, *options: object) -> None:
-    """Kill a batch of 12 jobs so many times at random moments; then let it end."""
+    """Kill a batch of 13 jobs so many times at random moments; then let it end. A source is damaged,
+    so that 4 jobs fail, and one job is over its memory."""
     batch = write(
         folder,
-        'source = "*.mp4"\npreset = ["eyes", "garden", "fever", "woodcut"]',
+        'source = "*.mp4"\nname = "{stem}-{preset}"\n'
+        'preset = ["eyes", "garden", "fever", "woodcut"]',
+        'source = "sky.jpg"\nwidth = 16000\nname = "huge"\noctaves = 1\nsteps = 1',
         defaults=QUICK.replace("64", "144") + 'set = { "output.save_seconds" = 0 }\n',
     )
     order = random.Random(seed)
     before: dict[str, tuple[int, int]] = {}
     for _ in range(times):
-        process = start("batch", batch, *options, folder=folder)
+        process = within_memory("batch", batch, "--retry", 1, *options, folder=folder)
         ends = time.monotonic() + order.uniform(3.0, 10.0)
         while time.monotonic() < ends and process.poll() is None:
             time.sleep(0.02)
@@ -178,15 +181,30 @@ def kill_and_finish(folder: Path, times: int, seed: int, *options: object) -> No
         now = outputs(folder)
         assert before.items() <= now.items()  # nothing is rendered twice
         before = now
-    process = start("batch", batch, *options, folder=folder)
+    process = within_memory("batch", batch, "--retry", 1, *options, folder=folder)
     out, err = process.communicate()
     assert process.returncode == 1, err
     assert before.items() <= outputs(folder).items()
-    assert "8 done, 4 failed" in out
+    assert "8 done, 5 failed" in out
     assert {name for name, state in states(folder).items() if state == "failed"} == {
-        f"c-{look}.mp4" for look in ("eyes", "garden", "fever", "woodcut")
+        "huge.jpg",
+        *(f"c-{look}.mp4" for look in ("eyes", "garden", "fever", "woodcut")),
     }
     assert not list((folder / "renders").glob("*.unfinished"))
+
+
+def within_memory(*arguments: object, folder: Path) -> "subprocess.Popen[str]":
+    """Start the command line in `folder`, with no more than `MEMORY` for each process."""
+    limit = f'ulimit -v {MEMORY // 1024}; exec "$@"'
+    command = [sys.executable, "-m", "dreamreel.cli", *map(str, arguments)]
+    return subprocess.Popen(
+        ["/bin/sh", "-c", limit, "sh", *command],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
 
 
 def test_a_batch_that_is_killed_goes_on(folder: Path) -> None:
@@ -222,22 +240,13 @@ def any_claim(queue: Queue) -> bool:
 
 def test_a_job_over_its_memory_fails_alone(folder: Path) -> None:
     batch = write(folder, 'source = "sky.jpg"\nwidth = [64, 16000, 80]\noctaves = 1\nsteps = 1')
-    process = subprocess.Popen(
-        ["/bin/sh", "-c", f"ulimit -v {MEMORY // 1024}; exec \"$@\"", "sh",
-         *start_command("batch", batch, "--retry", 0)],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    process = within_memory("batch", batch, "--retry", 0, folder=folder)
     _, err = process.communicate()
     assert process.returncode == 1, err
     found = entries(folder)
     assert [entry.state for entry in found.values()] == ["done", "failed", "done"]
     error = found["sky-default-16000.jpg"].error
     assert error is not None and error.fault == "passing" and "memory" in error.message
-
-
-def start_command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "dreamreel.cli", *map(str, arguments)]
 
 
 def test_ctrl_c_saves_everything_and_the_same_command_goes_on(
@@ -393,7 +402,7 @@ def test_a_claim_of_a_process_that_is_gone_is_dead_at_once(queue: Queue) -> None
     assert queue.claim("a.mp4") is not None
 
 
-def test_who_loses_the_claim_publishes_nothing(queue: Queue, folder: Path) -> None:
+def test_who_loses_the_claim_stops_and_publishes_nothing(queue: Queue, folder: Path) -> None:
     stolen: list[object] = []
 
     def steal() -> bool:

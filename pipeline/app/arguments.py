@@ -8,7 +8,11 @@ import typer
 from dreamreel.pipeline.app.completion import complete_preset
 from dreamreel.pipeline.app.options import IN, LOOK, MACHINE, OUT
 
-RATE = "30"  # frames per second where none is given; a usual rate, not tuned
+# Values where none is given: usual ones, not tuned. RATE is in frames per second.
+RATE = "30"
+SECONDS = 10.0
+RETRY = 2
+ENGINE = "local"
 
 Audio = Annotated[
     Path | None,

@@ -11,6 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from dreamreel.pipeline.app.arguments import ENGINE
 from dreamreel.pipeline.app.batchfile import (
     BatchFile,
     batch_of_folder,
@@ -29,7 +30,7 @@ from dreamreel.pipeline.jobs.batch import (
     Options,
     Plan,
     Weights,
-    check_networks,
+    check_dreams,
     drive,
     least_bytes,
     plan,
@@ -38,6 +39,7 @@ from dreamreel.pipeline.jobs.batch import (
 from dreamreel.pipeline.jobs.job import Threads
 from dreamreel.pipeline.jobs.queue import Entry, Outcome, Queue, Step, queue_of
 from dreamreel.pipeline.jobs.report import Report
+from dreamreel.pipeline.jobs.segments import CODED
 
 LINES_EVERY = 10.0  # seconds between lines of progress of a batch that is piped; a round number
 HEAD = ("job", "state", "frames", "time", "rate", "size", "error")
@@ -50,7 +52,7 @@ MakeEngine = Callable[[Queue, list[Weights]], Engine]
 
 
 @dataclass(frozen=True)
-class How:
+class Display:
     """How a batch is shown: with `json`, as one object a line on standard output; with `quiet`,
     only the path of its page at the end."""
 
@@ -62,16 +64,16 @@ class How:
 class BatchOptions:
     """The options that only `batch` has, as they were given."""
 
-    workers: int | None = None
-    threads: int | None = None
-    engine: str = "local"
-    address: str | None = None
-    retry: int = 2
-    only: str | None = None
-    first: str | None = None
-    stop_after: str | None = None
-    preroll: int | None = None
-    split_above: int | None = None
+    workers: int | None
+    threads: int | None
+    engine: str
+    address: str | None
+    retry: int
+    only: str | None
+    first: str | None
+    stop_after: str | None
+    preroll: int | None
+    split_above: int | None
 
 
 def batch_command(source: Path, given: Given, options: BatchOptions, asks: str, json: bool) -> int:
@@ -86,11 +88,21 @@ def batch_command(source: Path, given: Given, options: BatchOptions, asks: str, 
             pause_batch(output)
             return 0
         return show_status(output, json)
-    workers, devices = _workers(options)
-    threads = options.threads or threads_of(workers)
+    threads = options.threads or threads_of(_workers(options)[0])
     batch = find_batch(source, given, given.output)
     found = planned(batch, threads, given.overwrite)
-    how = Options(
+    for pattern in (options.only, options.first):
+        if pattern is not None and not any(fnmatch(one.name, pattern) for one in found.entries):
+            raise UserError(f"no job is named like {pattern!r}; --dry-run lists the names")
+    if asks == "plan":
+        return _write_jobs(batch, found)
+    if asks == "dry-run":
+        from dreamreel.pipeline.jobs.estimate import estimated_seconds
+
+        found.entries = _chosen(found.entries, options.only, options.first)
+        show_plan(found, estimated_seconds(found.waiting, threads))
+        return int(any(entry.state == "failed" for entry in found.entries))
+    running = Options(
         retry=options.retry,
         only=options.only,
         first=options.first,
@@ -98,38 +110,45 @@ def batch_command(source: Path, given: Given, options: BatchOptions, asks: str, 
         split_above=SPLIT_ABOVE if options.split_above is None else options.split_above,
         preroll=options.preroll,
     )
-    for pattern in (options.only, options.first):
-        if pattern is not None and not any(fnmatch(one.name, pattern) for one in found.entries):
-            raise UserError(f"no job is named like {pattern!r}; --dry-run lists the names")
-    if asks == "plan":
-        check_networks(found.waiting, Report())
-        queue = queue_of(batch.output)
-        queue.make(batch.source)
-        with queue.locked():
-            queue.take_over(batch.source)
-            write_plan(queue, found)
-        for entry in found.entries:
-            print(queue.path("jobs", entry.name))
-        return 0
-    if asks == "dry-run":
-        from dreamreel.pipeline.jobs.estimate import estimated_seconds
 
-        found.entries = _chosen(found.entries, options)
-        show_plan(found, estimated_seconds(found.waiting, threads))
-        return int(any(entry.state == "failed" for entry in found.entries))
-    if options.engine == "ray":
-        from dreamreel.pipeline.jobs.cluster import RayEngine
+    def make_engine(queue: Queue, networks: list[Weights]) -> Engine:
+        return ENGINES[options.engine](queue, running, options, threads, networks)
 
-        def make(queue: Queue, networks: list[Weights]) -> Engine:
-            about = options.workers, threads, options.address
-            return RayEngine(queue, how.split, *about, networks)
-    else:
-        from dreamreel.pipeline.jobs.workers import LocalEngine
+    return run_batch(batch, found, running, make_engine, Display(json, given.quiet))
 
-        def make(queue: Queue, networks: list[Weights]) -> Engine:
-            return LocalEngine(queue, how.split, workers, threads, devices)
 
-    return run_batch(batch, found, how, make, How(json, given.quiet))
+def _local(
+    queue: Queue, running: Options, options: BatchOptions, threads: int, networks: list[Weights]
+) -> Engine:
+    from dreamreel.pipeline.jobs.workers import LocalEngine
+
+    workers, devices = _workers(options)
+    return LocalEngine(queue, running.split, workers, threads, devices)
+
+
+def _ray(
+    queue: Queue, running: Options, options: BatchOptions, threads: int, networks: list[Weights]
+) -> Engine:
+    from dreamreel.pipeline.jobs.cluster import RayEngine
+
+    about = options.workers, threads, options.address
+    return RayEngine(queue, running.split, *about, networks)
+
+
+ENGINES = {ENGINE: _local, "ray": _ray}  # by the name that --engine gives
+
+
+def _write_jobs(batch: BatchFile, found: Plan) -> int:
+    """Write the job files of the plan `found`, and print their paths."""
+    check_dreams(found.waiting, Report())
+    queue = queue_of(batch.output)
+    queue.make(batch.source)
+    with queue.locked():
+        queue.take_over(batch.source)
+        write_plan(queue, found)
+    for entry in found.entries:
+        print(queue.path("jobs", entry.name))
+    return int(any(entry.state == "failed" for entry in found.entries))
 
 
 def _check(options: BatchOptions) -> None:
@@ -139,9 +158,9 @@ def _check(options: BatchOptions) -> None:
             raise UserError(f"--{name} {value}: give a number from 1 to {MOST_WORKERS}")
     if options.retry < 0 or (options.preroll or 0) < 0 or (options.split_above or 0) < 0:
         raise UserError("--retry, --preroll and --split-above take numbers from 0")
-    if options.engine not in ("local", "ray"):
-        known = ("local", "ray")
-        raise UserError(f"--engine {options.engine}{nearest(options.engine, known)}: local or ray")
+    if options.engine not in ENGINES:
+        known = f"there are {', '.join(ENGINES)}{nearest(options.engine, ENGINES)}"
+        raise UserError(f"--engine {options.engine} is none; {known}")
     if options.address is not None and options.engine != "ray":
         raise UserError("--address is that of a Ray cluster: give --engine ray too")
 
@@ -236,18 +255,18 @@ def run_batch(
     found: Plan,
     options: Options,
     make_engine: MakeEngine,
-    how: How,
+    display: Display,
 ) -> int:
     """Do what waits of the plan `found` of `batch`, and return the exit code: 0 if all is done, 1
     if a job failed, 130 if it was stopped."""
     queue = queue_of(batch.output)
-    networks = check_networks(found.waiting, Report())
+    networks = check_dreams(found.waiting, Report())
     queue.make(batch.source)
     with queue.locked():
         queue.take_over(batch.source)
         queue.unpause()
         write_plan(queue, found)
-        view = _view(queue, how)
+        view = _view(queue, display)
         for line in found.notices:
             view.note(line)
         engine = make_engine(queue, networks)
@@ -266,16 +285,15 @@ def run_batch(
 
 
 def _exit_code(entries: Sequence[Entry], options: Options, stopped: bool) -> int:
-    chosen = _chosen(entries, options)
+    chosen = _chosen(entries, options.only, options.first)
     unfinished = any(entry.state in ("waiting", "running") for entry in chosen)
     if unfinished and (stopped or options.stop_after is not None):
         return 130
     return 1 if any(entry.state == "failed" for entry in entries) else 0
 
 
-def _chosen(entries: Sequence[Entry], options: "Options | BatchOptions") -> list[Entry]:
-    """Those of `entries` that --only chooses, in the order of --first."""
-    only, first = options.only, options.first
+def _chosen(entries: Sequence[Entry], only: str | None, first: str | None) -> list[Entry]:
+    """Those of `entries` named like `only`, those named like `first` before the others."""
     chosen = [entry for entry in entries if only is None or fnmatch(entry.name, only)]
     return sorted(chosen, key=lambda entry: first is not None and not fnmatch(entry.name, first))
 
@@ -348,9 +366,11 @@ def show_plan(found: Plan, estimates: dict[str, float]) -> None:
 
 
 def usual_bytes(entry: Entry) -> float:
-    """The bytes that the result of `entry` will take, about: seven times the least."""
-    share = 7 if entry.job.kind != "still" else 100
-    return least_bytes(entry) * share
+    """The bytes that the result of `entry` will take, about, by the least that it may take."""
+    if entry.job.kind == "still":
+        return 100 * least_bytes(entry)
+    fixed = entry.job.settings.output.codec in CODED  # whose least is near the usual
+    return (1.3 if fixed else 7) * least_bytes(entry)
 
 
 @dataclass
@@ -515,10 +535,10 @@ def _states_before(entries: list[Entry]) -> dict[str, str]:
     return {name: "waiting" if state == "running" else state for name, state in states.items()}
 
 
-def _view(queue: Queue, how: How) -> View:
-    if how.json:
+def _view(queue: Queue, display: Display) -> View:
+    if display.json:
         return _Json(queue)
-    if how.quiet:
+    if display.quiet:
         return _Quiet(queue)
     return _Live(queue) if sys.stderr.isatty() else _Lines(queue)
 

@@ -15,6 +15,7 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
+from dreamreel.pipeline.app.arguments import RATE, SECONDS
 from dreamreel.pipeline.app.jobs import (
     ZoomOptions,
     continued_zoom_job,
@@ -472,8 +473,8 @@ def _job_of(row: Row, given: Given, batch: BatchFile) -> Job:
     place = batch.output / "unnamed.mp4"  # `entries_of` gives it its name
     if row.kind == "zoom":
         options = ZoomOptions(
-            seconds=_number(row, "seconds", 10.0),
-            fps=_text(row, "fps") or "30",
+            seconds=_number(row, "seconds", SECONDS),
+            fps=_text(row, "fps") or RATE,
             size=_text(row, "size"),
             colour=_text(row, "colour"),
             loop=_switch(row, "loop"),

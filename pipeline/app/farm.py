@@ -1,6 +1,5 @@
 """The work of `dreamreel job`: one job file, rendered for a farm."""
 
-import hashlib
 import json
 import sys
 from collections.abc import Iterator
@@ -15,9 +14,9 @@ from dreamreel.pipeline.app.options import Given
 from dreamreel.pipeline.app.terminal import json_report, print_json, stop_signals, terminal
 from dreamreel.pipeline.durable import write_whole
 from dreamreel.pipeline.errors import PassingError, Stopped, UserError
-from dreamreel.pipeline.jobs.checks import Checked, check, files_of
-from dreamreel.pipeline.jobs.identity import stamp, versions
-from dreamreel.pipeline.jobs.job import Job, Model, Piece, Shots, as_table, source_of
+from dreamreel.pipeline.jobs.checks import Checked, check, key_of
+from dreamreel.pipeline.jobs.identity import versions
+from dreamreel.pipeline.jobs.job import Job, Model, Piece, Shots, as_table
 from dreamreel.pipeline.jobs.paths import (
     JOB_BYTES,
     Target,
@@ -135,7 +134,7 @@ def _shots(job: Job, checked: Checked, report: Report) -> Shots:
     was before are then discarded."""
     from dreamreel.pipeline.jobs.shots import find_shots
 
-    known, digest = _read_shots(job), _digest(job)
+    known, digest = _read_shots(job), key_of(job)
     same = known is not None and (known.job, known.versions) == (digest, versions())
     if known is not None and same and not checked.out.restart:
         return known.shots
@@ -162,7 +161,7 @@ def _known_shots(job: Job) -> Shots:
             f"the shots of {job.output} were found with {', '.join(differ)}, which this machine "
             "has not; install the same here, or give --shots again"
         )
-    if known.job != _digest(job):
+    if known.job != key_of(job):
         raise UserError(
             f"the job of {job.output}, or a file that it reads, was changed since its shots were "
             "found; give --shots again"
@@ -193,14 +192,6 @@ def _read_shots(job: Job) -> FoundShots | None:
 def _write_shots(job: Job, found: FoundShots) -> None:
     text = json.dumps(found.model_dump(mode="json", exclude_none=True)) + "\n"
     write_whole(shots_path(place_of(job.output)), lambda file: file.write(text.encode()))
-
-
-def _digest(job: Job) -> str:
-    """The digest of all that `job` says, its threads too, and of the sizes and times of the files
-    that it reads: pieces of equal jobs belong together."""
-    stamps = [stamp(path) for path in (source_of(job), *files_of(job))]
-    text = json.dumps([as_table(job.model_copy(update={"key": None})), stamps], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _why(error: Exception) -> str:

@@ -4,8 +4,6 @@ An engine gives tasks to workers: processes of this machine (`workers`) or of a 
 (`cluster`). All that is known of a batch lies in the files of its `Queue`.
 """
 
-import hashlib
-import json
 import os
 import secrets
 import shutil
@@ -15,19 +13,19 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from dreamreel.pipeline.config.values import SMALLEST_SIDE
 from dreamreel.pipeline.durable import partial_path
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import fitted_size
-from dreamreel.pipeline.jobs.checks import Checked, check, files_of
-from dreamreel.pipeline.jobs.identity import stamp
-from dreamreel.pipeline.jobs.job import Job, NamedFile, Piece, Threads, as_table
+from dreamreel.pipeline.jobs.checks import Checked, check, expected_frames, files_of, key_of
+from dreamreel.pipeline.jobs.job import DEFAULT_CANVAS, Job, NamedFile, Piece, Threads
 from dreamreel.pipeline.jobs.paths import Target, folder_of, remove_work
 from dreamreel.pipeline.jobs.pieces import LEAST_FRAMES, finished_piece, pieces_of
 from dreamreel.pipeline.jobs.queue import Entry, Outcome, Problem, Queue, Task, pieces_folder
 from dreamreel.pipeline.jobs.report import Report
+from dreamreel.pipeline.jobs.segments import CODED, CODED_ELSE
 from dreamreel.pipeline.jobs.tasks import Split, already_made, bytes_of
 from dreamreel.pipeline.media.clips import probe
 from dreamreel.pipeline.media.sequences import place_of
@@ -44,8 +42,6 @@ TICK = 0.1  # seconds between looks at the engine; jobs take seconds at least
 # 24 a second. Finding the cuts takes some 2 % of the render. A round number.
 SPLIT_ABOVE = 240
 PAGES = ("report.html", "matrix.jpg")  # what a batch writes beside its results
-# Bytes of an output, at least, for a byte of raw frames; as low as in `segments.CODED_ELSE`.
-LEAST_SHARE = 0.004
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,7 @@ class Options:
     before pieces that begin within a shot, None: there are none.
     """
 
-    retry: int = 2
+    retry: int
     only: str | None = None
     first: str | None = None
     stop_after: float | None = None
@@ -120,7 +116,7 @@ def plan(queue: Queue, entries: Sequence[Entry], threads: Threads, overwrite: bo
     for entry in entries:
         old = before.get(entry.name)
         kept = threads if old is None or old.job.threads is None else old.job.threads
-        key = _key(entry.job)
+        key = key_of(entry.job)  # which says nothing of threads
         entry = entry.but(job=entry.job.model_copy(update={"threads": kept, "key": key}))
         entry = _merged(queue, entry, old, overwrite)
         if old is not None and old.job.key != key and _has_begun(old):
@@ -149,7 +145,7 @@ def write_plan(queue: Queue, planned: Plan) -> None:
         queue.remove(old)
 
 
-def check_networks(entries: Iterable[Entry], report: Report) -> list[Weights]:
+def check_dreams(entries: Iterable[Entry], report: Report) -> list[Weights]:
     """The networks of `entries`, each with the file and the digest of its weights.
 
     Raises UserError if the network or the layers of one of them cannot dream its size, if a
@@ -464,12 +460,10 @@ def _expected(checked: Checked) -> tuple[int | None, tuple[int, int] | None]:
     job, clip = checked.job, checked.clip
     width = job.settings.width
     if clip is not None:
-        start, stop = job.span
-        ends = [end for end in (stop, clip.frames) if end is not None]
-        frames = 1 if job.kind == "still" else max(1, min(ends) - start) if ends else None
+        frames = 1 if job.kind == "still" else expected_frames(clip, job.span)
         return frames, fitted_size(clip.height, clip.width, width)
     if job.flight is not None:
-        size = job.flight.size or (_size_of(job.source) if job.source else None) or (360, 640)
+        size = job.flight.size or (_size_of(job.source) if job.source else None) or DEFAULT_CANVAS
         return job.flight.own_frames, fitted_size(*size, width)
     found = _size_of(job.source) if job.source else None
     return 1, None if found is None else fitted_size(*found, width)
@@ -480,19 +474,6 @@ def _size_of(file: NamedFile) -> tuple[int, int] | None:
         return read_header(file.path).size
     except (OSError, ValueError, SyntaxError, UserError):
         return None
-
-
-def _key(job: Job) -> str:
-    """The digest by which a batch knows `job` again: of all that it says, and of the sizes and
-    times of the files that it reads."""
-    table = as_table(job.model_copy(update={"threads": None, "key": None}))
-    files = [*([job.source.path] if job.source else []), *files_of(job)]
-    stamps: dict[str, Any] = {}
-    for path in files:
-        with suppress(UserError):
-            stamps[str(path)] = stamp(path)
-    text = json.dumps([table, stamps], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _discard(queue: Queue, old: Entry) -> None:
@@ -538,4 +519,5 @@ def _check_room(planned: Plan, folder: Path) -> None:
 def least_bytes(entry: Entry) -> float:
     """The bytes that the result of `entry` will take, at least."""
     height, width = entry.size or (0, 0)
-    return 3 * height * width * (entry.frames or 0) * LEAST_SHARE
+    share = CODED.get(entry.job.settings.output.codec, CODED_ELSE)
+    return 3 * height * width * (entry.frames or 0) * share

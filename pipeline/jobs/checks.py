@@ -1,13 +1,18 @@
 """The checks of a job that need no torch, whose import takes seconds."""
 
+import hashlib
+import json
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from dreamreel.pipeline.config.fields import Settings
-from dreamreel.pipeline.config.values import SMALLEST_SIDE
+from dreamreel.pipeline.config.values import SMALLEST_SIDE, Span
 from dreamreel.pipeline.errors import UserError, usable
 from dreamreel.pipeline.frames import fitted_size
-from dreamreel.pipeline.jobs.job import Job, flight_of, source_of
+from dreamreel.pipeline.jobs.identity import stamp
+from dreamreel.pipeline.jobs.job import Job, as_table, flight_of, source_of
 from dreamreel.pipeline.jobs.paths import (
     KEPT_ZOOM,
     PICTURE,
@@ -75,6 +80,18 @@ def files_of(job: Job) -> list[Path]:
     named = [job.audio, job.flight.to if job.flight is not None else None]
     settings = [job.settings.weights, job.settings.flow.weights]
     return [*(file.path for file in named if file), *(path for path in settings if path)]
+
+
+def key_of(job: Job) -> str:
+    """The digest of all that `job` says but its own key, and of the sizes and times of the files
+    that it reads. A file that is not there counts as such."""
+    stamps: dict[str, Any] = {}
+    for path in (*([job.source.path] if job.source else []), *files_of(job)):
+        with suppress(UserError):
+            stamps[str(path)] = stamp(path)
+    table = as_table(job.model_copy(update={"key": None}))
+    text = json.dumps([table, stamps], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def may_continue(job: Job, out: Target) -> bool:
@@ -227,3 +244,10 @@ def encoding_of(
     if suffix == ".gif" and raster.rate > FASTEST_GIF:
         report.on_notice(f"players slow down a GIF of more than {FASTEST_GIF} frames a second")
     return encoding
+
+
+def expected_frames(clip: Clip, span: Span) -> int | None:
+    """The number of frames of `clip` in `span`, by what its file says; None if unknown."""
+    start, stop = span
+    ends = [end for end in (stop, clip.frames) if end is not None]
+    return max(1, min(ends) - start) if ends else None

@@ -14,6 +14,7 @@ from dreamreel.pipeline.jobs.preparation import keep_network, ready_network
 from dreamreel.pipeline.jobs.queue import Entry
 from dreamreel.pipeline.jobs.report import QUIET
 from dreamreel.pipeline.tensors import to_image
+from dreamreel.pipeline.zooming.bands import USUAL_RATE
 
 REPEATS = 3  # of a measurement, of which the median counts; the first, a warm-up, does not
 # Passes over all octaves that a frame of a video costs, with the measurements that steer strength,
@@ -57,7 +58,7 @@ def _passes(entry: Entry) -> float:
     if entry.job.kind == "preview" or (entry.job.flight and entry.job.flight.motion_only):
         return 0.05 * frames
     if entry.job.flight is not None:
-        a_frame = settings.zoom.evolve * 30 / float(entry.job.flight.rate)
+        a_frame = settings.zoom.evolve * USUAL_RATE / float(entry.job.flight.rate)
         return first + ZOOM_MORE * max(a_frame, 0.5) * frames
     if settings.flow.method == "none":
         return first * frames

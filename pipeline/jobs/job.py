@@ -16,6 +16,9 @@ from dreamreel.pipeline.config.fields import FilePath, Rate, Settings
 from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.config.values import LARGEST_SIDE, LAST_FRAME
 
+# Height and width, in pixels, of a zoom that begins with noise or a colour. A common size of 16:9,
+# not tuned.
+DEFAULT_CANVAS = (360, 640)
 MOST_THREADS = 4096  # a bound for what a job file may ask for; a round number above any machine's
 
 

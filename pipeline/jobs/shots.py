@@ -12,7 +12,7 @@ from typing import Any
 
 from dreamreel.pipeline.durable import write_whole
 from dreamreel.pipeline.errors import Stopped, UserError
-from dreamreel.pipeline.jobs.checks import Checked
+from dreamreel.pipeline.jobs.checks import Checked, expected_frames
 from dreamreel.pipeline.jobs.job import Job, Piece, Shots
 from dreamreel.pipeline.jobs.making import under_way
 from dreamreel.pipeline.jobs.paths import WHOLE, folder_of, remove_work
@@ -26,7 +26,6 @@ from dreamreel.pipeline.jobs.video import (
     PreviewState,
     clip_of,
     dream_into,
-    expected_frames,
     finish_video,
     made_of,
     moving_frames,

@@ -18,7 +18,7 @@ from dreamreel.pipeline.dreaming.carrying import VideoState, dream_video
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Frame, fitted_size, with_alpha
 from dreamreel.pipeline.jobs.assembly import Plan, assemble, publish_film, verify
-from dreamreel.pipeline.jobs.checks import Checked, encoding_of
+from dreamreel.pipeline.jobs.checks import Checked, encoding_of, expected_frames
 from dreamreel.pipeline.jobs.identity import named, named_again, versions
 from dreamreel.pipeline.jobs.job import Job, source_of
 from dreamreel.pipeline.jobs.making import make, under_way
@@ -307,13 +307,6 @@ def moving_frames(
 def _before(stop: int | None) -> Callable[[MovingFrame], bool]:
     """Whether a frame comes before the frame `stop`, if there is one."""
     return lambda moving: stop is None or moving.number < stop
-
-
-def expected_frames(clip: Clip, span: Span) -> int | None:
-    """The number of frames of `clip` in `span`, by what its file says; None if unknown."""
-    start, stop = span
-    ends = [end for end in (stop, clip.frames) if end is not None]
-    return max(1, min(ends) - start) if ends else None
 
 
 def _times(clip: Clip, start: int, frames: int) -> tuple[Fraction, ...]:

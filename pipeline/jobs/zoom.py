@@ -20,7 +20,7 @@ from dreamreel.pipeline.frames import Frame, fitted_size
 from dreamreel.pipeline.jobs.assembly import Plan, assemble, publish_film, verify
 from dreamreel.pipeline.jobs.checks import Checked, encoding_of, may_continue
 from dreamreel.pipeline.jobs.identity import digest, found_again, named, named_again, versions
-from dreamreel.pipeline.jobs.job import Earlier, Flight, Job, flight_of
+from dreamreel.pipeline.jobs.job import DEFAULT_CANVAS, Earlier, Flight, Job, flight_of
 from dreamreel.pipeline.jobs.making import make, under_way
 from dreamreel.pipeline.jobs.paths import (
     STATE_FORMAT,
@@ -54,9 +54,6 @@ SMALLEST_GROWTH = 8.0
 # Largest `camera.zoom` (growth a second) in a message or raised by ourselves. Just below the bound
 # of the setting, 100, so that rounding up stays within it.
 FASTEST_ADVISED = 99.0
-# Height and width, in pixels, of a zoom that begins with noise or a colour. A common size of 16:9,
-# not tuned.
-DEFAULT_CANVAS = (360, 640)
 # Steps of crf by which a loop is encoded finer. Its first frame is encoded from nothing, its last
 # from those before it, so their encoding noise differs more than that of neighbours: a seam. With
 # H.264 the seam's warp error was about 2 times a normal step's at crf 17, 1.0 at 10 (7 finer), and
