@@ -161,8 +161,8 @@ def subprocess_render(job: Job, folder: Path) -> Path:
 
 
 def kill_and_finish(folder: Path, times: int, seed: int, *options: object) -> None:
-    """Kill a batch of 13 jobs so many times at random moments; then let it end. A source is damaged,
-    so that 4 jobs fail, and one job is over its memory."""
+    """Kill a batch of 13 jobs so many times at random moments; then let it end. A source is
+    damaged, so that 4 jobs fail, and one job is over its memory."""
     batch = write(
         folder,
         'source = "*.mp4"\nname = "{stem}-{preset}"\n'
