@@ -417,6 +417,23 @@ def test_who_loses_the_claim_stops_and_publishes_nothing(queue: Queue, folder: P
     assert not (folder / "renders" / "a.mp4").exists()
 
 
+def test_who_loses_the_claim_after_the_last_frame_publishes_nothing(
+    queue: Queue, folder: Path
+) -> None:
+    stolen: list[object] = []
+
+    def steal() -> bool:  # after the last frame, long before the claim would be renewed
+        if not stolen and (step := queue.step("a.mp4")) is not None and step.done == 12:
+            queue.path("claims", "a.mp4").unlink()
+            stolen.append(queue.claim("a.mp4"))
+        return False
+
+    outcome = perform(queue, Task(do="render", name="a.mp4"), (48, None), steal, lease=1000.0)
+    assert stolen and outcome.state == "lost"
+    assert not (folder / "renders" / "a.mp4").exists()
+    assert not (folder / "renders" / "a.mp4.json").exists()
+
+
 def test_an_error_of_ours_has_its_traceback_in_the_log(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,7 +103,11 @@ def verify(made: Path, work: Segments, plan: Plan, out: Target) -> None:
 
 
 def publish_film(
-    made: Path, out: Target, record: tuple[Job, Made] | None, state: dict[str, Any] | None = None
+    made: Path,
+    out: Target,
+    report: Report,
+    record: tuple[Job, Made] | None,
+    state: dict[str, Any] | None = None,
 ) -> Path:
     """Move the film `made` to the path of `out`, and return that path. The `record` and the `state`
     are written beside it before, if given.
@@ -114,6 +118,7 @@ def publish_film(
     for path in [made] if made.is_file() else made.iterdir():
         with path.open("rb+") as file:
             flush(file)
+    report.before_publishing()
     if record is not None:
         check_replaceable(record_path(place), is_record, "record of a render", out.overwrite)
         write_record(record_path(place), *record)

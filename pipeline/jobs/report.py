@@ -17,11 +17,13 @@ class Progress:
 @dataclass(frozen=True)
 class Report:
     """The callbacks of a render: `on_progress` gets its progress, `on_notice` a line for the user;
-    `is_stopping` says whether the render should save and stop."""
+    `is_stopping` says whether the render should save and stop. `before_publishing` is called just
+    before the result gets its name, and raises Stopped if it must not."""
 
     on_progress: Callable[[Progress], None] = lambda progress: None
     on_notice: Callable[[str], None] = lambda line: None
     is_stopping: Callable[[], bool] = lambda: False
+    before_publishing: Callable[[], None] = lambda: None
 
 
 QUIET = Report()

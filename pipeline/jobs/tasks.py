@@ -154,6 +154,7 @@ def _rendered(queue: Queue, entry: Entry, report: Report) -> Path:
     run(entry.job.model_copy(update={"output": made}), report, overwrite=True)
     note = {"key": entry.job.key, "sha256": digest(made)}
     write_whole(_note_of(queue, entry), lambda file: file.write(json.dumps(note).encode()))
+    report.before_publishing()
     _publish_still(made, entry)
     return out
 
@@ -284,7 +285,7 @@ class _Watch:
     def report(self) -> Report:
         """The callbacks for the render."""
         self._write(Progress(0, None))
-        return Report(self._on_progress, self._on_notice, self._asks)
+        return Report(self._on_progress, self._on_notice, self._asks, self._check_claim)
 
     def _on_progress(self, progress: Progress) -> None:
         if time.time() - self.last >= STEP_EVERY or progress.done == progress.total:
@@ -305,6 +306,11 @@ class _Watch:
     def _on_notice(self, line: str) -> None:
         self.notices.append(line)
         self.queue.note(self.task.name, line)
+
+    def _check_claim(self) -> None:
+        """Raise Stopped unless the claim is still held: somebody else may publish by now."""
+        if not self.claim.renew():
+            raise Stopped("the claim on the task was lost")
 
     def _asks(self) -> bool:
         return self.is_stopping() or self.claim.is_lost or self.queue.is_paused

@@ -233,7 +233,7 @@ def _finished(
     plan = Plan(encoding, first, times, clip.tracks, cut)
     made = assemble(work, plan, out, report)
     verify(made, work, plan, out)
-    return publish_film(made, out, record)
+    return publish_film(made, out, report, record)
 
 
 def clip_of(checked: Checked) -> Clip:

@@ -100,7 +100,7 @@ def render_zoom(checked: Checked, report: Report) -> Path:
         kept = None
         if may_continue(job, out):
             kept = {"weights": network.digest, "state": encode(state)}
-        path = publish_film(film, out, (job, made), kept)
+        path = publish_film(film, out, report, (job, made), kept)
         if kept is None and out.overwrite:  # a state there belongs to the film that was replaced
             remove_state(state_path(path))
         return path
