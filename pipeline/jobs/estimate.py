@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterable
 
 import numpy as np
-import torch
 
 from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.dreaming.ascent import Ascent
@@ -13,6 +12,7 @@ from dreamreel.pipeline.dreaming.subject import Subject
 from dreamreel.pipeline.jobs.preparation import keep_network, ready_network
 from dreamreel.pipeline.jobs.queue import Entry
 from dreamreel.pipeline.jobs.report import QUIET
+from dreamreel.pipeline.networks.devices import torch_threads
 from dreamreel.pipeline.tensors import to_image
 from dreamreel.pipeline.zooming.bands import USUAL_RATE
 
@@ -30,12 +30,10 @@ SECONDS_BESIDE = 1.0  # of a job: opening, joining and checking. A picture of 96
 def estimated_seconds(entries: Iterable[Entry], threads: int) -> dict[str, float]:
     """The seconds that each of `entries` will take one worker with so many `threads`, by name.
     Those whose size is not known are left out."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
     keep_network()
     passes: dict[tuple[str, tuple[int, int]], float] = {}
     found = {}
-    try:
+    with torch_threads(threads):
         for entry in entries:
             if entry.size is None or entry.frames is None:
                 continue
@@ -44,8 +42,6 @@ def estimated_seconds(entries: Iterable[Entry], threads: int) -> dict[str, float
             if key not in passes:
                 passes[key] = _pass_seconds(settings, entry.size)
             found[entry.name] = SECONDS_BESIDE + passes[key] * _passes(entry)
-    finally:
-        torch.set_num_threads(before)
     return found
 
 

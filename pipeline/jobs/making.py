@@ -16,6 +16,7 @@ from dreamreel.pipeline.jobs.paths import Target
 from dreamreel.pipeline.jobs.report import Progress, Report
 from dreamreel.pipeline.jobs.segments import Segments, open_segments
 from dreamreel.pipeline.media.encoding import Encoding
+from dreamreel.pipeline.networks.devices import torch_threads
 from dreamreel.pipeline.networks.network import Network
 
 
@@ -36,17 +37,15 @@ def under_way(
     threads = job.threads or Threads(
         torch=torch.get_num_threads(), encoder=max(1, os.cpu_count() or 1)
     )
-    before = torch.get_num_threads()
     identity = identity_of(job)
     place, keep = (out.place, False) if job.piece is None else (job.piece.place, True)
-    with open_segments(place, identity, encoding, threads, out.restart, frames, keep) as work:
-        torch.set_num_threads(work.threads.torch)
+    with (
+        open_segments(place, identity, encoding, threads, out.restart, frames, keep) as work,
+        torch_threads(work.threads.torch),
+    ):
         if network is not None:
             network.sight.tile = work.tile
-        try:
-            yield work
-        finally:
-            torch.set_num_threads(before)
+        yield work
 
 
 def make(

@@ -24,6 +24,7 @@ from dreamreel.pipeline.media.stills import (
     load_picture,
     save_picture,
 )
+from dreamreel.pipeline.networks.devices import torch_threads
 from dreamreel.pipeline.tensors import resize, to_image
 
 
@@ -34,7 +35,9 @@ def render_still(checked: Checked, report: Report) -> Path:
     Steps and notices go to `report`. Raises UserError if the network, the source or the output
     cannot be used.
     """
-    return (_from_picture if checked.clip is None else _from_clip)(checked, report)
+    threads = checked.job.threads
+    with torch_threads(None if threads is None else threads.torch):
+        return (_from_picture if checked.clip is None else _from_clip)(checked, report)
 
 
 def _from_picture(checked: Checked, report: Report) -> Path:

@@ -1,6 +1,8 @@
 """The device and the precision in which a network computes, and the memory that is free."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -65,6 +67,17 @@ def has_bfloat16(device: torch.device) -> bool:
         ).split()
     )
     return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+@contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Inside, torch computes with `count` threads; if None, with as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def free_memory(device: torch.device) -> float:
