@@ -4,12 +4,48 @@ A frame is an array of shape (H, W, 3), BGR, or (H, W, 4), BGR and alpha. It is 
 from 0 to 65535 if its source has more than 8 bits.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Frame = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of whole pixels in a frame or image: from `top` to before `bottom`, and from
+    `left` to before `right`."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @classmethod
+    def whole(cls, frame: Frame) -> "Box":
+        """All of `frame`."""
+        return cls(0, 0, frame.shape[1], frame.shape[0])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.bottom - self.top, self.right - self.left
+
+    @property
+    def rows(self) -> slice:
+        """The rows of an array."""
+        return slice(self.top, self.bottom)
+
+    @property
+    def columns(self) -> slice:
+        """The columns of an array."""
+        return slice(self.left, self.right)
+
+    def of(self, frame: Frame) -> Frame:
+        """The part of `frame` (H, W, C) in this box, as a view."""
+        return frame[self.rows, self.columns]
 
 
 def to_8_bits(frame: Frame) -> Frame:

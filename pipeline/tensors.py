@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dreamreel.pipeline.frames import Frame
+from dreamreel.pipeline.frames import Box, Frame
 
 LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601)
 
@@ -57,6 +57,19 @@ def sample(image: Tensor, grid: Tensor, edges: str) -> Tensor:
     linear = F.grid_sample(image, grid, "bilinear", edges, align_corners=False)
     sampled = linear.lerp_(cubic, 2 / 3).transpose(0, 1).reshape(1, -1, rows, width)
     return sampled.contiguous(memory_format=torch.channels_last)
+
+
+def inside(image: Tensor, box: Box) -> Tensor:
+    """A copy of the part of `image` (1, C, H, W) in `box`."""
+    part = image[:, :, box.rows, box.columns]
+    return part.clone(memory_format=torch.channels_last)
+
+
+def pasted(image: Tensor, part: Tensor, box: Box) -> Tensor:
+    """`image` (1, C, H, W) with `part` in `box`."""
+    image = image.clone(memory_format=torch.channels_last)
+    image[:, :, box.rows, box.columns] = part
+    return image
 
 
 def blur(image: Tensor, sigma: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Cuts are found, and motion, changes of light, fades and flashes are not taken for cuts."""
+"""Cuts and fades are found; motion, changes of light and flashes are not taken for cuts."""
 
 from fractions import Fraction
 
@@ -59,10 +59,24 @@ def test_no_cut_is_found_before_a_shot_has_its_shortest_length(pan: Frames, othe
 
 
 @pytest.mark.parametrize("length", [6, 12, 25])
-def test_a_fade_is_no_cut(pan: Frames, other: Frames, length: int) -> None:
-    black = [np.zeros_like(pan[0])] * 3
-    frames = faded(pan[:length], 0) + black + faded(other[:length], 0, back=True)
-    assert cuts(frames) == []
+@pytest.mark.parametrize("level", [255, 0])
+def test_a_fade_to_black_or_white_and_back_is_a_cut_where_there_is_something_to_see_again(
+    pan: Frames, other: Frames, length: int, level: int
+) -> None:
+    plain = [np.full_like(pan[0], level)] * 3
+    for after in (other, pan[length:]):
+        back = after[: min(length, len(after))]
+        (cut,) = cuts(faded(pan[:length], level) + plain + faded(back, level, back=True))
+        assert length + 3 < cut <= length + 3 + max(2, length // 5)
+
+
+def test_a_scene_ends_that_stays_dark_for_longer_than_a_flash(pan: Frames) -> None:
+    assert cuts(pan[:10] + [np.zeros_like(pan[0])] * 9 + pan[10:20]) == [19]
+
+
+def test_a_film_that_begins_in_the_dark_has_no_cut(pan: Frames) -> None:
+    assert cuts([np.zeros_like(pan[0])] * 9 + pan[:10]) == []
+    assert cuts(faded(pan[:12], 0, back=True) + pan[12:20]) == []
 
 
 @pytest.mark.parametrize("length", [1, 2, 4])

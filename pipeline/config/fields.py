@@ -8,6 +8,7 @@ from types import MappingProxyType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -19,7 +20,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from dreamreel.pipeline.config.schedule import Schedule
-from dreamreel.pipeline.config.values import LARGEST_SIDE, SMALLEST_SIDE, parse_rate
+from dreamreel.pipeline.config.values import LARGEST_SIDE, SMALLEST_SIDE, parse_bars, parse_rate
 
 Table = Mapping[str, Any]
 
@@ -46,6 +47,12 @@ def _codec_name(value: Any) -> Any:
     return value
 
 
+def _bars_text(value: str) -> str:
+    """`value` itself. Raises ValueError where it names no bars."""
+    parse_bars(value)
+    return value
+
+
 OTHER_CODEC_NAMES = {
     **dict.fromkeys(("avc", "x264", "libx264", "h.264"), "h264"),
     **dict.fromkeys(("h265", "x265", "libx265", "h.265"), "hevc"),
@@ -57,6 +64,7 @@ Decoder = Literal["auto", "opencv", "pyav"]
 Speed = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower"]
 SPEEDS: tuple[str, ...] = get_args(Speed)
 Rate = Annotated[Fraction, BeforeValidator(parse_rate)]
+BarsText = Annotated[str, AfterValidator(_bars_text)]
 FilePath = Annotated[Path, Field(strict=False)]
 LayerWeights = Annotated[dict[str, float], BeforeValidator(_as_weights)]
 
@@ -236,6 +244,11 @@ class Source(Section):
         "auto",
         description="what decodes a film: opencv, or pyav, which is exact and slower; auto: opencv "
         "where it is faithful",
+    )
+    bars: BarsText = Field(
+        "auto",
+        description="flat borders that are not picture and not dreamed: auto finds them, keep "
+        "dreams in them too; or L:T:R:B, in pixels of the source",
     )
     strict: bool = Field(
         False, description="whether a damaged source is refused, rather than dreamed in part"

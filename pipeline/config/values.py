@@ -3,7 +3,7 @@
 import re
 from contextlib import suppress
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 from dreamreel.pipeline.errors import UserError
 
@@ -14,6 +14,8 @@ LONGEST_SECONDS = 86_400  # of a zoom: a day
 Span = tuple[int, int | None]  # the first frame, and one past the last; None: to the end
 Size = tuple[int, int]  # height, width
 Colour = tuple[int, int, int]  # red, green and blue, 0 to 255
+# How bars are found; or those at the left, top, right and bottom, in pixels of the source.
+Bars = Literal["auto", "keep"] | tuple[int, int, int, int]
 
 
 def parse_rate(value: Any) -> Fraction:
@@ -90,6 +92,22 @@ def parse_size(option: str, text: str) -> Size:
     if not all(SMALLEST_SIDE <= int(side[:9]) <= LARGEST_SIDE for side in (width, height)):
         raise UserError(f"{option} {text!r}: each side is {SMALLEST_SIDE} to {LARGEST_SIDE} pixels")
     return int(height), int(width)
+
+
+def parse_bars(text: str) -> Bars:
+    """The bars of `auto`, `keep` or `L:T:R:B`, pixels at the left, top, right and bottom. Raises
+    ValueError for anything else."""
+    if text == "auto":
+        return "auto"
+    if text == "keep":
+        return "keep"
+    if not re.fullmatch(r"[0-9]{1,5}(:[0-9]{1,5}){3}", text):
+        raise ValueError(
+            "is neither auto nor keep nor bars L:T:R:B; 0:60:0:60 are bars of 60 pixels at the top "
+            "and the bottom"
+        )
+    left, top, right, bottom = map(int, text.split(":"))
+    return left, top, right, bottom
 
 
 def parse_colour(option: str, text: str) -> Colour:

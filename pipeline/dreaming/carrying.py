@@ -15,6 +15,7 @@ from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.timeline import OverTime
 from dreamreel.pipeline.dreaming.ascent import Ascent
 from dreamreel.pipeline.dreaming.control import (
+    FREE,
     STEADY_CLIMB,
     CrispnessLoop,
     FullnessLoop,
@@ -22,13 +23,14 @@ from dreamreel.pipeline.dreaming.control import (
     at_full_strength,
     reference_strength,
 )
-from dreamreel.pipeline.dreaming.detail import Carried, hold_light, mixed
+from dreamreel.pipeline.dreaming.detail import Carried, clipped, hold_light, mixed
 from dreamreel.pipeline.dreaming.patches import fill_in
 from dreamreel.pipeline.dreaming.subject import Subject
+from dreamreel.pipeline.frames import Box
+from dreamreel.pipeline.motion.content import share_seen
 from dreamreel.pipeline.motion.following import Followed, MovingFrame
-from dreamreel.pipeline.motion.visibility import Motion
 from dreamreel.pipeline.networks.network import Network
-from dreamreel.pipeline.tensors import to_image
+from dreamreel.pipeline.tensors import inside, pasted, to_image
 
 BARE_COUNTS = 1.0  # weight of a bare place in a measurement; a fully dreamed one's is 1 more
 COARSE_SHARE = 0.35  # of the finest octave's climb, that the others take in one step
@@ -36,27 +38,92 @@ CATCH_UP_FRAMES = 4  # frames in which a newly seen place is dreamed as a still 
 CATCH_UP_MORE = 1.4  # times a still's climb: fewer, larger steps lead less far
 FEWER_STEPS = 0.2  # of a step: how much longer than a still's steps may become to save one
 SMALLEST_CLIMB = 0.05  # levels of 255: the least that a direction is divided by
+AWAKE = 0.1  # share of a frame that must be seen for it to be dreamed
+# A shot that begins with less contrast than DIM, in levels, RMS, is watched while it becomes
+# brighter: until its contrast has not risen, RISES times at once, for WAITS frames. Its dream is
+# born again at BIRTH times the contrast of the last birth. What is held is measured anew in the
+# end, at MEASURED_AGAIN times that contrast.
+DIM, RISES, WAITS, BIRTH, MEASURED_AGAIN = 6.0, 1.01, 4, 1.5, 1.03
+BLEND_FRAMES = 6  # in which a dream that is born again replaces the one before
 FRESH_AT_LEAST = 0.01  # share of a frame that must be newly seen for a light touch
+
+
+@dataclass
+class Awakening:
+    """A shot's first frames, until its dream has all the light that it will have.
+
+    A shot that begins in the dark is dreamed once there is something to see. While it becomes
+    brighter, its dream is born again now and then, as of a shot that begins so bright, and blended
+    into the one before.
+    """
+
+    contrast: float = 0.0  # of the frame of the last birth
+    most: float = 0.0  # contrast so far
+    waited: int | None = None  # frames since it was reached; None if the shot is wide awake
+    newborn: Carried | None = None  # the dream that is blended in
+    blended: int = 0  # frames since that birth
+
+    def begin(self, contrast: float) -> None:
+        """Begin with a frame of that `contrast`."""
+        self.contrast, self.most = contrast, contrast
+        self.waited, self.newborn = 0 if contrast < DIM else None, None
+
+    @property
+    def rises(self) -> bool:
+        """Whether the shot is still becoming brighter."""
+        return self.waited is not None
+
+    def tell(self, contrast: float) -> None:
+        """Learn the `contrast` of the next frame."""
+        if self.waited is not None:
+            self.waited = 0 if contrast > RISES * self.most else self.waited + 1
+            self.waited = self.waited if self.waited < WAITS else None
+        self.most = max(self.most, contrast)
+
+    def bear(self, newborn: Carried) -> None:
+        """Take `newborn` to be blended in."""
+        self.newborn, self.blended = newborn, 0
+
+    def blend(self, carried: Carried) -> Carried:
+        """`carried` with the newborn dream's share in the next frame, if there is one."""
+        if self.newborn is None:
+            return carried
+        self.blended += 1
+        blend = carried.towards(self.newborn, 1 / (1 + BLEND_FRAMES - self.blended))
+        if self.blended == BLEND_FRAMES:
+            self.newborn = None
+        return blend
 
 
 @dataclass
 class VideoState:
     """Everything that the next frame of a video needs of those before it."""
 
-    carried: Carried | None = None  # from the last frame
-    since: int = 0  # frames since the shot's first
+    carried: Carried | None = None  # from the last frame; None if the shot is not dreamed yet
+    box: Box | None = None  # the picture in the last frame
+    first: int = 0  # the number of the shot's first frame, whose chance its births share
+    since: int = 0  # frames since the shot's first dream
+    awakening: Awakening = field(default_factory=Awakening)
     strength: StrengthLoop = field(default_factory=StrengthLoop)
     crispness: CrispnessLoop = field(default_factory=CrispnessLoop)
     fullness: FullnessLoop = field(default_factory=FullnessLoop)
     followed: Followed | None = None  # the state of `follow_motion`
     cuts: list[int] = field(default_factory=list)  # the first frames of all shots but the first
 
-    def forget(self) -> None:
-        """Begin a shot with loops that know nothing of the shots before, so that a shot is dreamed
-        alike whether they were rendered or not."""
-        self.since = 0
+    def forget(self, first: int) -> None:
+        """Begin a shot, with the frame `first`, with loops that know nothing of the shots before,
+        so that a shot is dreamed alike whether they were rendered or not."""
+        self.first, self.since, self.carried = first, 0, None
         self.strength, self.crispness = StrengthLoop(), CrispnessLoop()
-        self.fullness = FullnessLoop()
+        self.fullness, self.awakening = FullnessLoop(), Awakening()
+
+    def refit(self, box: Box) -> None:
+        """Bring what is carried to the picture in `box` of the next frame."""
+        if self.box is not None and self.carried is not None:
+            self.carried = self.carried.refitted(self.box, box)
+            if self.awakening.newborn is not None:
+                self.awakening.newborn = self.awakening.newborn.refitted(self.box, box)
+        self.box = box
 
 
 def dream_video(
@@ -69,22 +136,44 @@ def dream_video(
 
     A shot's first frame is dreamed like a still. After that, detail is carried along the flow, and
     a few steps keep it alive, sized to hold the first frame's strength. Newly seen places are
-    dreamed like a still, over a few frames. `over_time` gives the settings of each frame. `state`
+    dreamed like a still, over a few frames. Bars come out as they are. Where a frame has nothing to
+    see, the dream is not shown, and waits. `over_time` gives the settings of each frame. `state`
     is that after the frames before, if there are any; it is updated in place.
     """
     state = state or VideoState()
     for moving in frames:
-        source = to_image(moving.frame, network.device)
+        whole = to_image(moving.frame, network.device)
+        source = inside(whole, moving.box)
         subject = Subject.of(source, moving.number, network, over_time(moving.number))
-        if moving.motion is None or state.carried is None:
-            if moving.followed is not None and state.carried is not None:
+        if moving.motion is None:
+            state.forget(moving.number)
+            if moving.followed is not None and moving.followed.judged > 1:
                 state.cuts.append(moving.number)
-            carried = _first_frame(subject, state)
-        else:
-            carried = _next_frame(subject, state, state.carried, moving.motion)
-        _measure(subject, state, carried)
+        state.refit(moving.box)
+        carried, seen = _carried_to(subject, state, moving), share_seen(moving.contrast)
         state.carried, state.followed = carried, moving.followed
-        yield mixed(source, source + carried.detail, subject.settings.dream.mix)
+        if carried is not None and seen > 0:
+            dreamed = (source + seen * carried.detail).clamp(0, 1)
+            shown = mixed(source, dreamed, subject.settings.dream.mix)
+            whole = pasted(whole, shown, moving.box)
+        yield whole
+
+
+def _carried_to(subject: Subject, state: VideoState, moving: MovingFrame) -> Carried | None:
+    """What the next frames need of this one; None as long as the shot has nothing to see."""
+    awake = share_seen(moving.contrast) >= AWAKE
+    if state.carried is None or moving.motion is None:
+        if not awake:
+            return None
+        carried = _first_frame(subject, state, moving.contrast)
+    else:
+        state.since += 1
+        arrived = state.carried.along(moving.motion)
+        if not awake:
+            return arrived
+        carried = _next_frame(subject, state, arrived, moving)
+    _measure(subject, state, carried)
+    return carried
 
 
 def begin_shot(subject: Subject, on_step: Callable[[], None] = lambda: None) -> Carried:
@@ -113,40 +202,48 @@ def carry_on(subject: Subject, arrived: Carried, climb: float, carry: float) -> 
     far = climb + max(0.0, _catch_up_climb(subject.settings) - climb) * fresh
     steps = min(max(1, round(float(far.mean()) - FEWER_STEPS)), settings.frame_steps)
     way = still.size * far
-    start = (source + carry * arrived.detail).clamp(0, 1)
+    start, unseen = clipped(source + carry * arrived.detail)
     dreamed = subject.dreamed(start, Ascent(steps, way / max(steps, 1), fresh, COARSE_SHARE))
     found = (dreamed - start) / way.clamp_min(SMALLEST_CLIMB)
     direction = found.lerp(arrived.direction, settings.momentum * arrived.level)
     climbed = (start + way * direction).clamp(0, 1)
     level = (arrived.level + fresh / CATCH_UP_FRAMES).clamp(0, 1)
-    return Carried(hold_light(climbed, source, settings.hold_light) - source, direction, level)
+    detail = hold_light(climbed, source, settings.hold_light) - source + unseen
+    return Carried(detail, direction, level)
 
 
 def touch_up(subject: Subject, arrived: Carried) -> Carried:
     """A frame dreamed lightly, between those dreamed in full: nothing fades, and only newly seen
     places are dreamed, in the coarser octaves."""
     source, fresh = subject.source, 1 - arrived.level
-    dreamed = start = (source + arrived.detail).clamp(0, 1)
+    start, unseen = clipped(source + arrived.detail)
+    dreamed = start
     if float(fresh.mean()) > FRESH_AT_LEAST:
         way = subject.still.size * _catch_up_climb(subject.settings) * fresh
         dreamed = subject.dreamed(start, Ascent(1, way, fresh, coarse=1.0, finest=False))
         dreamed = hold_light(dreamed, source, subject.settings.video.hold_light)
-    return Carried(dreamed - source, arrived.direction, arrived.level)
+    return Carried(dreamed - source + unseen, arrived.direction, arrived.level)
 
 
-def _first_frame(subject: Subject, state: VideoState) -> Carried:
-    state.forget()
-    carried = begin_shot(subject)
+def _first_frame(subject: Subject, state: VideoState, contrast: float) -> Carried:
+    state.forget(state.first)
+    state.awakening.begin(contrast)
+    carried = begin_shot(replace(subject, number=state.first))
     _begin_loops(subject, state, carried)
     state.strength.reference.strength = reference_strength(subject.settings, subject.terms)
     return carried
 
 
-def _next_frame(subject: Subject, state: VideoState, before: Carried, motion: Motion) -> Carried:
-    state.since += 1
-    loop, settings = state.strength, subject.settings.video
-    arrived = before.along(motion)
-    arrived = fill_in(subject, arrived, motion.uncovered, loop.reference.gain)
+def _next_frame(
+    subject: Subject, state: VideoState, arrived: Carried, moving: MovingFrame
+) -> Carried:
+    assert moving.motion is not None
+    settings, young = subject.settings.video, state.awakening
+    if young.newborn is not None:
+        young.newborn = young.newborn.along(moving.motion)
+    _wake(subject, state, moving.contrast)
+    arrived, loop = young.blend(arrived), state.strength
+    arrived = fill_in(subject, arrived, moving.motion.uncovered, loop.reference.gain)
     if state.since % settings.cadence == 0:
         fullness = arrived.fullness()
         kept = state.fullness.carry(fullness, settings.carry, loop.shortage, loop.share)
@@ -157,6 +254,35 @@ def _next_frame(subject: Subject, state: VideoState, before: Carried, motion: Mo
     return replace(carried, detail=detail)
 
 
+def _wake(subject: Subject, state: VideoState, contrast: float) -> None:
+    """Dream a frame of that `contrast` like the shot's first, by the same chance, if it is much
+    brighter than that, and hold that dream's strength from now on."""
+    young = state.awakening
+    before = young.rises
+    young.tell(contrast)
+    if not before:
+        return
+    born = contrast > BIRTH * young.contrast
+    if born or (not young.rises and contrast > MEASURED_AGAIN * young.contrast):
+        young.contrast = contrast
+        newborn = begin_shot(replace(subject, number=state.first))
+        _begin_loops(subject, state, newborn)
+        state.strength = StrengthLoop(reference=state.strength.reference)
+        state.strength.begin(*_pair_of_responses(subject, newborn))
+        if born:
+            young.bear(newborn)
+    state.strength.free = 1.0 if young.rises else FREE
+
+
+def _pair_of_responses(
+    subject: Subject, carried: Carried, where: Tensor | None = None
+) -> tuple[float, float]:
+    """The responses to a frame and to its dream `carried`. `where` weighs the places, if given."""
+    dreamed = (subject.source + carried.detail).clamp(0, 1)
+    before, after = subject.responses(torch.cat([subject.source, dreamed]), where)
+    return before, after
+
+
 def _begin_loops(subject: Subject, state: VideoState, carried: Carried) -> None:
     state.crispness.begin(subject.source, carried.detail)
     state.fullness.begin(carried.fullness())
@@ -164,18 +290,17 @@ def _begin_loops(subject: Subject, state: VideoState, carried: Carried) -> None:
 
 def _measure(subject: Subject, state: VideoState, carried: Carried) -> None:
     """Let the controllers measure the frame whose dream is `carried`, if that is due."""
-    loop, source, settings = state.strength, subject.source, subject.settings
+    loop, settings = state.strength, subject.settings
     steers = settings.flow.method != "none" and settings.video.frame_steps > 0
     began = state.since == 0
     if steers and loop.reference.is_missing(settings, subject.terms):
         still = begin_shot(subject.by(at_full_strength(settings)))
         _begin_loops(subject, state, still)
-        loop.begin(*subject.responses(torch.cat([source, source + still.detail])))
+        loop.begin(*_pair_of_responses(subject, still))
         loop.reference.strength, began = 1.0, False
     loop.share = loop.reference.share(settings.dream.strength)
     if steers and loop.is_due(state.since, settings.video.cadence):
-        pair = torch.cat([source, source + carried.detail])
-        before, after = subject.responses(pair, BARE_COUNTS + carried.level)
+        before, after = _pair_of_responses(subject, carried, BARE_COUNTS + carried.level)
         (loop.begin if began else loop.tell)(before, after)
 
 

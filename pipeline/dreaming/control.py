@@ -129,6 +129,9 @@ MEASURED_EVERY = 3  # frames between measurements, when all is well: one takes t
 STEADY_CLIMB = 0.9  # steps of a still's size that a frame climbs, until the loop has learned it
 
 
+FREE = 1.3  # times that a source usually may become more, or less, exciting; see `StrengthLoop`
+
+
 @dataclass
 class StrengthLoop:
     """Holds a shot's strength by how far each frame climbs.
@@ -138,11 +141,11 @@ class StrengthLoop:
     """
 
     OFF = 0.1  # shortage, or surplus, beyond which every frame is measured
-    FREE = 1.3  # times that a source may become more, or less, exciting, and be followed wholly
 
     control: Controller = field(default_factory=lambda: Controller("strength", STEADY_CLIMB))
     reference: Reference = field(default_factory=Reference)
     share: float = 1.0  # wanted share of the reference's dream
+    free: float = FREE  # times that a source may become more exciting, and be followed wholly
     shortage: float = 0.0  # of strength, as a share of what the dream should add
 
     @property
@@ -173,13 +176,13 @@ class StrengthLoop:
     def target(self, source: float) -> float:
         """The strength to reach in a frame whose source has the response `source`.
 
-        It is the reference's as long as the source's response stays within `FREE` of the first. A
+        It is the reference's as long as the source's response stays within `free` of the first. A
         still reaches about the same response whatever its source, so beyond that the strength to be
         added is divided by the square root of the excess.
         """
         strength = 1 + (self.reference.gain - 1) * self.share
         change = source / self.reference.source
-        beyond = change / min(max(change, 1 / self.FREE), self.FREE)
+        beyond = change / min(max(change, 1 / self.free), self.free)
         return 1 + (strength - 1) / beyond**0.5
 
 
@@ -197,12 +200,12 @@ class CrispnessLoop:
 
     def begin(self, source: Tensor, detail: Tensor) -> None:
         """Begin a shot with `detail` on `source`, (1, 3, H, W) both."""
-        self.added = sharpness(source + detail) - sharpness(source)
+        self.added = sharpness((source + detail).clamp(0, 1)) - sharpness(source)
 
     def held(self, source: Tensor, detail: Tensor, share: float = 1.0) -> Tensor:
         """`detail` (1, 3, H, W) after `source` plus `detail` is sharpened or softened. `share`: the
         wanted share of the first frame's dream."""
-        dreamed = source + detail
+        dreamed = (source + detail).clamp(0, 1)
         target, now = sharpness(source) + share * self.added, sharpness(dreamed)
         short = math.log(target / now) if min(target, now) > 0 else 0.0
         self.control.learn(short)

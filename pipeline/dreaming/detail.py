@@ -4,8 +4,10 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from dreamreel.pipeline.frames import Box
 from dreamreel.pipeline.motion.visibility import Motion
 from dreamreel.pipeline.motion.warping import flow_at, share_at, warp
 from dreamreel.pipeline.tensors import blur, resize
@@ -32,6 +34,22 @@ class Carried:
         size = (self.level * self.detail.abs()).mean()
         return float(size / self.level.mean().clamp_min(TINY))
 
+    def refitted(self, box: Box, to: Box) -> "Carried":
+        """The same, of the picture in `box` of a frame, for the picture in the box `to`: cropped,
+        and not dreamed where it is new."""
+        if box == to:
+            return self
+        more = (box.left - to.left, to.right - box.right, box.top - to.top, to.bottom - box.bottom)
+        return Carried(*(F.pad(one, more) for one in (self.detail, self.direction, self.level)))
+
+    def towards(self, other: "Carried", share: float) -> "Carried":
+        """The blend with the share `share` of `other`."""
+        return Carried(
+            self.detail.lerp(other.detail, share),
+            self.direction.lerp(other.direction, share),
+            self.level.lerp(other.level, share),
+        )
+
     def along(self, motion: Motion) -> "Carried":
         """The same, warped along `motion` onto the next frame's grid; 0 where that was occluded."""
         size, device = (self.detail.shape[2], self.detail.shape[3]), self.detail.device
@@ -39,6 +57,13 @@ class Carried:
         seen = share_at(motion.carried, size, device)
         warped = seen * warp(torch.cat([self.detail, self.direction, self.level], 1), flow)
         return Carried(warped[:, :3], warped[:, 3:6], warped[:, 6:].clamp(0, 1))
+
+
+def clipped(image: Tensor) -> tuple[Tensor, Tensor]:
+    """`image` (1, 3, H, W) in [0, 1], and what a screen cannot show of it: the dream remembers it
+    until the light changes."""
+    shown = image.clamp(0, 1)
+    return shown, image - shown
 
 
 def hold_light(dreamed: Tensor, source: Tensor, share: float) -> Tensor:

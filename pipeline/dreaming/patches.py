@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from dreamreel.pipeline.dreaming.ascent import Ascent
-from dreamreel.pipeline.dreaming.detail import Carried
+from dreamreel.pipeline.dreaming.detail import Carried, clipped
 from dreamreel.pipeline.dreaming.subject import Subject
 from dreamreel.pipeline.tensors import blur
 
@@ -44,14 +44,14 @@ def fill_in(
         if not where.any():
             continue
         ascent = Ascent(math.ceil(still.steps / 2), PATCH_MORE * still.size * where, where)
-        dreamed = (before + detail[part]).clamp(0, 1)
+        dreamed, unseen = clipped(before + detail[part])
         for number in range(PATCH_ROUNDS):
             round_ = replace(subject, number=subject.number + (number << ROUND_SHIFT))
             dreamed = round_.dreamed(dreamed, ascent)
             was, now = subject.responses(torch.cat([before, dreamed]), where)
             if abs(now - was) >= PATCH_UP_TO * abs(strength - 1) * was:
                 break
-        detail[part] = dreamed - before
+        detail[part] = dreamed - before + unseen
         level[part] = torch.maximum(level[part], where)
     return Carried(detail, arrived.direction, level)
 

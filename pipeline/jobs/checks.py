@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamreel.pipeline.config.fields import Settings
-from dreamreel.pipeline.config.values import SMALLEST_SIDE, Span
+from dreamreel.pipeline.config.values import SMALLEST_SIDE, Bars, Span, parse_bars
 from dreamreel.pipeline.errors import UserError, usable
 from dreamreel.pipeline.frames import fitted_size
 from dreamreel.pipeline.jobs.identity import stamp
@@ -75,6 +75,25 @@ def check_settings(settings: Settings) -> None:
             check_readable(path)
 
 
+def bars_at(settings: Settings, size: tuple[int, int]) -> Bars:
+    """The bars of the frames that a source of `size` (height, width) is dreamed in, by
+    `source.bars`. Raises UserError where they leave too little of it."""
+    bars = parse_bars(settings.source.bars)
+    if isinstance(bars, str):
+        return bars
+    height, width = fitted_size(*size, settings.width)
+    across, down = width / size[1], height / size[0]
+    left, top, right, bottom = (
+        round(side * scale) for side, scale in zip(bars, (across, down, across, down), strict=True)
+    )
+    if min(width - left - right, height - top - bottom) < SMALLEST_SIDE:
+        raise UserError(
+            f"source.bars = {settings.source.bars} leaves no picture of {SMALLEST_SIDE}x"
+            f"{SMALLEST_SIDE} pixels of a source of {size[1]}x{size[0]}"
+        )
+    return left, top, right, bottom
+
+
 def files_of(job: Job) -> list[Path]:
     """The files that `job` reads besides its source: music, a goal, weights."""
     named = [job.audio, job.flight.to if job.flight is not None else None]
@@ -128,6 +147,7 @@ def _checked_picture(job: Job, out: Target) -> Checked:
 def _checked_frame(job: Job, out: Target, report: Report) -> Checked:
     source, settings = source_of(job), job.settings.source
     clip = probe(source, settings)
+    bars_at(job.settings, clip.size)
     check_picture_name(out.path)
     check_target(out, [source, *clip.files], files_of(job), PICTURE)
     for notice in clip.notices:
@@ -156,6 +176,7 @@ def _checked_video(job: Job, out: Target, report: Report) -> Checked:
         subtitles=clip.subtitles if settings.output.subtitles else (),
     )
     out = _fitting_container(clip, out, report)
+    bars_at(settings, clip.size)
     parts = PREVIEW if job.kind == "preview" else RENDER
     check_target(out, [source, *clip.files], files_of(job), parts)
     if job.kind == "video":
@@ -213,7 +234,7 @@ def _checked_zoom(job: Job, out: Target) -> Checked:
 def _refuse_source_settings(settings: Settings) -> None:
     """Raise UserError if a setting of a video's source is given, since a zoom has none."""
     for name, value in settings.source:
-        if value != type(settings.source).model_fields[name].default:
+        if name != "bars" and value != type(settings.source).model_fields[name].default:
             raise UserError(f"source.{name} = {value}: a zoom reads no video; leave it out")
 
 

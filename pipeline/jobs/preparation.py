@@ -9,6 +9,7 @@ from dreamreel.pipeline.config.timeline import OverTime, constant, moment_of, se
 from dreamreel.pipeline.dreaming.ascent import octave_sizes
 from dreamreel.pipeline.dreaming.terms import terms_of
 from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.frames import Box, Frame
 from dreamreel.pipeline.jobs.identity import stamp
 from dreamreel.pipeline.jobs.report import Report
 from dreamreel.pipeline.media.clips import Clip
@@ -48,6 +49,16 @@ def settings_over_time(
     for number in range(first, first + frames):
         at(number)
     return at
+
+
+def told_bars(number: int, frame: Frame, box: Box) -> str:
+    """A line that tells of the bars of `frame`, the frame `number`, whose picture is in `box`."""
+    height, width = frame.shape[:2]
+    bars = f"{box.left}:{box.top}:{width - box.right}:{height - box.bottom}"
+    return (
+        f"bars of {bars} pixels (left, top, right, bottom) at frame {number} are kept as they are; "
+        "source.bars = keep dreams in bars too"
+    )
 
 
 def ready_network(settings: Settings, size: tuple[int, int], report: Report) -> Network:

@@ -16,9 +16,9 @@ from dreamreel.pipeline.config.values import Span
 from dreamreel.pipeline.dreaming.ascent import check_finite
 from dreamreel.pipeline.dreaming.carrying import VideoState, dream_video
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.frames import Frame, fitted_size, with_alpha
+from dreamreel.pipeline.frames import Box, Frame, fitted_size, with_alpha
 from dreamreel.pipeline.jobs.assembly import Plan, assemble, publish_film, verify
-from dreamreel.pipeline.jobs.checks import Checked, encoding_of, expected_frames
+from dreamreel.pipeline.jobs.checks import Checked, bars_at, encoding_of, expected_frames
 from dreamreel.pipeline.jobs.identity import named, named_again, versions
 from dreamreel.pipeline.jobs.job import Job, source_of
 from dreamreel.pipeline.jobs.making import make, under_way
@@ -29,6 +29,7 @@ from dreamreel.pipeline.jobs.preparation import (
     heard_by,
     ready_network,
     settings_over_time,
+    told_bars,
     with_decoder,
 )
 from dreamreel.pipeline.jobs.record import Made
@@ -298,10 +299,21 @@ def moving_frames(
     if not first and state.followed is None and start == job.span[0]:
         raise UserError(f"{clip.path} ends before frame {start}; give an earlier start")
     sources = prefetch(itertools.chain(first, frames))
-    following = follow_motion(sources, clip.rate, settings, start, state.followed, after_cut)
+    bars = bars_at(settings, clip.size)
+    following = follow_motion(sources, clip.rate, settings, start, state.followed, after_cut, bars)
     moving = prefetch(following)
     with closing(sources), closing(moving):
-        yield moving
+        yield _telling_bars(moving, report)
+
+
+def _telling_bars(moving: Iterator[MovingFrame], report: Report) -> Iterator[MovingFrame]:
+    """The frames of `moving`; the first with bars is told of."""
+    told = False
+    for one in moving:
+        if not told and one.box != Box.whole(one.frame):
+            told = True
+            report.on_notice(told_bars(one.number, one.frame, one.box))
+        yield one
 
 
 def _before(stop: int | None) -> Callable[[MovingFrame], bool]:

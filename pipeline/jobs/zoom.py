@@ -16,9 +16,9 @@ from dreamreel.pipeline.dreaming.ascent import check_finite
 from dreamreel.pipeline.durable import UNREADABLE, load_tree
 from dreamreel.pipeline.durable import check_finite as check_numbers
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.frames import Frame, fitted_size
+from dreamreel.pipeline.frames import Box, Frame, fitted_size
 from dreamreel.pipeline.jobs.assembly import Plan, assemble, publish_film, verify
-from dreamreel.pipeline.jobs.checks import Checked, encoding_of, may_continue
+from dreamreel.pipeline.jobs.checks import Checked, bars_at, encoding_of, may_continue
 from dreamreel.pipeline.jobs.identity import digest, found_again, named, named_again, versions
 from dreamreel.pipeline.jobs.job import DEFAULT_CANVAS, Earlier, Flight, Job, flight_of
 from dreamreel.pipeline.jobs.making import make, under_way
@@ -40,10 +40,11 @@ from dreamreel.pipeline.jobs.segments import Segments, unreadable_state
 from dreamreel.pipeline.media.clips import Raster, Tracks
 from dreamreel.pipeline.media.encoding import CONTAINERS, Encoding
 from dreamreel.pipeline.media.stills import load_picture
+from dreamreel.pipeline.motion.bars import picture_of
 from dreamreel.pipeline.networks.network import Network
 from dreamreel.pipeline.opening import check_readable
 from dreamreel.pipeline.states import decode, encode, on_device
-from dreamreel.pipeline.tensors import crop_to, to_frame
+from dreamreel.pipeline.tensors import crop_to, inside, to_frame
 from dreamreel.pipeline.zooming.endless import ZoomState, infinite_zoom
 from dreamreel.pipeline.zooming.grain import noise, plain
 from dreamreel.pipeline.zooming.journey import Journey, growth, motions
@@ -69,7 +70,9 @@ def render_zoom(checked: Checked, report: Report) -> Path:
     """
     job, out, watched = checked.job, checked.out, checked.reads
     settings, flight = job.settings, flight_of(job)
-    photo = None if job.source is None else _opaque(job.source.path, report)
+    photo = None
+    if job.source is not None:
+        photo = _without_bars(_opaque(job.source.path, report), settings, report)
     job = _with_digests(job, canvas_of(flight, photo, settings))
     flight = flight_of(job)
     canvas, audio = _size(flight), None if job.audio is None else job.audio.path
@@ -310,6 +313,20 @@ def _opaque(photo: Path, report: Report) -> Tensor:
     if picture.alpha is not None:
         report.on_notice(f"{photo} has transparent parts, which a zoom does not keep")
     return picture.image
+
+
+def _without_bars(photo: Tensor, settings: Settings, report: Report) -> Tensor:
+    """The picture inside the bars of `photo` (1, 3, H, W), by `source.bars`."""
+    frame = to_frame(photo)
+    whole = settings.model_copy(update={"width": None})
+    box = picture_of(frame, bars_at(whole, (photo.shape[2], photo.shape[3])))
+    if box == Box.whole(frame):
+        return photo
+    bars = f"{box.left}:{box.top}:{frame.shape[1] - box.right}:{frame.shape[0] - box.bottom}"
+    report.on_notice(
+        f"bars of {bars} pixels are left out of the zoom; source.bars = keep keeps them"
+    )
+    return inside(photo, box)
 
 
 def check_course(job: Job, canvas: tuple[int, int]) -> None:

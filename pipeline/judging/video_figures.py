@@ -16,9 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Settings, Source
+from dreamreel.pipeline.config.values import Bars
 from dreamreel.pipeline.dreaming.terms import Terms, response_of
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Frame, fitted_size
+from dreamreel.pipeline.jobs.checks import bars_at
 from dreamreel.pipeline.judging.charts import save_figure
 from dreamreel.pipeline.media.clips import Clip, probe
 from dreamreel.pipeline.media.encoding import even
@@ -124,9 +126,10 @@ def measure(
     sources = prefetch(resized(read_frames(before, start, stop), size[1]))
     dreams = prefetch(frame[: size[0], : size[1], :3] for frame in read_frames(after))
     figures: list[FrameFigures] = []
+    bars = bars_at(settings.model_copy(update={"width": size[1]}), before.size)
     with closing(sources), closing(dreams):
         pairs = _paired(sources, dreams, before, start)
-        for one in measure_frames(pairs, before.rate, seer, settings, judge, start):
+        for one in measure_frames(pairs, before.rate, seer, settings, judge, start, bars):
             figures.append(one)
             on_frame(len(figures), total)
     return summary(figures)
@@ -165,10 +168,12 @@ def measure_frames(
     settings: Settings,
     judge: Seer | None = None,
     first: int = 0,
+    bars: Bars | None = None,
 ) -> Iterator[FrameFigures]:
     """The figures of each of `pairs`, a source frame and its dream of the same size, in order.
 
-    `rate`: frames a second. `first`: the number of the first frame in the source.
+    `rate`: frames a second. `first`: the number of the first frame in the source. `bars`: those of
+    the source, which are not measured, as `follow_motion` takes them.
     """
     if settings.flow.method == "none":
         settings = settings.model_copy(update={"flow": type(settings.flow)()})
@@ -176,24 +181,24 @@ def measure_frames(
     strength = strength_by(*seer)
     judged = strength_by(*judge) if judge is not None else None
     sources, dreams = itertools.tee(pairs)
-    moving = follow_motion((source for source, _ in sources), rate, settings, first)
+    moving = follow_motion((source for source, _ in sources), rate, settings, first, bars=bars)
     cpu = torch.device("cpu")
     # The frame before, and the shot's first: (source frame, source image, dreamed image).
     last: tuple[Frame, Tensor, Tensor] | None = None
     opening: tuple[Frame, Tensor, Tensor] | None = None
     for shown, (_, frame) in zip(moving, dreams, strict=True):
-        source, dreamed = to_image(shown.frame, cpu), to_image(frame, cpu)
+        picture = np.ascontiguousarray(shown.picture)
+        source, dreamed = to_image(picture, cpu), to_image(shown.box.of(frame), cpu)
         errors: dict[str, float | None] = {}
         flicker = None
-        here = (shown.frame, source, dreamed)
-        if shown.motion is None or last is None or opening is None:
+        here = (picture, source, dreamed)
+        resized = last is not None and last[1].shape != source.shape  # its bars change
+        if shown.motion is None or last is None or opening is None or resized:
             opening = here
         else:
             near = warp_errors(shown.motion, here, last)
             errors["warp_error"], errors["source_warp_error"] = near
-            far = warp_errors(
-                _motion_since(opening[0], shown.frame, estimate, settings), here, opening
-            )
+            far = warp_errors(_motion_since(opening[0], picture, estimate, settings), here, opening)
             errors["long_warp_error"], errors["source_long_warp_error"] = far
             flicker = flicker_between(last, here)
         lab, source_lab = mean_lab(dreamed), mean_lab(source)

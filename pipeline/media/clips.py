@@ -92,6 +92,11 @@ class Clip:
         return pictures is not None and pictures.has_alpha
 
     @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of its frames."""
+        return self.height, self.width
+
+    @property
     def is_file(self) -> bool:
         """Whether it is a film, whose sound and subtitles can be kept."""
         return self.series is None and self.animation is None

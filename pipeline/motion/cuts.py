@@ -1,6 +1,7 @@
 """Detection of hard cuts: where one shot ends and the next begins."""
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -27,18 +28,28 @@ class CutDetector:
     ) -> None:
         """To go on after `judged` frames, give the last of them as `previous`, and the number of
         the `last_cut` among them."""
-        from scenedetect import FrameTimecode
-        from scenedetect.detectors import ContentDetector
-
-        # `is_cut` checks how long the shot is: PySceneDetect's own check would also forbid a cut
-        # soon after the clip begins.
-        self._detector = ContentDetector(threshold=settings.threshold, min_scene_len=0)
+        self._threshold = settings.threshold
+        self._detector = self._begun()
         self._max_hidden = settings.max_hidden
         self._min_frames = round(settings.min_seconds * rate)
         self.judged = judged
         self.last_cut = last_cut
         if previous is not None:
-            self._detector.process_frame(FrameTimecode(judged - 1, 25.0), previous)
+            self.see_again(previous)
+
+    def see_again(self, previous: Frame) -> None:
+        """Take `previous` for the frame that was judged last, where that had another size."""
+        from scenedetect import FrameTimecode
+
+        self._detector = self._begun()
+        self._detector.process_frame(FrameTimecode(self.judged - 1, 25.0), previous)
+
+    def _begun(self) -> Any:
+        from scenedetect.detectors import ContentDetector
+
+        # `is_cut` checks how long the shot is: PySceneDetect's own check would also forbid a cut
+        # soon after the clip begins.
+        return ContentDetector(threshold=self._threshold, min_scene_len=0)
 
     def is_cut(self, frame: Frame, motion: Motion | None) -> bool:
         """Whether the next `frame` (H, W, 3), BGR, begins a new shot. `motion` leads to it from the

@@ -1,43 +1,65 @@
-"""Each frame of a video with the motion since the frame before; cuts and flashes are found."""
+"""Each frame of a video with the motion since the one before; cuts, dips and flashes are found."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
+import cv2
+import numpy as np
+
 from dreamreel.pipeline.config.fields import Settings
-from dreamreel.pipeline.frames import Frame
+from dreamreel.pipeline.config.values import Bars, parse_bars
+from dreamreel.pipeline.frames import Box, Frame
+from dreamreel.pipeline.motion.bars import picture_of
+from dreamreel.pipeline.motion.content import NOTHING, contrast
 from dreamreel.pipeline.motion.cuts import CutDetector
-from dreamreel.pipeline.motion.flow import FlowEstimator, find_estimator, working_frame
-from dreamreel.pipeline.motion.visibility import ALIKE, Motion, motion_between
+from dreamreel.pipeline.motion.flow import find_estimator, working_frame
+from dreamreel.pipeline.motion.visibility import ALIKE, Motion, motion_between, standing
+
+# Of the contrast shortly before: a scene that has less before it turns dark fades, and ends so.
+FADED = 0.5
 
 
 @dataclass(frozen=True)
 class Followed:
     """The state of following after a frame, from which the next frames can be followed.
 
-    `previous`: that frame at the working size. `shared`: the motions of the frames that remain of a
-    flash. `judged`: how many frames were judged. `last_cut`: the number of the last cut among them.
+    `previous`: the picture of that frame at the working size. `box`: where it is in its frame.
+    `shared`: the motions of the frames that remain of a flash. `judged`: how many frames were
+    judged. `last_cut`: the number of the last cut among them. `contrasts`: those of the shot's last
+    frames. `ended`: whether the scene ended in the dark.
     """
 
     previous: Frame
+    box: Box
     shared: tuple[Motion, ...]
     judged: int
     last_cut: int | None
+    contrasts: tuple[float, ...]
+    ended: bool
 
 
 @dataclass(frozen=True)
 class MovingFrame:
     """A source frame with its number and the motion since the frame before.
 
-    `motion`: None for the first frame of a shot, to which nothing is carried. `followed`: the state
+    `motion`: that of the picture; None for the first frame of a shot, to which nothing is carried.
+    `box`: the picture, inside the bars. `contrast`: see `content.contrast`. `followed`: the state
     of following after this frame; None if motion is not followed.
     """
 
     number: int
     frame: Frame
     motion: Motion | None
+    box: Box
+    contrast: float
     followed: Followed | None = None
+
+    @property
+    def picture(self) -> Frame:
+        """The frame without its bars."""
+        return self.box.of(self.frame)
 
 
 def follow_motion(
@@ -47,24 +69,29 @@ def follow_motion(
     first: int = 0,
     since: Followed | None = None,
     after_cut: bool = False,
+    bars: Bars | None = None,
 ) -> Iterator[MovingFrame]:
-    """Each of `frames`, numbered from `first`, with its motion since the frame before. `since`: the
-    state of following after the frames before, if there were any. `after_cut`: the first frame is
-    known to follow a cut, so that the next cut is at least the shortest shot away.
+    """Each of `frames`, numbered from `first`, with its motion since the frame before.
 
-    A flash is no cut: some frames later the picture is the same as before it. The motion across the
-    flash is divided evenly among its frames. Raises UserError at once if the weights of the
-    estimator of flow cannot be loaded.
+    `since`: the state of following after the frames before, if there were any. `after_cut`: the
+    first frame is known to follow a cut, so that the next cut is at least the shortest shot away.
+    `bars`: those of the frames, as in `picture_of`; None: those of the settings.
+
+    A flash or a dip is no cut: some frames later the picture is the same as before it. The motion
+    across it is divided evenly among its frames. A scene that fades, and one that stays dark for
+    longer, ends; the next begins once there is something to see. Raises UserError at once if the
+    weights of the estimator of flow cannot be loaded.
     """
+    bars = bars or parse_bars(settings.source.bars)
     if settings.flow.method == "none":
-        return (MovingFrame(first + i, frame, None) for i, frame in enumerate(frames))
+        return _unfollowed(frames, settings, bars, first)
     if since is None and after_cut:
         cuts = CutDetector(settings.shots, rate, last_cut=0)
     elif since is None:
         cuts = CutDetector(settings.shots, rate)
     else:
         cuts = CutDetector(settings.shots, rate, since.judged, since.last_cut, since.previous)
-    return _follow(frames, rate, settings, first, since, find_estimator(settings), cuts)
+    return _Following(frames, rate, settings, bars, cuts, since).frames(first)
 
 
 def frames_ahead(settings: Settings, rate: Fraction) -> int:
@@ -72,54 +99,149 @@ def frames_ahead(settings: Settings, rate: Fraction) -> int:
     return round(settings.shots.flash_seconds * rate)
 
 
-def _follow(
-    frames: Iterable[Frame],
-    rate: Fraction,
-    settings: Settings,
-    first: int,
-    since: Followed | None,
-    estimate: FlowEstimator,
-    cuts: CutDetector,
+def _unfollowed(
+    frames: Iterable[Frame], settings: Settings, bars: Bars, first: int
 ) -> Iterator[MovingFrame]:
-    side = settings.flow.height
-    shared: deque[Motion] = deque()  # of the frames that remain of a flash
-    previous: Frame | None = None
-    if since is not None:
-        previous, shared = since.previous, deque(since.shared)
-    longest_flash = frames_ahead(settings, rate)
-    coming = ((frame, working_frame(frame, side)) for frame in frames)
-    ahead: deque[tuple[Frame, Frame]] = deque()  # frames read ahead to find the end of a flash
-    number = first
-    while (pair := ahead.popleft() if ahead else next(coming, None)) is not None:
-        frame, small = pair
-        motion: Motion | None = None
+    for number, frame in enumerate(frames, first):
+        box = picture_of(frame, bars)
+        small = working_frame(box.of(frame), settings.flow.height)
+        yield MovingFrame(number, frame, None, box, contrast(small))
+
+
+class _Following:
+    """The state of `follow_motion` between two frames."""
+
+    def __init__(
+        self,
+        frames: Iterable[Frame],
+        rate: Fraction,
+        settings: Settings,
+        bars: Bars,
+        cuts: CutDetector,
+        since: Followed | None,
+    ) -> None:
+        self._side, self._bars, self._cuts = settings.flow.height, bars, cuts
+        self._estimate = find_estimator(settings)
+        self._longest_flash = frames_ahead(settings, rate)
+        self._coming = iter(frames)
+        self._ahead: deque[Frame] = deque()  # frames read ahead to find the end of a flash
+        self._previous = None if since is None else since.previous
+        self._box = None if since is None else since.box
+        # The motions of the frames that remain of a flash.
+        self._shared = deque(() if since is None else since.shared)
+        contrasts = () if since is None else since.contrasts
+        self._contrasts = deque(contrasts, max(2, self._longest_flash))
+        self._ended = since is not None and since.ended
+
+    def frames(self, first: int) -> Iterator[MovingFrame]:
+        number = first
+        while (frame := self._next()) is not None:
+            yield self._followed(number, frame)
+            number += 1
+
+    def _next(self) -> Frame | None:
+        return self._ahead.popleft() if self._ahead else next(self._coming, None)
+
+    def _followed(self, number: int, frame: Frame) -> MovingFrame:
+        box = picture_of(frame, self._bars, self._box)
+        self._refit(box)
+        small = self._small(frame, box)
+        seen = contrast(small)
+        motion = self._motion_to(small, seen)
+        if motion is None:
+            box = picture_of(frame, self._bars)  # a shot knows nothing of the bars before it
+            small = self._small(frame, box)
+            seen = contrast(small)
+            self._cuts.see_again(small)
+            self._contrasts.clear()
+            self._ended = False
+        self._contrasts.append(seen)
+        self._previous, self._box = small, box
+        followed = Followed(
+            small,
+            box,
+            tuple(self._shared),
+            self._cuts.judged,
+            self._cuts.last_cut,
+            tuple(self._contrasts),
+            self._ended,
+        )
+        return MovingFrame(number, frame, motion, box, seen, followed)
+
+    def _motion_to(self, small: Frame, seen: float) -> Motion | None:
+        """The motion to the next frame; None where a shot begins."""
+        previous, motion = self._previous, None
         if previous is not None:
-            motion = shared[0] if shared else motion_between(previous, small, estimate)
-        if cuts.is_cut(small, motion):
-            assert previous is not None
-            while len(ahead) < longest_flash and (pair := next(coming, None)) is not None:
-                ahead.append(pair)
-            shared = across_flash(previous, [after for _, after in ahead], estimate)
-            motion = shared[0] if shared else None
-            if motion is None:
-                cuts.accept()
-        if shared:
-            shared.popleft()
-        followed = Followed(small, tuple(shared), cuts.judged, cuts.last_cut)
-        yield MovingFrame(number, frame, motion, followed)
-        previous = small
-        number += 1
+            motion = self._shared[0] if self._shared else None
+            motion = motion or motion_between(previous, small, self._estimate)
+        suspected = self._cuts.is_cut(small, motion)
+        if previous is None:
+            return None
+        is_dark, was_dark = seen < NOTHING, self._contrasts[-1] < NOTHING
+        if self._shared:
+            return self._shared.popleft()
+        if is_dark and not was_dark:
+            self._shared = deque() if self._fades() else self._across_flash(previous)
+            self._ended = not self._shared
+        elif was_dark and not is_dark and self._ended:
+            self._cuts.accept()
+            return None
+        elif suspected and not is_dark and not was_dark:
+            self._shared = self._across_flash(previous)
+            if not self._shared:
+                self._cuts.accept()
+                return None
+        if self._shared:
+            return self._shared.popleft()
+        return standing((small.shape[0], small.shape[1])) if is_dark or was_dark else motion
+
+    def _fades(self) -> bool:
+        """Whether the frames before the dark had become darker already."""
+        return self._contrasts[-1] < FADED * max(self._contrasts)
+
+    def _across_flash(self, before: Frame) -> deque[Motion]:
+        """One motion for each frame of a flash and for the first frame past it; empty if it is no
+        flash.
+
+        `before`: the last frame before the flash. It is over at the first frame whose texture is
+        that of `before` again. The motion to it is divided evenly.
+        """
+        while len(self._ahead) < self._longest_flash:
+            frame = next(self._coming, None)
+            if frame is None:
+                break
+            self._ahead.append(frame)
+        assert self._box is not None
+        for length, frame in enumerate(self._ahead, 2):
+            small = self._small(frame, self._box)
+            if contrast(small) < NOTHING:
+                continue
+            motion = motion_between(before, small, self._estimate)
+            if motion.likeness >= ALIKE:
+                return deque([motion.part(1 / length)] * length)
+        return deque()
+
+    def _refit(self, box: Box) -> None:
+        """Bring what is known of the frame before to the place of the next picture."""
+        if self._previous is None or self._box is None or box == self._box:
+            return
+        self._previous = refitted(self._previous, self._box, box, self._side)
+        self._shared.clear()
+        self._cuts.see_again(self._previous)
+        self._box = box
+
+    def _small(self, frame: Frame, box: Box) -> Frame:
+        return working_frame(box.of(frame), self._side)
 
 
-def across_flash(before: Frame, after: list[Frame], estimate: FlowEstimator) -> deque[Motion]:
-    """One motion for each frame of a flash and for the first frame past it; empty if it is a cut.
-
-    `before`: the last frame before the flash. `after`: the frames that follow the first frame of
-    the flash. The flash is over at the first of them whose texture is that of `before` again. The
-    motion to it is divided evenly.
-    """
-    for length, frame in enumerate(after, 2):
-        motion = motion_between(before, frame, estimate)
-        if motion.likeness >= ALIKE:
-            return deque([motion.part(1 / length)] * length)
-    return deque()
+def refitted(small: Frame, box: Box, to: Box, side: int) -> Frame:
+    """The picture `small` of `box`, at the working size of `side`, as that of the box `to`; edges
+    repeated."""
+    scale = small.shape[1] / box.size[1]
+    size = working_frame(np.zeros((*to.size, 3), np.uint8), side).shape[:2]
+    rows = (np.arange(size[0], dtype=np.float32) + 0.5) * to.size[0] / size[0]
+    columns = (np.arange(size[1], dtype=np.float32) + 0.5) * to.size[1] / size[1]
+    at_y = (rows + to.top - box.top) * small.shape[0] / box.size[0] - 0.5
+    at_x = (columns + to.left - box.left) * scale - 0.5
+    x, y = np.meshgrid(at_x, at_y)
+    return np.asarray(cv2.remap(small, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))

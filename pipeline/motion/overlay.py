@@ -27,23 +27,21 @@ def draw_motion(
     white border and the word "cut"; `on_cut` is called with its number.
     """
     for moving in frames:
-        height, width = moving.frame.shape[:2]
         left = to_8_bits(moving.frame[..., :3].copy())
-        if moving.motion is None:
-            right = np.zeros_like(left)
-            if moving.followed is not None and moving.followed.judged > 1:
-                on_cut(moving.number)
-                cv2.rectangle(left, (0, 0), (width - 1, height - 1), (255, 255, 255), 6)
-                _write(left, f"{moving.number}  cut")
-            else:
-                _write(left, str(moving.number))
-        else:
+        right = np.zeros_like(left)
+        picture, text = moving.box.of(left), str(moving.number)
+        height, width = picture.shape[:2]
+        if moving.motion is not None:
             motion = moving.motion
-            left = tinted(left, 1 - motion.carried, NOT_CARRIED)
-            left = tinted(left, motion.uncovered.astype(np.float32), UNCOVERED)
+            marked = tinted(picture, 1 - motion.carried, NOT_CARRIED)
+            picture[:] = tinted(marked, motion.uncovered.astype(np.float32), UNCOVERED)
             coloured = flow_colours(motion.flow)
-            right = np.asarray(cv2.resize(coloured, (width, height)))
-            _write(left, str(moving.number))
+            moving.box.of(right)[:] = cv2.resize(coloured, (width, height))
+        elif moving.followed is not None and moving.followed.judged > 1:
+            on_cut(moving.number)
+            cv2.rectangle(left, (0, 0), (left.shape[1] - 1, left.shape[0] - 1), (255, 255, 255), 6)
+            text += "  cut"
+        _write(left, text)
         yield np.hstack([left, right])
 
 

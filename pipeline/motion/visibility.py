@@ -25,6 +25,11 @@ TEXTURED = 6.0
 ALIKE = 0.6
 
 
+# Times that the contrast of one picture changes, and levels that its mean does, at most, while its
+# light does not; and the contrast, in levels, RMS, at which textures are compared otherwise.
+LIGHT, FLASH, USUAL = 1.1, 24.0, 24.0
+
+
 @dataclass(frozen=True)
 class Motion:
     """The motion from the previous frame to the current one, at the working size (H, W).
@@ -56,9 +61,11 @@ class Motion:
 def motion_between(previous: Frame, current: Frame, estimate: FlowEstimator) -> Motion:
     """The motion from `previous` to `current`, both at the working size, by the flow that
     `estimate` finds in both directions."""
-    back = estimate(current, previous)
-    forth = estimate(previous, current)
+    pair = in_one_light(current, previous)
+    back = estimate(*pair)
+    forth = estimate(*reversed(pair))
     here, pulled = texture(grey(current)), texture(pull(grey(previous), back))
+    pulled = in_the_light_of(here, pulled)
     differing, contrast = unlike(here, pulled)
     # For textures of one strength, differing / contrast is 1 - correlation: so these ask for 0.75
     # and 0.9. Both shares were not measured.
@@ -110,6 +117,13 @@ def unlike(here: Grey, pulled: Grey) -> tuple[Grey, Grey]:
     return np.asarray(differing), np.asarray(cv2.GaussianBlur(here**2 + pulled**2, (0, 0), 1.5))
 
 
+def standing(size: tuple[int, int]) -> Motion:
+    """The motion between two frames of `size` (height, width) of which nothing moves and all is
+    visible."""
+    everywhere = np.ones(size, np.float32)
+    return Motion(np.zeros((*size, 2), np.float32), everywhere, everywhere, everywhere < 0)
+
+
 def likeness(here: Grey, pulled: Grey) -> float:
     """The correlation of two textures (H, W): about 1 for one picture in any light, 0 for two.
 
@@ -120,6 +134,30 @@ def likeness(here: Grey, pulled: Grey) -> float:
     if max(spread) < TEXTURED:
         return 1.0
     return float((here * pulled).mean()) / max(spread[0] * spread[1], 1e-6)
+
+
+def in_one_light(one: Frame, other: Frame) -> tuple[Frame, Frame]:
+    """Two frames as they are; if the light changes between them, their textures alone, at one
+    contrast, since estimators of flow take a place to keep its light."""
+    lights = [grey(frame).astype(np.float32) for frame in (one, other)]
+    spreads = [max(float(np.sqrt(np.square(texture(light)).mean())), 1.0) for light in lights]
+    changes = abs(float(lights[0].mean() - lights[1].mean())) > FLASH
+    if not changes and max(spreads) <= LIGHT * min(spreads):
+        return one, other
+    alike = [
+        np.clip(128 + texture(light) * (USUAL / spread), 0, 255).astype(np.uint8)
+        for light, spread in zip(lights, spreads, strict=True)
+    ]
+    return np.dstack([alike[0]] * 3), np.dstack([alike[1]] * 3)
+
+
+def in_the_light_of(here: Grey, pulled: Grey) -> Grey:
+    """The texture `pulled` with the contrast of `here`, if the light has changed between the two:
+    a fade or a flash hides nothing."""
+    spread = float(np.sqrt(np.square(here).mean())), float(np.sqrt(np.square(pulled).mean()))
+    gain = spread[0] / max(spread[1], 1e-6)
+    changed = max(gain, 1 / max(gain, 1e-6)) > LIGHT
+    return pulled * np.float32(gain) if changed and likeness(here, pulled) >= ALIKE else pulled
 
 
 def texture(luma: Grey) -> Grey:
