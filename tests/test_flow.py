@@ -184,3 +184,43 @@ def test_flow_does_not_depend_on_the_size_of_the_frame(scene: np.ndarray) -> Non
     near, far = motion(1), motion(2)
     assert np.median(near) == pytest.approx(np.median(far), abs=0.1)
     assert np.median(near) == pytest.approx(8, abs=0.5)
+
+
+@pytest.mark.parametrize("noise", [10, 20])
+def test_grain_hides_nothing(scene: np.ndarray, noise: int) -> None:
+    random = np.random.default_rng(1)
+
+    def grainy(left: int) -> np.ndarray:
+        frame = scene[:180, left : left + 320] + random.normal(0, noise, (180, 320, 1))
+        return np.clip(frame, 0, 255).astype(np.uint8)
+
+    motion = between(grainy(0), grainy(2))
+    assert motion.carried[8:-8, 8:-8].mean() > 0.85
+    assert not motion.uncovered[8:-8, 8:-8].any()
+    assert np.median(motion.flow[..., 0]) == pytest.approx(2, abs=0.4)
+
+
+def test_what_a_card_uncovers_is_found_in_spite_of_grain(scene: np.ndarray) -> None:
+    random = np.random.default_rng(1)
+    card = np.ascontiguousarray(np.flip(scene, (0, 1))[:80, :80])
+
+    def frame(left: int) -> np.ndarray:
+        wall = scene.copy()
+        wall[80:160, left : left + 80] = card
+        return np.clip(wall + random.normal(0, 8, wall.shape), 0, 255).astype(np.uint8)
+
+    motion = between(frame(160), frame(184))
+    assert motion.carried[90:150, 166:178].mean() < 0.3
+    assert motion.uncovered[90:150, 166:178].mean() > 0.5
+
+
+def test_flakes_hide_nothing_behind_them(scene: np.ndarray) -> None:
+    random = np.random.default_rng(1)
+
+    def snowy() -> np.ndarray:
+        frame = scene[:180, :320].copy()
+        for x, y in random.integers((4, 4), (316, 176), (150, 2)):
+            frame[y : y + 3, x : x + 3] = 250
+        return frame
+
+    assert between(snowy(), snowy()).carried.mean() > 0.85

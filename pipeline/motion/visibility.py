@@ -18,6 +18,14 @@ BROAD = 8.0
 # Levels of 255 by which two textures of one visible place may differ. In five clips, 95 % of the
 # places differ by less than 2 to 7, and 99 % by less than 4 to 17.
 NOISE = 10.0
+# Levels of 255: the noise from which frames are smoothed before they are compared, and that above
+# which flow then errs more. Clean clips have 0.1 to 1.3 levels, and film grain 7 to 14.
+GRAIN, STEADY = 4.0, 2.5
+CALM = 1.5  # sigma of that, in pixels
+# Pixels at the working size: a smaller place that alone differs is a speck, such as a snowflake or
+# a glint, in front of a picture that goes on behind it.
+SPECK = 40
+MEDIAN_TO_STD = 1.4826  # of normal noise: its standard deviation over its median absolute value
 # Levels of 255, RMS. A frame with less texture cannot be recognised. Five clips have 9 to 31.
 TEXTURED = 6.0
 # The correlation of two frames' textures below which a cut may be. Cuts of a film were measured at
@@ -60,42 +68,75 @@ class Motion:
 
 def motion_between(previous: Frame, current: Frame, estimate: FlowEstimator) -> Motion:
     """The motion from `previous` to `current`, both at the working size, by the flow that
-    `estimate` finds in both directions."""
-    pair = in_one_light(current, previous)
-    back = estimate(*pair)
-    forth = estimate(*reversed(pair))
-    here, pulled = texture(grey(current)), texture(pull(grey(previous), back))
-    pulled = in_the_light_of(here, pulled)
-    differing, contrast = unlike(here, pulled)
-    # For textures of one strength, differing / contrast is 1 - correlation: so these ask for 0.75
-    # and 0.9. Both shares were not measured.
-    explained = differing < 0.25 * contrast + NOISE**2
-    clearly_same = (differing < 0.1 * contrast) & (contrast > NOISE**2)
-    inside = points_inside(back)
-    safe = returns(back, forth) & inside & explained
-    return Motion(
-        back,
-        soft(safe),
-        soft(safe | (clearly_same & inside)),
-        ~(explained & inside),
-        likeness(here, pulled),
-    )
+    `estimate` finds in both directions.
+
+    Where noise, such as film grain, is all that differs, the frames are smoothed first: a place is
+    not newly seen because its grain is new.
+    """
+    found = _Match.of(previous, current, estimate)
+    if found.noise > GRAIN:
+        calm = [np.asarray(cv2.GaussianBlur(one, (0, 0), CALM)) for one in (previous, current)]
+        return _Match.of(calm[0], calm[1], estimate).motion(found.noise)
+    return found.motion()
 
 
-def returns(back: FlowArray, forth: FlowArray) -> NDArray[np.bool_]:
+@dataclass(frozen=True)
+class _Match:
+    """The flow between two frames in both directions, and their textures (H, W): that of the
+    current frame, and that of the previous one, pulled along the flow."""
+
+    back: FlowArray
+    forth: FlowArray
+    here: Grey
+    pulled: Grey
+
+    @classmethod
+    def of(cls, previous: Frame, current: Frame, estimate: FlowEstimator) -> "_Match":
+        pair = in_one_light(current, previous)
+        back = estimate(*pair)
+        here, pulled = texture(grey(current)), texture(pull(grey(previous), back))
+        return cls(back, estimate(*reversed(pair)), here, in_the_light_of(here, pulled))
+
+    @property
+    def noise(self) -> float:
+        """How far the textures differ in most places, as a standard deviation, in levels."""
+        return MEDIAN_TO_STD * float(np.median(np.abs(self.here - self.pulled)))
+
+    def motion(self, noise: float = 0.0) -> Motion:
+        """The motion, found in spite of so much `noise`."""
+        differing, contrast = unlike(self.here, self.pulled)
+        # For textures of one strength, differing / contrast is 1 - correlation: so these ask for
+        # 0.75 and 0.9. Both shares were not measured.
+        explained = differing < 0.25 * contrast + NOISE**2
+        clearly_same = (differing < 0.1 * contrast) & (contrast > NOISE**2)
+        inside = points_inside(self.back)
+        safe = returns(self.back, self.forth, noise) & inside & explained
+        safe = without_specks(safe) & inside
+        return Motion(
+            self.back,
+            soft(safe),
+            soft(safe | (clearly_same & inside)),
+            ~(explained & inside),
+            likeness(self.here, self.pulled),
+        )
+
+
+def returns(back: FlowArray, forth: FlowArray, noise: float = 0.0) -> NDArray[np.bool_]:
     """The places (H, W) where the flow `back`, and then `forth`, leads back to the same place, and
     where there is no motion boundary.
 
     The test is that of Sundaram et al., ECCV 2010, with the constants of Ruder et al., 2016, in
-    squared pixels.
+    squared pixels. Flow errs more between noisy frames, as does its slope: the `noise`, in levels
+    of 255, raises what is allowed beside the motion itself.
     """
+    allowed = max(1.0, (noise / STEADY) ** 2)
     to_x, to_y = _pointed_at(back)
     returned = cv2.remap(forth, to_x, to_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     missed = _squared(returned + back)
-    occluded = missed > 0.01 * (_squared(returned) + _squared(back)) + 0.5
+    occluded = missed > 0.01 * (_squared(returned) + _squared(back)) + 0.5 * allowed
     across = _squared(cv2.Sobel(back, cv2.CV_32F, 1, 0, scale=1 / 8))
     down = _squared(cv2.Sobel(back, cv2.CV_32F, 0, 1, scale=1 / 8))
-    boundary = across + down > 0.01 * _squared(back) + 0.002
+    boundary = across + down > 0.01 * _squared(back) + 0.002 * allowed
     return np.asarray(~(occluded | boundary))
 
 
@@ -173,6 +214,15 @@ def pull(luma: Grey, flow: FlowArray) -> Grey:
     return np.asarray(
         cv2.remap(luma, to_x, to_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     )
+
+
+def without_specks(seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """`seen` (H, W), and the places of at most `SPECK` pixels that are not seen among others that
+    are."""
+    _, parts, places, _ = cv2.connectedComponentsWithStats((~seen).astype(np.uint8))
+    small = places[:, cv2.CC_STAT_AREA] <= SPECK
+    small[0] = False  # what is seen
+    return np.asarray(seen | small[parts])
 
 
 def soft(seen: NDArray[np.bool_]) -> Share:
