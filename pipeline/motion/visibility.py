@@ -22,6 +22,7 @@ NOISE = 10.0
 # which flow then errs more. Clean clips have 0.1 to 1.3 levels, and film grain 7 to 14.
 GRAIN, STEADY = 4.0, 2.5
 CALM = 1.5  # sigma of that, in pixels
+SMOOTHED = 2.0  # of the noise that is left then, by how much textures of one place may differ
 # Pixels at the working size: a smaller place that alone differs is a speck, such as a snowflake or
 # a glint, in front of a picture that goes on behind it.
 SPECK = 40
@@ -102,12 +103,16 @@ class _Match:
         """How far the textures differ in most places, as a standard deviation, in levels."""
         return MEDIAN_TO_STD * float(np.median(np.abs(self.here - self.pulled)))
 
+    def _floor(self) -> float:
+        """How far two textures of smoothed frames may differ: less, as they have less texture."""
+        return min(NOISE, max(NOISE / 3, SMOOTHED * self.noise))
+
     def motion(self, noise: float = 0.0) -> Motion:
         """The motion, found in spite of so much `noise`."""
         differing, contrast = unlike(self.here, self.pulled)
         # For textures of one strength, differing / contrast is 1 - correlation: so these ask for
         # 0.75 and 0.9. Both shares were not measured.
-        explained = differing < 0.25 * contrast + NOISE**2
+        explained = differing < 0.25 * contrast + (self._floor() if noise else NOISE) ** 2
         clearly_same = (differing < 0.1 * contrast) & (contrast > NOISE**2)
         inside = points_inside(self.back)
         safe = returns(self.back, self.forth, noise) & inside & explained
