@@ -36,3 +36,11 @@ def fitted_size(height: int, width: int, new_width: int | None) -> tuple[int, in
     if new_width is None:
         return height, width
     return max(1, round(height * new_width / width)), new_width
+
+
+def upright(pixels: Frame, orientation: int) -> Frame:
+    """`pixels` turned upright by the EXIF `orientation`, 1 to 8 (Exif 2.3, 4.6.4 A)."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    down, across = ((1, 1), (1, -1), (-1, -1), (-1, 1))[(orientation - 1) % 4]
+    return pixels[::down, ::across]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dreamreel.pipeline.config.values import LARGEST_SIDE
-from dreamreel.pipeline.frames import Frame
+from dreamreel.pipeline.frames import Frame, upright
 from dreamreel.pipeline.media.sequences import OnLost, with_stand_ins
-from dreamreel.pipeline.media.stills import UNREADABLE, orientation_of, upright
+from dreamreel.pipeline.media.stills import UNREADABLE, orientation_of
 from dreamreel.pipeline.opening import open_picture
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from dreamreel.pipeline.config.fields import Decoder, Source
 from dreamreel.pipeline.config.values import snap_rate
 from dreamreel.pipeline.errors import UserError, usable
 from dreamreel.pipeline.media.animations import Animation, find_animation, gif_fault
-from dreamreel.pipeline.media.decoding import Decoded, PictureFormat, decode, format_of
+from dreamreel.pipeline.media.converting import Decoded, PictureFormat
+from dreamreel.pipeline.media.decoding import decode, format_of
 from dreamreel.pipeline.media.opencv import Doubt, decode_alone, doubt
 from dreamreel.pipeline.media.packets import scan_packets
 from dreamreel.pipeline.media.sequences import Series, find_series, find_still
@@ -228,9 +229,7 @@ def _of_video(path: Path, number: int, asked: Decoder) -> Clip:
     found = None if asked == "pyav" else _doubted(path, form, first, streams, shown)
     decoder = _decoder(path, asked, found, form is not None)
     height, width = first.frame().shape[:2]
-    shape = streams.pixel_shape
-    if streams.size == (width, height) != (height, width):  # turned upright, pixels and all
-        shape = 1 / shape
+    shape = streams.pixel_shape if form is None else form.shape_of(form.kind)
     times = [] if packets.untimed else packets.shown
     rate, irregular = mean_rate(times, snap_rate(streams.rate))
     if rate < SLOWEST:
@@ -240,7 +239,8 @@ def _of_video(path: Path, number: int, asked: Decoder) -> Clip:
     frames = len(packets.shown) if not packets.untimed else packets.count
     notices = [*_notices(path, form, number, streams, fault)]
     if found is not None and decoder == "opencv":
-        form = PictureFormat(size=streams.size)
+        assert form is not None
+        form = replace(form, depth=8, has_alpha=False)
         notices.append(f"source.decoder = opencv, though {found.reason}")
     return Clip(
         path,
@@ -272,7 +272,6 @@ class _Streams:
     index: int  # of the chosen picture stream; so are `rate` to `offset`
     moving: int  # how many picture streams there are, covers not counted
     rate: Fraction  # frames a second
-    size: tuple[int, int]  # (height, width) as coded
     pixel_shape: Fraction  # width of a pixel over its height
     stated: int  # the stated number of frames; 0 if there is none
     origin: Fraction  # seconds at which the stream begins
@@ -293,7 +292,6 @@ def _streams(container: Any, path: Path, number: int) -> _Streams:
         stream.index,
         len(moving),
         Fraction(stream.average_rate or stream.guessed_rate or 25),
-        (stream.codec_context.height, stream.codec_context.width),
         Fraction(stream.sample_aspect_ratio or 1) or Fraction(1),
         stream.frames,
         origin,
@@ -369,8 +367,8 @@ def _notices(
         )
     if form is not None and form.interlaced:
         yield "the source is interlaced: deinterlaced"
-    if form is not None and form.hdr is not None:
-        yield f"the source is HDR ({form.hdr}): tone-mapped to BT.709"
+    if form is not None and form.kind.hdr is not None:
+        yield f"the source is HDR ({form.kind.hdr}): tone-mapped to BT.709"
 
 
 def frame_times(path: Path) -> list[Fraction]:

@@ -19,7 +19,8 @@ from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Frame, fitted_size
 from dreamreel.pipeline.media.animations import read_animation
 from dreamreel.pipeline.media.clips import Clip, probe
-from dreamreel.pipeline.media.decoding import Decoded, decode
+from dreamreel.pipeline.media.converting import CHANGES, Decoded
+from dreamreel.pipeline.media.decoding import decode
 from dreamreel.pipeline.media.ffmpeg import run_ffmpeg
 from dreamreel.pipeline.media.opencv import decode_alone, decode_with_opencv
 from dreamreel.pipeline.media.sequences import read_series
@@ -100,7 +101,7 @@ def _read_video(
     clip: Clip, start: int, on_lost: Callable[[str], None], on_exact: Callable[[int], None]
 ) -> Iterator[Frame]:
     due, damaged, last = start, 0, None
-    lost = 0
+    lost, told = 0, set[str]()
     by_opencv = clip.decoder == "opencv"
     for number, picture in _numbered(clip, start):
         if by_opencv and picture.is_exact and clip.exact_from is None:
@@ -109,6 +110,10 @@ def _read_video(
         if number < due:
             continue
         damaged += picture.damaged
+        for change in picture.changes:
+            if change not in told:
+                told.add(change)
+                on_lost(f"{clip.path}: from frame {number} on, {CHANGES[change]}")
         frame = picture.frame()
         lost += number - due
         for _ in range(number - due):

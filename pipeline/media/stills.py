@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dreamreel.pipeline.durable import write_whole
 from dreamreel.pipeline.errors import PassingError, UserError
-from dreamreel.pipeline.frames import Frame
+from dreamreel.pipeline.frames import Frame, upright
 from dreamreel.pipeline.media.exr import as_levels, displayed, exr_header, exr_pixels, unmultiplied
 from dreamreel.pipeline.opening import check_readable, open_picture, regular_file, why_no_picture
 
@@ -237,11 +237,3 @@ def _deep_pixels(path: Path) -> Frame:
     if pixels is None:
         raise ValueError("its pixels cannot be decoded")
     return pixels
-
-
-def upright(pixels: Frame, orientation: int) -> Frame:
-    """`pixels` turned upright by the EXIF `orientation`, 1 to 8 (Exif 2.3, 4.6.4 A)."""
-    if orientation >= 5:
-        pixels = pixels.swapaxes(0, 1)
-    down, across = ((1, 1), (1, -1), (-1, -1), (-1, 1))[(orientation - 1) % 4]
-    return pixels[::down, ::across]
