@@ -11,8 +11,10 @@ import numpy as np
 
 from dreamreel.pipeline.config.values import LARGEST_SIDE
 from dreamreel.pipeline.frames import Frame, upright
+from dreamreel.pipeline.media.colour import colours_of
+from dreamreel.pipeline.media.exif import orientation_of
 from dreamreel.pipeline.media.sequences import OnLost, with_stand_ins
-from dreamreel.pipeline.media.stills import UNREADABLE, orientation_of
+from dreamreel.pipeline.media.stills import UNREADABLE, rgba_in_srgb
 from dreamreel.pipeline.opening import open_picture
 
 if TYPE_CHECKING:
@@ -185,12 +187,12 @@ def _frames(animation: Animation) -> Iterator[Frame | None]:
     """The frames of `animation`, to the end of the file; None for each that is damaged."""
     try:
         with open_picture(animation.path, ANIMATED) as file:
-            orientation = orientation_of(file)
+            orientation, colours = orientation_of(file), colours_of(file, animation.path)
             for _, frame in _played(file):
                 if frame is None:
                     yield None
                     continue
-                pixels = upright(np.asarray(frame), orientation)
+                pixels = upright(rgba_in_srgb(frame, colours), orientation)
                 same = pixels.shape[:2] == (animation.height, animation.width)
                 order = [2, 1, 0, 3] if animation.has_alpha else [2, 1, 0]
                 yield np.ascontiguousarray(pixels[..., order]) if same else None
