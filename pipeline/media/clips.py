@@ -47,6 +47,7 @@ class Tracks:
     offset: float = 0.0  # seconds from the file's beginning to its first picture
     subtitles: tuple[str, ...] = ()  # the codec of each
     covers: tuple[int, ...] = ()  # the number of each one's stream in the file
+    attachments: int = 0  # files in it, such as fonts
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Clip:
     ends: Fraction | None = None  # when the last frame ends, where that is known
     subtitles: tuple[str, ...] = ()  # the codec of each
     covers: tuple[int, ...] = ()  # the number of each one's stream in the file
+    attachments: int = 0  # files in it, such as fonts
     stream: int = 0  # the number of the pictures' stream in the file
     format: PictureFormat | None = None  # None where PyAV has no codec for it
     shown: tuple[Fraction, ...] = ()  # the time of each picture as the file states it
@@ -115,7 +117,14 @@ class Clip:
         """The tracks beside its pictures; None for a series or an animation."""
         if not self.is_file:
             return None
-        return Tracks(self.path, self.has_audio, self.offset, self.subtitles, self.covers)
+        return Tracks(
+            self.path,
+            self.has_audio,
+            self.offset,
+            self.subtitles,
+            self.covers,
+            self.attachments,
+        )
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -255,6 +264,7 @@ def _of_video(path: Path, number: int, asked: Decoder) -> Clip:
         packets.ends - times[0] if irregular and packets.ends is not None else None,
         streams.subtitles,
         streams.covers,
+        streams.attachments,
         streams.index,
         form,
         shown,
@@ -279,6 +289,7 @@ class _Streams:
     has_audio: bool
     subtitles: tuple[str, ...]  # the codec of each
     covers: tuple[int, ...]  # the stream number of each
+    attachments: int
 
 
 def _streams(container: Any, path: Path, number: int) -> _Streams:
@@ -302,6 +313,7 @@ def _streams(container: Any, path: Path, number: int) -> _Streams:
             for one in container.streams.subtitles
         ),
         tuple(cover.index for cover in covers),
+        sum(one.type == "attachment" for one in container.streams),
     )
 
 
