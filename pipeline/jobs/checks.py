@@ -10,7 +10,6 @@ from typing import Any
 from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.values import SMALLEST_SIDE, Span
 from dreamreel.pipeline.errors import UserError, usable
-from dreamreel.pipeline.frames import fitted_size
 from dreamreel.pipeline.jobs.identity import stamp
 from dreamreel.pipeline.jobs.job import Job, as_table, flight_of, source_of
 from dreamreel.pipeline.jobs.paths import (
@@ -132,7 +131,7 @@ def _checked_frame(job: Job, out: Target, report: Report) -> Checked:
     check_target(out, [source, *clip.files], files_of(job), PICTURE)
     for notice in clip.notices:
         report.on_notice(notice)
-    return Checked(job, out, (source,), clip)
+    return Checked(job, out, (source,), _with_square_pixels(clip, job, out, report))
 
 
 def _checked_video(job: Job, out: Target, report: Report) -> Checked:
@@ -166,9 +165,24 @@ def _checked_video(job: Job, out: Target, report: Report) -> Checked:
         )
     for notice in clip.notices:
         report.on_notice(notice)
+    clip = _with_square_pixels(clip, job, out, report)
     if clip.series is not None and len(clip.series.files) == 1:
         report.on_notice(f"{source} is one picture; dreamreel image makes a picture of it")
     return Checked(job, out, (source,), clip)
+
+
+def _with_square_pixels(clip: Clip, job: Job, out: Target, report: Report) -> Clip:
+    """`clip`, its pixels made square if `out` does not keep their shape."""
+    shape, width = clip.pixel_shape, job.settings.width
+    if shape == 1 or out.path.suffix.lower() in CONTAINERS:
+        return clip
+    square = replace(clip, square=True)
+    (high, wide), (height, width) = clip.raster.size_at(width), square.raster.size_at(width)
+    report.on_notice(
+        f"{out.path.suffix} keeps no shape of pixels: those of {shape.numerator}:"
+        f"{shape.denominator} are made square, so that {wide}x{high} becomes {width}x{height}"
+    )
+    return square
 
 
 def _fitting_container(clip: Clip, out: Target, report: Report) -> Target:
@@ -225,10 +239,10 @@ def encoding_of(
 
     Raises UserError if the codec and the container of `out` do not go together.
     """
-    height, width = fitted_size(raster.height, raster.width, settings.width)
+    height, width = raster.size_at(settings.width)
     abreast *= 2 if settings.output.side_by_side else 1
     size = (height, abreast * width)
-    about = size, raster.rate, raster.pixel_shape, raster.depth, raster.has_alpha
+    about = size, raster.rate, raster.shown_shape, raster.depth, raster.has_alpha
     suffix = out.path.suffix.lower()
     if suffix in CONTAINERS:
         encoding = encoding_for(settings.output, suffix, *about)

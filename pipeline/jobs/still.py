@@ -17,7 +17,7 @@ from dreamreel.pipeline.jobs.job import source_of
 from dreamreel.pipeline.jobs.paths import Target
 from dreamreel.pipeline.jobs.preparation import ready_network
 from dreamreel.pipeline.jobs.report import Progress, Report
-from dreamreel.pipeline.media.reading import resized, still_at
+from dreamreel.pipeline.media.reading import at_size, still_at
 from dreamreel.pipeline.media.stills import (
     KEEPS_ALPHA,
     Picture,
@@ -61,9 +61,10 @@ def _from_clip(checked: Checked, report: Report) -> Path:
     """Dream the frame like the first frame of a shot."""
     settings, clip = checked.job.settings, checked.clip
     assert clip is not None
-    network = ready_network(settings, fitted_size(clip.height, clip.width, settings.width), report)
+    size = clip.raster.size_at(settings.width)
+    network = ready_network(settings, size, report)
     number, frame = still_at(clip, checked.job.at or 0.0)
-    image = to_image(next(resized([frame], settings.width)), network.device)
+    image = to_image(at_size(frame, size), network.device)
     subject = Subject.of(image, number, network, settings)
     shot = begin_shot(subject, on_step=_steps(subject, report))
     return _saved(subject, image + shot.detail, checked.out, None)

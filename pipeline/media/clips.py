@@ -13,6 +13,7 @@ from typing import Any
 from dreamreel.pipeline.config.fields import Decoder, Source
 from dreamreel.pipeline.config.values import snap_rate
 from dreamreel.pipeline.errors import UserError, usable
+from dreamreel.pipeline.frames import fitted_size
 from dreamreel.pipeline.media.animations import Animation, find_animation, gif_fault
 from dreamreel.pipeline.media.converting import Decoded, PictureFormat
 from dreamreel.pipeline.media.decoding import decode, format_of
@@ -36,6 +37,18 @@ class Raster:
     pixel_shape: Fraction = Fraction(1)  # width of a pixel over its height
     depth: int = 8  # bits a channel
     has_alpha: bool = False
+    square: bool = False  # whether its pixels are made square
+
+    def size_at(self, width: int | None) -> tuple[int, int]:
+        """(height, width) of its frames resized to `width` pixels, if that is given, and with
+        square pixels, if they are made so."""
+        shape = self.pixel_shape if self.square else Fraction(1)
+        return fitted_size(self.height, self.width, width, shape)
+
+    @property
+    def shown_shape(self) -> Fraction:
+        """The width of a pixel over its height at that size."""
+        return Fraction(1) if self.square else self.pixel_shape
 
 
 @dataclass(frozen=True)
@@ -76,6 +89,7 @@ class Clip:
     picks: tuple[int, ...] = ()  # at a changed rate, the number of each frame in the source
     decoder: Decoder = "pyav"  # of a film
     origin: Fraction = Fraction(0)  # the time at which a film's stream begins
+    square: bool = False  # whether its pixels are made square when its frames are resized
     exact_from: int | None = None  # the first frame that PyAV decodes in OpenCV's place, if known
     series: Series | None = None
     animation: Animation | None = None
@@ -110,6 +124,7 @@ class Clip:
             self.pixel_shape,
             self.depth,
             self.has_alpha,
+            self.square,
         )
 
     @property

@@ -162,12 +162,16 @@ def _nearest(shown: Sequence[Fraction], time: Fraction, guess: int) -> int:
 def resized(frames: Iterable[Frame], width: int | None) -> Iterator[Frame]:
     """`frames` resized to `width` pixels, in proportion; unchanged where it is None."""
     for frame in frames:
-        height, now = frame.shape[:2]
-        size = fitted_size(height, now, width)
-        if size != (height, now):
-            way = cv2.INTER_AREA if size[1] < now else cv2.INTER_CUBIC
-            frame = np.asarray(cv2.resize(frame, size[::-1], interpolation=way), frame.dtype)
-        yield frame
+        yield at_size(frame, fitted_size(frame.shape[0], frame.shape[1], width))
+
+
+def at_size(frame: Frame, size: tuple[int, int]) -> Frame:
+    """`frame` resized to `size` (height, width)."""
+    height, width = frame.shape[:2]
+    if size == (height, width):
+        return frame
+    way = cv2.INTER_AREA if size[0] * size[1] < height * width else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(frame, size[::-1], interpolation=way), frame.dtype)
 
 
 def prefetch(items: Iterable[Item], depth: int = 4) -> Generator[Item, None, None]:
