@@ -10,6 +10,7 @@ from dreamreel.pipeline.errors import UserError
 SMALLEST_SIDE, LARGEST_SIDE = 16, 16384  # pixels; x264 takes no larger side
 LAST_FRAME = 2**40  # largest frame number: 1,000 years at 30 frames a second
 LONGEST_SECONDS = 86_400  # of a zoom: a day
+SLOWEST, FASTEST = Fraction(1, 3600), Fraction(1000)  # frames a second
 
 Span = tuple[int, int | None]  # the first frame, and one past the last; None: to the end
 Size = tuple[int, int]  # height, width
@@ -19,14 +20,15 @@ Colour = tuple[int, int, int]  # red, green and blue, 0 to 255
 def parse_rate(value: Any) -> Fraction:
     """The rate, in frames a second, from `30`, `"23.976"` or `"30000/1001"`; see `snap_rate`.
 
-    Raises ValueError for anything else, and for a rate below 1 or above 1000.
+    Raises ValueError for anything else, and for a rate below `SLOWEST` or above `FASTEST`.
     """
     if isinstance(value, Fraction):
         return value
-    plain = re.fullmatch(r"\d{1,7}(\.\d{1,9})?|\d{1,7}/[1-9]\d{0,6}", str(value))
-    rate = Fraction(str(value)) if plain else Fraction(0)
-    if not 1 <= rate <= 1000:
-        raise ValueError("is no rate from 1 to 1000; 30, 23.976 and 30000/1001 are")
+    text = str(value)
+    plain = re.fullmatch(r"[0-9]{0,7}\.[0-9]{1,9}|[0-9]{1,7}(/[1-9][0-9]{0,6})?", text)
+    rate = Fraction(text) if plain else Fraction(0)
+    if not SLOWEST <= rate <= FASTEST:
+        raise ValueError(f"is no rate from {SLOWEST} to {FASTEST}; 30, 0.5 and 30000/1001 are")
     return snap_rate(rate)
 
 

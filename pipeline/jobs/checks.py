@@ -26,7 +26,7 @@ from dreamreel.pipeline.jobs.paths import (
 from dreamreel.pipeline.jobs.report import QUIET, Report
 from dreamreel.pipeline.media.clips import Clip, Raster, kind_of, probe
 from dreamreel.pipeline.media.encoding import CONTAINERS, Encoding, encoding_for
-from dreamreel.pipeline.media.exports import FASTEST_GIF, lossless_encoding
+from dreamreel.pipeline.media.exports import FASTEST_GIF, LONGEST_IN_GIF, lossless_encoding
 from dreamreel.pipeline.media.mux import suffix_that_holds
 from dreamreel.pipeline.media.reading import damage
 from dreamreel.pipeline.media.stills import check_picture_name
@@ -254,6 +254,11 @@ def encoding_of(
         more = "; --codec hevc or prores keeps 10" if suffix in CONTAINERS else ""
         report.on_notice(
             f"{encoding.told(suffix)} keeps 8 bits of the source's {raster.depth}{more}"
+        )
+    if suffix == ".gif" and raster.rate < 1 / LONGEST_IN_GIF:
+        raise UserError(
+            f"a GIF shows no frame for {float(1 / raster.rate):g} s: {float(LONGEST_IN_GIF):g} s "
+            "at most; .webp, .apng and .mp4 do"
         )
     if suffix == ".gif" and raster.rate > FASTEST_GIF:
         report.on_notice(f"players slow down a GIF of more than {FASTEST_GIF} frames a second")

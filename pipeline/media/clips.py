@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamreel.pipeline.config.fields import Decoder, Source
-from dreamreel.pipeline.config.values import snap_rate
+from dreamreel.pipeline.config.values import SLOWEST, snap_rate
 from dreamreel.pipeline.errors import UserError, usable
 from dreamreel.pipeline.frames import fitted_size
 from dreamreel.pipeline.media.animations import Animation, find_animation, gif_fault
@@ -23,7 +23,6 @@ from dreamreel.pipeline.media.sequences import Series, find_series, find_still
 from dreamreel.pipeline.opening import check_readable, open_container, open_picture
 
 SERIES_RATE = Fraction(25)  # frames a second of a series without another rate, as in ffmpeg
-SLOWEST = Fraction(1, 3600)  # frames a second; damaged headers let a frame last for days
 
 
 @dataclass(frozen=True)
@@ -256,7 +255,7 @@ def _of_video(path: Path, number: int, asked: Decoder) -> Clip:
     shape = streams.pixel_shape if form is None else form.shape_of(form.kind)
     times = [] if packets.untimed else packets.shown
     rate, irregular = mean_rate(times, snap_rate(streams.rate))
-    if rate < SLOWEST:
+    if rate < SLOWEST:  # damaged headers let a frame last for days
         raise UserError(f"{path} is damaged: it says that a frame lasts {float(1 / rate):.0f} s")
     # A file that was cut off lacks frames that it announces.
     missing = max(0, streams.stated - packets.count, math.floor(packets.lacking * rate))
