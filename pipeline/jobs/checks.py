@@ -7,8 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dreamreel.pipeline.config.fields import Settings
-from dreamreel.pipeline.config.values import SMALLEST_SIDE, Span
+from dreamreel.pipeline.config.fields import Settings, Source
+from dreamreel.pipeline.config.values import (
+    MANY_FRAMES,
+    SMALLEST_SIDE,
+    Span,
+    check_frames,
+    told_of_many,
+)
 from dreamreel.pipeline.errors import UserError, usable
 from dreamreel.pipeline.jobs.identity import stamp
 from dreamreel.pipeline.jobs.job import Job, as_table, flight_of, source_of
@@ -24,6 +30,7 @@ from dreamreel.pipeline.jobs.paths import (
     state_path,
 )
 from dreamreel.pipeline.jobs.report import QUIET, Report
+from dreamreel.pipeline.media.animations import told_of_scan
 from dreamreel.pipeline.media.clips import Clip, Raster, kind_of, probe
 from dreamreel.pipeline.media.encoding import CONTAINERS, Encoding, encoding_for
 from dreamreel.pipeline.media.exports import FASTEST_GIF, LONGEST_IN_GIF, lossless_encoding
@@ -57,7 +64,7 @@ def check(job: Job, out: Target, report: Report) -> Checked:
     check_settings(job.settings)
     match job.kind:
         case "zoom":
-            return _checked_zoom(job, out)
+            return _checked_zoom(job, out, report)
         case "still" if job.at is None:
             return _checked_picture(job, out)
         case "still":
@@ -126,7 +133,7 @@ def _checked_picture(job: Job, out: Target) -> Checked:
 
 def _checked_frame(job: Job, out: Target, report: Report) -> Checked:
     source, settings = source_of(job), job.settings.source
-    clip = probe(source, settings)
+    clip = _probed(source, settings, report)
     check_picture_name(out.path)
     check_target(out, [source, *clip.files], files_of(job), PICTURE)
     for notice in clip.notices:
@@ -148,7 +155,7 @@ def _checked_video(job: Job, out: Target, report: Report) -> Checked:
     if job.audio is not None:
         check_readable(job.audio.path)
     check_video_name(out.path)
-    clip = probe(source, settings.source)
+    clip = _probed(source, settings.source, report)
     clip = replace(
         clip,
         has_audio=clip.has_audio and settings.output.audio,
@@ -169,6 +176,13 @@ def _checked_video(job: Job, out: Target, report: Report) -> Checked:
     if clip.series is not None and len(clip.series.files) == 1:
         report.on_notice(f"{source} is one picture; dreamreel image makes a picture of it")
     return Checked(job, out, (source,), clip)
+
+
+def _probed(path: Path, settings: Source, report: Report) -> Clip:
+    """The clip at `path`; if it takes a while to find its frames, with a notice before."""
+    if (told := told_of_scan(path)) is not None:
+        report.on_notice(told)
+    return probe(path, settings)
 
 
 def _with_square_pixels(clip: Clip, job: Job, out: Target, report: Report) -> Clip:
@@ -199,8 +213,9 @@ def _fitting_container(clip: Clip, out: Target, report: Report) -> Target:
     return replace(out, path=out.path.with_suffix(suffix))
 
 
-def _checked_zoom(job: Job, out: Target) -> Checked:
+def _checked_zoom(job: Job, out: Target, report: Report) -> Checked:
     flight = flight_of(job)
+    check_frames(flight.frames)
     film = None if flight.earlier is None else flight.earlier.film.path
     named = [file for file in (job.source, flight.to, job.audio) if file is not None]
     given = [*(file.path for file in named), *([] if film is None else [film])]
@@ -221,6 +236,8 @@ def _checked_zoom(job: Job, out: Target) -> Checked:
         raise UserError("--loop ends at the beginning, --to at a photo; give only one of them")
     if job.source is not None and flight.colour is not None:
         raise UserError(f"a zoom begins with {job.source.path} or with --colour; give only one")
+    if flight.frames > MANY_FRAMES:
+        report.on_notice(told_of_many(flight.frames))
     return Checked(job, out, tuple(given))
 
 

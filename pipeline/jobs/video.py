@@ -333,7 +333,9 @@ def _tell_missing(clip: Clip, span: Span, frames: int, report: Report) -> None:
         report.on_notice(
             f"{clip.path} has {start + frames} frames: dreamed {start}:{start + frames} only"
         )
-    elif stop is None and clip.frames is not None and start + frames < clip.frames:
+        return
+    promised = clip.stated or clip.frames
+    if stop is None and promised is not None and start + frames < promised:
         report.on_notice(
-            f"{clip.path} promises {clip.frames} frames; only {start + frames} could be read"
+            f"{clip.path} promises {promised} frames; only {start + frames} could be read"
         )

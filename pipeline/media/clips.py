@@ -73,7 +73,7 @@ class Clip:
     height: int  # pixels, of an upright frame
     width: int
     rate: Fraction  # frames a second; the mean, where the rate varies
-    frames: int | None  # the container's count: a hint, since not all may be decodable
+    frames: int | None  # those found in the file: a hint, since not all may be decodable
     pixel_shape: Fraction = Fraction(1)  # width of a pixel over its height
     has_audio: bool = False
     offset: float = 0.0  # from the file's beginning to its first picture
@@ -88,6 +88,7 @@ class Clip:
     picks: tuple[int, ...] = ()  # at a changed rate, the number of each frame in the source
     decoder: Decoder = "pyav"  # of a film
     origin: Fraction = Fraction(0)  # the time at which a film's stream begins
+    stated: int | None = None  # frames that the file claims to have, where it has fewer
     square: bool = False  # whether its pixels are made square when its frames are resized
     exact_from: int | None = None  # the first frame that PyAV decodes in OpenCV's place, if known
     series: Series | None = None
@@ -270,7 +271,7 @@ def _of_video(path: Path, number: int, asked: Decoder) -> Clip:
         height,
         width,
         rate,
-        frames + missing or None,
+        frames or None,
         shape,
         streams.has_audio,
         streams.offset,
@@ -284,6 +285,7 @@ def _of_video(path: Path, number: int, asked: Decoder) -> Clip:
         shown,
         decoder=decoder,
         origin=streams.origin,
+        stated=frames + missing if missing else None,
         notices=tuple(notices),
     )
 
@@ -429,7 +431,8 @@ def at_rate(clip: Clip, rate: Fraction) -> Clip:
     times = [clip.shown_at(number) for number in range(frames)]
     due = (Fraction(number) / rate for number in range(count))
     picks = tuple(max(0, bisect_right(times, when) - 1) for when in due)
-    return replace(clip, rate=rate, times=(), ends=None, frames=count, picks=picks)
+    stated = None if clip.stated is None else round(clip.shown_at(clip.stated) * rate)
+    return replace(clip, rate=rate, times=(), ends=None, frames=count, picks=picks, stated=stated)
 
 
 def mean_rate(times: Sequence[Fraction], nominal: Fraction) -> tuple[Fraction, bool]:

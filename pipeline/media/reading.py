@@ -40,8 +40,8 @@ def damage(clip: Clip) -> str | None:
         for _ in read_frames(clip, on_lost=lost.append):
             pass
         return lost[0] if lost else None
-    if clip.format is not None and clip.frames is not None and clip.frames > len(clip.shown) > 0:
-        return f"it promises {clip.frames} frames and has {len(clip.shown)}"
+    if clip.format is not None and clip.stated is not None and clip.shown:
+        return f"it promises {clip.stated} frames and has {len(clip.shown)}"
     return run_ffmpeg(
         ["-xerror", "-err_detect", "explode", *ffmpeg_input(clip.path),
          "-map", f"0:{clip.stream}", "-f", "null", "-"]
