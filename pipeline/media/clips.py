@@ -240,9 +240,7 @@ def _of_video(path: Path, number: int, asked: Decoder) -> Clip:
         packets = scan_packets(path, streams.index)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UserError(f"{path} is no video that can be read ({_reason(error)})") from error
-    fault = gif_fault(path.read_bytes()) if streams.kind == "gif" else packets.fault
-    if streams.kind == "gif" and fault is None and packets.count > 1:  # else it is an animation
-        fault = "its first frame"
+    fault = _gif_fault(path, packets.count) if streams.kind == "gif" else packets.fault
     form = format_of(path, streams.index)
     pictures = decode_alone(path) if form is None else decode(path, streams.index, form)
     first = next(pictures, None)
@@ -288,6 +286,11 @@ def _of_video(path: Path, number: int, asked: Decoder) -> Clip:
         stated=frames + missing if missing else None,
         notices=tuple(notices),
     )
+
+
+def _gif_fault(path: Path, frames: int) -> str | None:
+    """Why the GIF at `path`, of so many `frames`, could not be read as an animation."""
+    return gif_fault(path.read_bytes()) or ("its first frame" if frames > 1 else None)
 
 
 @dataclass(frozen=True)
