@@ -78,7 +78,7 @@ def test_what_another_container_does_not_keep_is_told_in_one_line(tmp_path: Path
     for name in ("out.mp4", "out.webm"):
         out, told = rendered(source, name)
         assert len(subtitles(out)) == 1
-        assert "styles and places of subtitles and attachments: left out" in told
+        assert "styles and places of subtitles, and attachments: left out" in told
         assert ".mkv keeps" in told and told.count("\n") == 0
 
 

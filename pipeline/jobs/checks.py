@@ -34,7 +34,7 @@ from dreamreel.pipeline.media.animations import told_of_scan
 from dreamreel.pipeline.media.clips import Clip, Raster, kind_of, probe
 from dreamreel.pipeline.media.encoding import CONTAINERS, Encoding, encoding_for
 from dreamreel.pipeline.media.exports import FASTEST_GIF, LONGEST_IN_GIF, lossless_encoding
-from dreamreel.pipeline.media.mux import suffix_that_holds
+from dreamreel.pipeline.media.mux import never_kept, suffix_that_holds
 from dreamreel.pipeline.media.reading import damage
 from dreamreel.pipeline.media.stills import check_picture_name
 from dreamreel.pipeline.networks.names import check_network_name
@@ -173,6 +173,10 @@ def _checked_video(job: Job, out: Target, report: Report) -> Checked:
     for notice in clip.notices:
         report.on_notice(notice)
     clip = _with_square_pixels(clip, job, out, report)
+    suffix = out.path.suffix
+    tracks = clip.tracks if suffix.lower() in CONTAINERS else None
+    if tracks is not None and (lost := never_kept(tracks, suffix)) is not None:
+        report.on_notice(lost)
     if clip.series is not None and len(clip.series.files) == 1:
         report.on_notice(f"{source} is one picture; dreamreel image makes a picture of it")
     return Checked(job, out, (source,), clip)

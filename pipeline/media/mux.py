@@ -59,6 +59,19 @@ def suffix_that_holds(subtitles: Sequence[str], suffix: str) -> str:
     return ".mkv" if pictures else suffix
 
 
+def never_kept(source: Tracks, suffix: str) -> str | None:
+    """A notice of what a film of that ending, other than .mkv, lacks of `source`; None where it
+    lacks nothing."""
+    if suffix.lower() == ".mkv":
+        return None
+    changed = {kind for kind in source.subtitles if _subtitle_codec(kind, suffix) != "copy"}
+    lost = ["styles and places of subtitles"] if changed & STYLED else []
+    lost += ["attachments"] if source.attachments else []
+    if not lost:
+        return None
+    return f"{suffix} does not take the source's {', and '.join(lost)}: left out (.mkv keeps them)"
+
+
 def mux(
     parts: Sequence[Part],
     source: Tracks | None,
@@ -96,7 +109,7 @@ def mux(
         )  # fmt: skip
         failure = failure or _lacking(out, way)
         if failure is None:
-            for lost in (*_lost(way, ways[0]), *_never_kept(way, source, out)):
+            for lost in _lost(way, ways[0]):
                 on_notice(f"{out.suffix} does not take the source's {lost}")
             return way
         if "No space" in failure:
@@ -208,13 +221,14 @@ def _subtitles(way: Way, source: Tracks | None, out: Path) -> list[str]:
         return []
     options = ["-map", "1:s"]
     for number, codec in enumerate(source.subtitles):
-        options += [f"-c:s:{number}", _subtitle_codec(codec, out)]
+        options += [f"-c:s:{number}", _subtitle_codec(codec, out.suffix)]
     return options
 
 
-def _subtitle_codec(codec: str, out: Path) -> str:
-    """The codec in which `out` holds subtitles that are in `codec`: "copy" where it takes them."""
-    usual = SUBTITLES.get(out.suffix.lower(), "mov_text")
+def _subtitle_codec(codec: str, suffix: str) -> str:
+    """The codec in which a film of that ending holds subtitles that are in `codec`: "copy" where it
+    takes them."""
+    usual = SUBTITLES.get(suffix.lower(), "mov_text")
     if usual == "copy" and codec == "mov_text":  # the one that .mkv does not hold
         return "srt"
     return "copy" if usual == codec else usual
@@ -256,14 +270,3 @@ def _lost(way: Way, best: Way) -> Iterator[str]:
         yield "cover: left out"
     if way.attachments != best.attachments:
         yield "attachments: left out"
-
-
-def _never_kept(way: Way, source: Tracks | None, out: Path) -> Iterator[str]:
-    """A line about what only .mkv keeps of `source`."""
-    if source is None or out.suffix.lower() == ".mkv":
-        return
-    changed = {kind for kind in source.subtitles if _subtitle_codec(kind, out) != "copy"}
-    lost = ["styles and places of subtitles"] if way.subtitles and changed & STYLED else []
-    lost += ["attachments"] if source.attachments else []
-    if lost:
-        yield f"{' and '.join(lost)}: left out (.mkv keeps them)"
