@@ -5,6 +5,7 @@ from 0 to 65535 if its source has more than 8 bits.
 """
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -67,8 +68,24 @@ def with_alpha(frame: Frame, source: Frame) -> Frame:
     return np.dstack([frame, alpha])
 
 
-def fitted_size(height: int, width: int, new_width: int | None) -> tuple[int, int]:
-    """The size (height, width) at `new_width`, with the same aspect ratio; unchanged for None."""
-    if new_width is None:
-        return height, width
-    return max(1, round(height * new_width / width)), new_width
+def fitted_size(
+    height: int, width: int, new_width: int | None, pixel_shape: Fraction = Fraction(1)
+) -> tuple[int, int]:
+    """The size (height, width) at `new_width`, with the same aspect ratio; unchanged for None.
+
+    Pixels of another `pixel_shape` (width over height) than 1 are then made square: the side that
+    has too many is made shorter.
+    """
+    if new_width is not None:
+        height, width = max(1, round(height * new_width / width)), new_width
+    if pixel_shape < 1:
+        return height, max(1, round(width * pixel_shape))
+    return max(1, round(height / pixel_shape)), width
+
+
+def upright(pixels: Frame, orientation: int) -> Frame:
+    """`pixels` turned upright by the EXIF `orientation`, 1 to 8 (Exif 2.3, 4.6.4 A)."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    down, across = ((1, 1), (1, -1), (-1, -1), (-1, 1))[(orientation - 1) % 4]
+    return pixels[::down, ::across]

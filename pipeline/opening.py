@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dreamreel.pipeline.errors import UserError, usable
+from dreamreel.pipeline.metadata import harmless
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -152,7 +153,11 @@ def open_picture(path: Path, formats: tuple[str, ...] = PICTURES) -> Any:
     Image.MAX_IMAGE_PIXELS = None  # the user chose the picture: it is no decompression bomb
     Image.init()
     known = [kind for kind in formats if kind in Image.OPEN and kind in PICTURES]
-    return Image.open(regular_file(path), formats=known)
+    found = regular_file(path)
+    file = Image.open(harmless(found), formats=known)
+    # Pillow 13 maps an uncompressed TIFF that has a name, and then turns it wrongly.
+    file.filename = "" if file.format == "TIFF" else str(found)
+    return file
 
 
 def why_no_picture(path: Path) -> str:

@@ -1,5 +1,6 @@
 """The work of the commands `schedule` and `measure`: figures and curves, printed or plotted."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from json import dumps
@@ -7,7 +8,14 @@ from pathlib import Path
 
 from dreamreel.pipeline.app.options import Flag, Given, layer_table
 from dreamreel.pipeline.app.terminal import print_table, terminal
-from dreamreel.pipeline.config.values import check_seconds, parse_fps, parse_span
+from dreamreel.pipeline.config.values import (
+    MANY_FRAMES,
+    check_frames,
+    check_seconds,
+    parse_fps,
+    parse_span,
+    told_of_many,
+)
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.checks import check_settings
 from dreamreel.pipeline.jobs.paths import PICTURE, Target, check_target, record_path
@@ -31,11 +39,14 @@ def show_schedule(
     """Print the values of scheduled settings over time, or plot them into the picture `plot`."""
     settings, rate = given.settings(), parse_fps("--fps", fps)
     check_seconds("--seconds", seconds)
+    frames = max(1, round(seconds * rate))
+    check_frames(frames)
+    if frames > MANY_FRAMES:
+        print(f"note: {told_of_many(frames)}", file=sys.stderr, flush=True)
     _check_pictures(given, [audio], plot)
     from dreamreel.pipeline.config import timeline
     from dreamreel.pipeline.media.sound import hear
 
-    frames = max(1, round(seconds * rate))
     sound = None if audio is None else hear(audio, rate, frames)
     found = timeline.curves(settings, frames, rate, sound)
     if plot is None:

@@ -461,7 +461,7 @@ def _expected(checked: Checked) -> tuple[int | None, tuple[int, int] | None]:
     width = job.settings.width
     if clip is not None:
         frames = 1 if job.kind == "still" else expected_frames(clip, job.span)
-        return frames, fitted_size(clip.height, clip.width, width)
+        return frames, clip.raster.size_at(width)
     if job.flight is not None:
         size = job.flight.size or (_size_of(job.source) if job.source else None) or DEFAULT_CANVAS
         return job.flight.own_frames, fitted_size(*size, width)

@@ -7,10 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dreamreel.pipeline.config.fields import Settings
-from dreamreel.pipeline.config.values import SMALLEST_SIDE, Bars, Span, parse_bars
+from dreamreel.pipeline.config.fields import Settings, Source
+from dreamreel.pipeline.config.values import (
+    MANY_FRAMES,
+    SMALLEST_SIDE,
+    Bars,
+    Span,
+    check_frames,
+    parse_bars,
+    told_of_many,
+)
 from dreamreel.pipeline.errors import UserError, usable
-from dreamreel.pipeline.frames import fitted_size
 from dreamreel.pipeline.jobs.identity import stamp
 from dreamreel.pipeline.jobs.job import Job, as_table, flight_of, source_of
 from dreamreel.pipeline.jobs.paths import (
@@ -25,10 +32,11 @@ from dreamreel.pipeline.jobs.paths import (
     state_path,
 )
 from dreamreel.pipeline.jobs.report import QUIET, Report
+from dreamreel.pipeline.media.animations import told_of_scan
 from dreamreel.pipeline.media.clips import Clip, Raster, kind_of, probe
 from dreamreel.pipeline.media.encoding import CONTAINERS, Encoding, encoding_for
-from dreamreel.pipeline.media.exports import FASTEST_GIF, lossless_encoding
-from dreamreel.pipeline.media.mux import suffix_that_holds
+from dreamreel.pipeline.media.exports import FASTEST_GIF, LONGEST_IN_GIF, lossless_encoding
+from dreamreel.pipeline.media.mux import never_kept, suffix_that_holds
 from dreamreel.pipeline.media.reading import damage
 from dreamreel.pipeline.media.stills import check_picture_name
 from dreamreel.pipeline.networks.names import check_network_name
@@ -58,7 +66,7 @@ def check(job: Job, out: Target, report: Report) -> Checked:
     check_settings(job.settings)
     match job.kind:
         case "zoom":
-            return _checked_zoom(job, out)
+            return _checked_zoom(job, out, report)
         case "still" if job.at is None:
             return _checked_picture(job, out)
         case "still":
@@ -75,13 +83,13 @@ def check_settings(settings: Settings) -> None:
             check_readable(path)
 
 
-def bars_at(settings: Settings, size: tuple[int, int]) -> Bars:
-    """The bars of the frames that a source of `size` (height, width) is dreamed in, by
-    `source.bars`. Raises UserError where they leave too little of it."""
+def bars_at(settings: Settings, size: tuple[int, int], at: tuple[int, int]) -> Bars:
+    """The bars of `source.bars` in frames of the size `at` (height, width), of a source of `size`.
+    Raises UserError where they leave too little of it."""
     bars = parse_bars(settings.source.bars)
     if isinstance(bars, str):
         return bars
-    height, width = fitted_size(*size, settings.width)
+    height, width = at
     across, down = width / size[1], height / size[0]
     left, top, right, bottom = (
         round(side * scale) for side, scale in zip(bars, (across, down, across, down), strict=True)
@@ -146,13 +154,13 @@ def _checked_picture(job: Job, out: Target) -> Checked:
 
 def _checked_frame(job: Job, out: Target, report: Report) -> Checked:
     source, settings = source_of(job), job.settings.source
-    clip = probe(source, settings)
-    bars_at(job.settings, clip.size)
+    clip = _probed(source, settings, report)
+    bars_at(job.settings, clip.size, clip.raster.size_at(job.settings.width))
     check_picture_name(out.path)
     check_target(out, [source, *clip.files], files_of(job), PICTURE)
     for notice in clip.notices:
         report.on_notice(notice)
-    return Checked(job, out, (source,), clip)
+    return Checked(job, out, (source,), _with_square_pixels(clip, job, out, report))
 
 
 def _checked_video(job: Job, out: Target, report: Report) -> Checked:
@@ -169,14 +177,14 @@ def _checked_video(job: Job, out: Target, report: Report) -> Checked:
     if job.audio is not None:
         check_readable(job.audio.path)
     check_video_name(out.path)
-    clip = probe(source, settings.source)
+    clip = _probed(source, settings.source, report)
     clip = replace(
         clip,
         has_audio=clip.has_audio and settings.output.audio,
         subtitles=clip.subtitles if settings.output.subtitles else (),
     )
     out = _fitting_container(clip, out, report)
-    bars_at(settings, clip.size)
+    bars_at(settings, clip.size, clip.raster.size_at(settings.width))
     parts = PREVIEW if job.kind == "preview" else RENDER
     check_target(out, [source, *clip.files], files_of(job), parts)
     if job.kind == "video":
@@ -187,9 +195,35 @@ def _checked_video(job: Job, out: Target, report: Report) -> Checked:
         )
     for notice in clip.notices:
         report.on_notice(notice)
+    clip = _with_square_pixels(clip, job, out, report)
+    suffix = out.path.suffix
+    tracks = clip.tracks if suffix.lower() in CONTAINERS else None
+    if tracks is not None and (lost := never_kept(tracks, suffix)) is not None:
+        report.on_notice(lost)
     if clip.series is not None and len(clip.series.files) == 1:
         report.on_notice(f"{source} is one picture; dreamreel image makes a picture of it")
     return Checked(job, out, (source,), clip)
+
+
+def _probed(path: Path, settings: Source, report: Report) -> Clip:
+    """The clip at `path`; if it takes a while to find its frames, with a notice before."""
+    if (told := told_of_scan(path)) is not None:
+        report.on_notice(told)
+    return probe(path, settings)
+
+
+def _with_square_pixels(clip: Clip, job: Job, out: Target, report: Report) -> Clip:
+    """`clip`, its pixels made square if `out` does not keep their shape."""
+    shape, width = clip.pixel_shape, job.settings.width
+    if shape == 1 or out.path.suffix.lower() in CONTAINERS:
+        return clip
+    square = replace(clip, square=True)
+    (high, wide), (height, width) = clip.raster.size_at(width), square.raster.size_at(width)
+    report.on_notice(
+        f"{out.path.suffix} keeps no shape of pixels: those of {shape.numerator}:"
+        f"{shape.denominator} are made square, so that {wide}x{high} becomes {width}x{height}"
+    )
+    return square
 
 
 def _fitting_container(clip: Clip, out: Target, report: Report) -> Target:
@@ -206,8 +240,9 @@ def _fitting_container(clip: Clip, out: Target, report: Report) -> Target:
     return replace(out, path=out.path.with_suffix(suffix))
 
 
-def _checked_zoom(job: Job, out: Target) -> Checked:
+def _checked_zoom(job: Job, out: Target, report: Report) -> Checked:
     flight = flight_of(job)
+    check_frames(flight.frames)
     film = None if flight.earlier is None else flight.earlier.film.path
     named = [file for file in (job.source, flight.to, job.audio) if file is not None]
     given = [*(file.path for file in named), *([] if film is None else [film])]
@@ -228,6 +263,8 @@ def _checked_zoom(job: Job, out: Target) -> Checked:
         raise UserError("--loop ends at the beginning, --to at a photo; give only one of them")
     if job.source is not None and flight.colour is not None:
         raise UserError(f"a zoom begins with {job.source.path} or with --colour; give only one")
+    if flight.frames > MANY_FRAMES:
+        report.on_notice(told_of_many(flight.frames))
     return Checked(job, out, tuple(given))
 
 
@@ -246,10 +283,10 @@ def encoding_of(
 
     Raises UserError if the codec and the container of `out` do not go together.
     """
-    height, width = fitted_size(raster.height, raster.width, settings.width)
+    height, width = raster.size_at(settings.width)
     abreast *= 2 if settings.output.side_by_side else 1
     size = (height, abreast * width)
-    about = size, raster.rate, raster.pixel_shape, raster.depth, raster.has_alpha
+    about = size, raster.rate, raster.shown_shape, raster.depth, raster.has_alpha
     suffix = out.path.suffix.lower()
     if suffix in CONTAINERS:
         encoding = encoding_for(settings.output, suffix, *about)
@@ -261,6 +298,11 @@ def encoding_of(
         more = "; --codec hevc or prores keeps 10" if suffix in CONTAINERS else ""
         report.on_notice(
             f"{encoding.told(suffix)} keeps 8 bits of the source's {raster.depth}{more}"
+        )
+    if suffix == ".gif" and raster.rate < 1 / LONGEST_IN_GIF:
+        raise UserError(
+            f"a GIF shows no frame for {float(1 / raster.rate):g} s: {float(LONGEST_IN_GIF):g} s "
+            "at most; .webp, .apng and .mp4 do"
         )
     if suffix == ".gif" and raster.rate > FASTEST_GIF:
         report.on_notice(f"players slow down a GIF of more than {FASTEST_GIF} frames a second")

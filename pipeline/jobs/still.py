@@ -20,7 +20,7 @@ from dreamreel.pipeline.jobs.job import source_of
 from dreamreel.pipeline.jobs.paths import Target
 from dreamreel.pipeline.jobs.preparation import ready_network, told_bars
 from dreamreel.pipeline.jobs.report import Progress, Report
-from dreamreel.pipeline.media.reading import resized, still_at
+from dreamreel.pipeline.media.reading import at_size, still_at
 from dreamreel.pipeline.media.stills import (
     KEEPS_ALPHA,
     Picture,
@@ -59,7 +59,7 @@ def _from_picture(checked: Checked, report: Report) -> Path:
         alpha = resize(alpha[None, None], size)[0, 0]
         if out.path.suffix.lower() not in KEEPS_ALPHA:
             report.on_notice(f"{out.path.suffix} keeps no transparency; it is left out")
-    bars = bars_at(settings, (picture.image.shape[2], picture.image.shape[3]))
+    bars = bars_at(settings, (picture.image.shape[2], picture.image.shape[3]), size)
     scene = _Scene(image, 0, bars, network, settings, report)
     return _saved(scene.dreamed(_as_picture), out, alpha)
 
@@ -68,10 +68,12 @@ def _from_clip(checked: Checked, report: Report) -> Path:
     """Dream the frame like the first frame of a shot."""
     settings, clip = checked.job.settings, checked.clip
     assert clip is not None
-    network = ready_network(settings, fitted_size(clip.height, clip.width, settings.width), report)
+    size = clip.raster.size_at(settings.width)
+    network = ready_network(settings, size, report)
     number, frame = still_at(clip, checked.job.at or 0.0)
-    image = to_image(next(resized([frame], settings.width)), network.device)
-    scene = _Scene(image, number, bars_at(settings, clip.size), network, settings, report)
+    image = to_image(at_size(frame, size), network.device)
+    bars = bars_at(settings, clip.size, size)
+    scene = _Scene(image, number, bars, network, settings, report)
     return _saved(scene.dreamed(_as_shot), checked.out, None)
 
 

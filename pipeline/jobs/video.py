@@ -16,7 +16,7 @@ from dreamreel.pipeline.config.values import Span
 from dreamreel.pipeline.dreaming.ascent import check_finite
 from dreamreel.pipeline.dreaming.carrying import VideoState, dream_video
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.frames import Box, Frame, fitted_size, with_alpha
+from dreamreel.pipeline.frames import Box, Frame, with_alpha
 from dreamreel.pipeline.jobs.assembly import Plan, assemble, publish_film, verify
 from dreamreel.pipeline.jobs.checks import Checked, bars_at, encoding_of, expected_frames
 from dreamreel.pipeline.jobs.identity import named, named_again, versions
@@ -37,7 +37,7 @@ from dreamreel.pipeline.jobs.report import Report
 from dreamreel.pipeline.jobs.segments import Segments, unreadable_state
 from dreamreel.pipeline.media.clips import Clip
 from dreamreel.pipeline.media.encoding import Encoding, alike
-from dreamreel.pipeline.media.reading import prefetch, read_frames, resized
+from dreamreel.pipeline.media.reading import at_size, prefetch, read_frames
 from dreamreel.pipeline.motion.following import Followed, MovingFrame, follow_motion, frames_ahead
 from dreamreel.pipeline.motion.overlay import draw_motion
 from dreamreel.pipeline.networks.network import Network
@@ -88,7 +88,7 @@ def ready_video(checked: Checked, report: Report) -> Filming:
     heard = heard_by(settings, audio or (source if clip.is_file else None))
     watched = [source] if heard in (None, source) else [source, heard]
     over_time = settings_over_time(settings, total or 1, clip.rate, heard, job.span[0])
-    network = ready_network(settings, fitted_size(clip.height, clip.width, settings.width), report)
+    network = ready_network(settings, clip.raster.size_at(settings.width), report)
     return Filming(as_run(job, clip, network), clip, encoding, total, over_time, network, watched)
 
 
@@ -294,12 +294,13 @@ def moving_frames(
 
     clip = replace(clip, exact_from=state.exact_from)
     read = read_frames(clip, start, stop, report.on_notice, go_on_exactly)
-    frames = resized(read, settings.width)
+    size = clip.raster.size_at(settings.width)
+    frames = (at_size(frame, size) for frame in read)
     first = list(itertools.islice(frames, 1))
     if not first and state.followed is None and start == job.span[0]:
         raise UserError(f"{clip.path} ends before frame {start}; give an earlier start")
     sources = prefetch(itertools.chain(first, frames))
-    bars = bars_at(settings, clip.size)
+    bars = bars_at(settings, clip.size, size)
     following = follow_motion(sources, clip.rate, settings, start, state.followed, after_cut, bars)
     moving = prefetch(following)
     with closing(sources), closing(moving):
@@ -344,7 +345,9 @@ def _tell_missing(clip: Clip, span: Span, frames: int, report: Report) -> None:
         report.on_notice(
             f"{clip.path} has {start + frames} frames: dreamed {start}:{start + frames} only"
         )
-    elif stop is None and clip.frames is not None and start + frames < clip.frames:
+        return
+    promised = clip.stated or clip.frames
+    if stop is None and promised is not None and start + frames < promised:
         report.on_notice(
-            f"{clip.path} promises {clip.frames} frames; only {start + frames} could be read"
+            f"{clip.path} promises {promised} frames; only {start + frames} could be read"
         )

@@ -318,8 +318,8 @@ def _opaque(photo: Path, report: Report) -> Tensor:
 def _without_bars(photo: Tensor, settings: Settings, report: Report) -> Tensor:
     """The picture inside the bars of `photo` (1, 3, H, W), by `source.bars`."""
     frame = to_frame(photo)
-    whole = settings.model_copy(update={"width": None})
-    box = picture_of(frame, bars_at(whole, (photo.shape[2], photo.shape[3])))
+    size = (photo.shape[2], photo.shape[3])
+    box = picture_of(frame, bars_at(settings, size, size))
     if box == Box.whole(frame):
         return photo
     bars = f"{box.left}:{box.top}:{frame.shape[1] - box.right}:{frame.shape[0] - box.bottom}"

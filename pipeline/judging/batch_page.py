@@ -4,7 +4,6 @@ which looks are compared."""
 import base64
 import hashlib
 import io
-import itertools
 import math
 import os
 import re
@@ -32,7 +31,7 @@ from dreamreel.pipeline.jobs.job import Job
 from dreamreel.pipeline.jobs.paths import record_path
 from dreamreel.pipeline.jobs.queue import Entry, State, queue_of
 from dreamreel.pipeline.media.clips import Clip, probe
-from dreamreel.pipeline.media.decoding import Converter, time_of
+from dreamreel.pipeline.media.converting import Converter, Raw
 from dreamreel.pipeline.media.exports import is_animated
 from dreamreel.pipeline.media.reading import read_frames
 from dreamreel.pipeline.media.sequences import is_series, place_of
@@ -445,11 +444,11 @@ def _film_frames(clip: Clip, numbers: Sequence[int]) -> Iterator[Frame]:
                 pictures = container.decode(stream)
             at, found = number, None
             with suppress(av.FFmpegError):  # it may be damaged here, and sound elsewhere
-                for found in pictures:
-                    if hops or (shown := time_of(found)) is None or shown >= wanted:
+                for found in map(Raw.of, pictures):
+                    if hops or found.time is None or found.time >= wanted:
                         break
             if found is not None:
-                yield from (one.frame() for one in itertools.islice(converter.take(found), 1))
+                yield converter.take(found).frame()
 
 
 def _small(frame: Frame, shape: float, side: int) -> Image.Image:

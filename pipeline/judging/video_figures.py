@@ -24,7 +24,7 @@ from dreamreel.pipeline.jobs.checks import bars_at
 from dreamreel.pipeline.judging.charts import save_figure
 from dreamreel.pipeline.media.clips import Clip, probe
 from dreamreel.pipeline.media.encoding import even
-from dreamreel.pipeline.media.reading import prefetch, read_frames, resized
+from dreamreel.pipeline.media.reading import at_size, prefetch, read_frames
 from dreamreel.pipeline.motion.flow import FlowEstimator, find_estimator, working_frame
 from dreamreel.pipeline.motion.following import follow_motion
 from dreamreel.pipeline.motion.visibility import Motion, motion_between
@@ -123,10 +123,10 @@ def measure(
             )
     total = common_count(before, after, span)
     start, stop = span
-    sources = prefetch(resized(read_frames(before, start, stop), size[1]))
+    sources = prefetch(at_size(frame, size) for frame in read_frames(before, start, stop))
     dreams = prefetch(frame[: size[0], : size[1], :3] for frame in read_frames(after))
     figures: list[FrameFigures] = []
-    bars = bars_at(settings.model_copy(update={"width": size[1]}), before.size)
+    bars = bars_at(settings, before.size, size)
     with closing(sources), closing(dreams):
         pairs = _paired(sources, dreams, before, start)
         for one in measure_frames(pairs, before.rate, seer, settings, judge, start, bars):
@@ -145,10 +145,20 @@ def common_size(source: Clip, dream: Clip) -> tuple[int, int]:
         size = fitted_size(source.height, source.width, width)
         if given in (size, even(size)):
             return size
+    if dream.pixel_shape == 1 and _is_made_square(source, given):
+        return given
     raise UserError(
         f"{dream.path} is {dream.width}x{dream.height}, of another shape than its source "
         f"{source.path} of {source.width}x{source.height}"
     )
+
+
+def _is_made_square(source: Clip, size: tuple[int, int]) -> bool:
+    """Whether `size` (height, width) is that of the frames of `source` with square pixels."""
+    shape = source.pixel_shape
+    before = round(size[1] / min(shape, Fraction(1)))  # the width before, or one beside it
+    near = range(max(1, before - 2), before + 3)
+    return any(fitted_size(source.height, source.width, width, shape) == size for width in near)
 
 
 def common_count(source: Clip, dream: Clip, span: tuple[int, int | None]) -> int:

@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from dreamreel.pipeline.config.fields import Decoder, Source
-from dreamreel.pipeline.config.values import snap_rate
+from dreamreel.pipeline.config.values import SLOWEST, snap_rate
 from dreamreel.pipeline.errors import UserError, usable
+from dreamreel.pipeline.frames import fitted_size
 from dreamreel.pipeline.media.animations import Animation, find_animation, gif_fault
-from dreamreel.pipeline.media.decoding import Decoded, PictureFormat, decode, format_of
+from dreamreel.pipeline.media.converting import Decoded, PictureFormat
+from dreamreel.pipeline.media.decoding import decode, format_of
 from dreamreel.pipeline.media.opencv import Doubt, decode_alone, doubt
 from dreamreel.pipeline.media.packets import scan_packets
 from dreamreel.pipeline.media.sequences import Series, find_series, find_still
 from dreamreel.pipeline.opening import check_readable, open_container, open_picture
 
 SERIES_RATE = Fraction(25)  # frames a second of a series without another rate, as in ffmpeg
-SLOWEST = Fraction(1, 3600)  # frames a second; damaged headers let a frame last for days
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,18 @@ class Raster:
     pixel_shape: Fraction = Fraction(1)  # width of a pixel over its height
     depth: int = 8  # bits a channel
     has_alpha: bool = False
+    square: bool = False  # whether its pixels are made square
+
+    def size_at(self, width: int | None) -> tuple[int, int]:
+        """(height, width) of its frames resized to `width` pixels, if that is given, and with
+        square pixels, if they are made so."""
+        shape = self.pixel_shape if self.square else Fraction(1)
+        return fitted_size(self.height, self.width, width, shape)
+
+    @property
+    def shown_shape(self) -> Fraction:
+        """The width of a pixel over its height at that size."""
+        return Fraction(1) if self.square else self.pixel_shape
 
 
 @dataclass(frozen=True)
@@ -46,6 +59,7 @@ class Tracks:
     offset: float = 0.0  # seconds from the file's beginning to its first picture
     subtitles: tuple[str, ...] = ()  # the codec of each
     covers: tuple[int, ...] = ()  # the number of each one's stream in the file
+    attachments: int = 0  # files in it, such as fonts
 
 
 @dataclass(frozen=True)
@@ -59,7 +73,7 @@ class Clip:
     height: int  # pixels, of an upright frame
     width: int
     rate: Fraction  # frames a second; the mean, where the rate varies
-    frames: int | None  # the container's count: a hint, since not all may be decodable
+    frames: int | None  # those found in the file: a hint, since not all may be decodable
     pixel_shape: Fraction = Fraction(1)  # width of a pixel over its height
     has_audio: bool = False
     offset: float = 0.0  # from the file's beginning to its first picture
@@ -67,12 +81,15 @@ class Clip:
     ends: Fraction | None = None  # when the last frame ends, where that is known
     subtitles: tuple[str, ...] = ()  # the codec of each
     covers: tuple[int, ...] = ()  # the number of each one's stream in the file
+    attachments: int = 0  # files in it, such as fonts
     stream: int = 0  # the number of the pictures' stream in the file
     format: PictureFormat | None = None  # None where PyAV has no codec for it
     shown: tuple[Fraction, ...] = ()  # the time of each picture as the file states it
     picks: tuple[int, ...] = ()  # at a changed rate, the number of each frame in the source
     decoder: Decoder = "pyav"  # of a film
     origin: Fraction = Fraction(0)  # the time at which a film's stream begins
+    stated: int | None = None  # frames that the file claims to have, where it has fewer
+    square: bool = False  # whether its pixels are made square when its frames are resized
     exact_from: int | None = None  # the first frame that PyAV decodes in OpenCV's place, if known
     series: Series | None = None
     animation: Animation | None = None
@@ -112,6 +129,7 @@ class Clip:
             self.pixel_shape,
             self.depth,
             self.has_alpha,
+            self.square,
         )
 
     @property
@@ -119,7 +137,14 @@ class Clip:
         """The tracks beside its pictures; None for a series or an animation."""
         if not self.is_file:
             return None
-        return Tracks(self.path, self.has_audio, self.offset, self.subtitles, self.covers)
+        return Tracks(
+            self.path,
+            self.has_audio,
+            self.offset,
+            self.subtitles,
+            self.covers,
+            self.attachments,
+        )
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -220,9 +245,7 @@ def _of_video(path: Path, number: int, asked: Decoder) -> Clip:
         packets = scan_packets(path, streams.index)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UserError(f"{path} is no video that can be read ({_reason(error)})") from error
-    fault = gif_fault(path.read_bytes()) if streams.kind == "gif" else packets.fault
-    if streams.kind == "gif" and fault is None and packets.count > 1:  # else it is an animation
-        fault = "its first frame"
+    fault = _gif_fault(path, packets.count) if streams.kind == "gif" else packets.fault
     form = format_of(path, streams.index)
     pictures = decode_alone(path) if form is None else decode(path, streams.index, form)
     first = next(pictures, None)
@@ -233,26 +256,25 @@ def _of_video(path: Path, number: int, asked: Decoder) -> Clip:
     found = None if asked == "pyav" else _doubted(path, form, first, streams, shown)
     decoder = _decoder(path, asked, found, form is not None)
     height, width = first.frame().shape[:2]
-    shape = streams.pixel_shape
-    if streams.size == (width, height) != (height, width):  # turned upright, pixels and all
-        shape = 1 / shape
+    shape = streams.pixel_shape if form is None else form.shape_of(form.kind)
     times = [] if packets.untimed else packets.shown
     rate, irregular = mean_rate(times, snap_rate(streams.rate))
-    if rate < SLOWEST:
+    if rate < SLOWEST:  # damaged headers let a frame last for days
         raise UserError(f"{path} is damaged: it says that a frame lasts {float(1 / rate):.0f} s")
     # A file that was cut off lacks frames that it announces.
     missing = max(0, streams.stated - packets.count, math.floor(packets.lacking * rate))
     frames = len(packets.shown) if not packets.untimed else packets.count
     notices = [*_notices(path, form, number, streams, fault)]
     if found is not None and decoder == "opencv":
-        form = PictureFormat(size=streams.size)
+        assert form is not None
+        form = replace(form, depth=8, has_alpha=False)
         notices.append(f"source.decoder = opencv, though {found.reason}")
     return Clip(
         path,
         height,
         width,
         rate,
-        frames + missing or None,
+        frames or None,
         shape,
         streams.has_audio,
         streams.offset,
@@ -260,13 +282,20 @@ def _of_video(path: Path, number: int, asked: Decoder) -> Clip:
         packets.ends - times[0] if irregular and packets.ends is not None else None,
         streams.subtitles,
         streams.covers,
+        streams.attachments,
         streams.index,
         form,
         shown,
         decoder=decoder,
         origin=streams.origin,
+        stated=frames + missing if missing else None,
         notices=tuple(notices),
     )
+
+
+def _gif_fault(path: Path, frames: int) -> str | None:
+    """Why the GIF at `path`, of so many `frames`, could not be read as an animation."""
+    return gif_fault(path.read_bytes()) or ("its first frame" if frames > 1 else None)
 
 
 @dataclass(frozen=True)
@@ -277,7 +306,6 @@ class _Streams:
     index: int  # of the chosen picture stream; so are `rate` to `offset`
     moving: int  # how many picture streams there are, covers not counted
     rate: Fraction  # frames a second
-    size: tuple[int, int]  # (height, width) as coded
     pixel_shape: Fraction  # width of a pixel over its height
     stated: int  # the stated number of frames; 0 if there is none
     origin: Fraction  # seconds at which the stream begins
@@ -285,6 +313,7 @@ class _Streams:
     has_audio: bool
     subtitles: tuple[str, ...]  # the codec of each
     covers: tuple[int, ...]  # the stream number of each
+    attachments: int
 
 
 def _streams(container: Any, path: Path, number: int) -> _Streams:
@@ -298,7 +327,6 @@ def _streams(container: Any, path: Path, number: int) -> _Streams:
         stream.index,
         len(moving),
         Fraction(stream.average_rate or stream.guessed_rate or 25),
-        (stream.codec_context.height, stream.codec_context.width),
         Fraction(stream.sample_aspect_ratio or 1) or Fraction(1),
         stream.frames,
         origin,
@@ -309,6 +337,7 @@ def _streams(container: Any, path: Path, number: int) -> _Streams:
             for one in container.streams.subtitles
         ),
         tuple(cover.index for cover in covers),
+        sum(one.type == "attachment" for one in container.streams),
     )
 
 
@@ -374,8 +403,8 @@ def _notices(
         )
     if form is not None and form.interlaced:
         yield "the source is interlaced: deinterlaced"
-    if form is not None and form.hdr is not None:
-        yield f"the source is HDR ({form.hdr}): tone-mapped to BT.709"
+    if form is not None and form.kind.hdr is not None:
+        yield f"the source is HDR ({form.kind.hdr}): tone-mapped to BT.709"
 
 
 def frame_times(path: Path) -> list[Fraction]:
@@ -410,7 +439,8 @@ def at_rate(clip: Clip, rate: Fraction) -> Clip:
     times = [clip.shown_at(number) for number in range(frames)]
     due = (Fraction(number) / rate for number in range(count))
     picks = tuple(max(0, bisect_right(times, when) - 1) for when in due)
-    return replace(clip, rate=rate, times=(), ends=None, frames=count, picks=picks)
+    stated = None if clip.stated is None else round(clip.shown_at(clip.stated) * rate)
+    return replace(clip, rate=rate, times=(), ends=None, frames=count, picks=picks, stated=stated)
 
 
 def mean_rate(times: Sequence[Fraction], nominal: Fraction) -> tuple[Fraction, bool]:

@@ -30,6 +30,7 @@ PICTURES = {
 }
 # Frames a second. GIF counts delays in 10 ms, and browsers show a frame of 10 ms for 100 ms.
 FASTEST_GIF = 50
+LONGEST_IN_GIF = Fraction(65535, 100)  # seconds of a frame: 16 bits of hundredths
 SERIES = "pictures.partial"  # the folder for a series, in the folder for pieces
 
 

@@ -27,6 +27,8 @@ TEXT = {"mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text"}  # codecs o
 COVERS = {"png": ("png", "image/png"), "mjpeg": ("jpg", "image/jpeg")}  # by codec: ending, type
 COVERLESS = (".mov", ".webm")  # in .mov, ffmpeg drops covers without an error
 SUBTITLES = {".mkv": "copy", ".webm": "webvtt"}  # codec by ending; mov_text for any other
+# Codecs of subtitles with styles and places, which another codec does not keep.
+STYLED = {"ass", "ssa", "webvtt"}
 ROUNDING = (".mkv", ".webm")  # containers that round times to milliseconds
 
 
@@ -41,12 +43,13 @@ class Part:
 @dataclass(frozen=True)
 class Way:
     """One way to keep the rest of a source: its audio `tracks` ("all", "first" or "none"), their
-    `sound` ("copy", or a codec to encode it with), its subtitles and its covers."""
+    `sound` ("copy", or a codec to encode it with), its subtitles, covers and attachments."""
 
     tracks: str
     sound: str
     subtitles: bool
     covers: bool = False
+    attachments: bool = False
 
 
 def suffix_that_holds(subtitles: Sequence[str], suffix: str) -> str:
@@ -54,6 +57,19 @@ def suffix_that_holds(subtitles: Sequence[str], suffix: str) -> str:
     some of them are pictures."""
     pictures = [kind for kind in subtitles if kind not in TEXT]
     return ".mkv" if pictures else suffix
+
+
+def never_kept(source: Tracks, suffix: str) -> str | None:
+    """A notice of what a film of that ending, other than .mkv, lacks of `source`; None where it
+    lacks nothing."""
+    if suffix.lower() == ".mkv":
+        return None
+    changed = {kind for kind in source.subtitles if _subtitle_codec(kind, suffix) != "copy"}
+    lost = ["styles and places of subtitles"] if changed & STYLED else []
+    lost += ["attachments"] if source.attachments else []
+    if not lost:
+        return None
+    return f"{suffix} does not take the source's {', and '.join(lost)}: left out (.mkv keeps them)"
 
 
 def mux(
@@ -85,7 +101,7 @@ def mux(
     for way in ways:
         if way.covers and out.suffix.lower() in COVERLESS:
             continue
-        others = [*_subtitles(way, source, out), *_covers(way, source, out)]
+        others = [*_subtitles(way, source, out), *_attached(way, source, out)]
         failure = run_ffmpeg(
             [*inputs, "-map", "0:v", *TRACKS[way.tracks], *others, "-c:v", "copy",
              *SOUND[way.sound], *BIT_EXACT, "-movflags", "+faststart", str(out.absolute())],
@@ -185,7 +201,9 @@ def _ways(source: Tracks, suffix: str, cut: bool) -> list[Way]:
     sounds = [*(sounds if source.has_audio else []), ("none", "copy")]
     subtitles = [True, False] if source.subtitles else [False]
     covers = [True, False] if source.covers else [False]
-    return [Way(*sound, *more) for sound, *more in itertools.product(sounds, subtitles, covers)]
+    attached = [True, False] if source.attachments and suffix == ".mkv" else [False]
+    every = itertools.product(sounds, subtitles, covers, attached)
+    return [Way(*sound, *more) for sound, *more in every]
 
 
 def _cut(source: Tracks, span: tuple[Fraction, Fraction] | None) -> list[str]:
@@ -201,30 +219,38 @@ def _cut(source: Tracks, span: tuple[Fraction, Fraction] | None) -> list[str]:
 def _subtitles(way: Way, source: Tracks | None, out: Path) -> list[str]:
     if source is None or not way.subtitles:
         return []
-    suffix = out.suffix.lower()
-    options = ["-map", "1:s", "-c:s", SUBTITLES.get(suffix, "mov_text")]
-    if suffix == ".mkv":
-        options += ["-map", "1:t?"]  # attachments: the fonts of subtitles
-        for number, codec in enumerate(source.subtitles):  # the one codec that .mkv does not hold
-            options += [f"-c:s:{number}", "srt"] if codec == "mov_text" else []
+    options = ["-map", "1:s"]
+    for number, codec in enumerate(source.subtitles):
+        options += [f"-c:s:{number}", _subtitle_codec(codec, out.suffix)]
     return options
 
 
-def _covers(way: Way, source: Tracks | None, out: Path) -> list[str]:
-    """The ffmpeg options that keep the covers. In Matroska, a cover is an attached file."""
-    if source is None or not way.covers:
+def _subtitle_codec(codec: str, suffix: str) -> str:
+    """The codec in which a film of that ending holds subtitles that are in `codec`: "copy" where it
+    takes them."""
+    usual = SUBTITLES.get(suffix.lower(), "mov_text")
+    if usual == "copy" and codec == "mov_text":  # the one that .mkv does not hold
+        return "srt"
+    return "copy" if usual == codec else usual
+
+
+def _attached(way: Way, source: Tracks | None, out: Path) -> list[str]:
+    """The ffmpeg options that keep the attachments, such as fonts, and the covers. In Matroska, a
+    cover is an attached file."""
+    if source is None:
         return []
+    options = ["-map", "1:t"] if way.attachments else []
+    if not way.covers:
+        return options
     if out.suffix.lower() != ".mkv":
         return [option for number in source.covers for option in ("-map", f"1:{number}")]
-    options: list[str] = []
-    for number in source.covers:
+    for at, number in enumerate(source.covers):
         with open_container(source.path) as container:
             stream = container.streams[number]
             suffix, kind = COVERS.get(stream.codec_context.name, ("png", "image/png"))
             cover = out.with_name(f"cover{number}.partial.{suffix}")
             cover.write_bytes(bytes(next(container.demux(stream))))
-            fonts = [one for one in container.streams if one.type == "attachment"]
-        this = f"s:t:{(len(fonts) if way.subtitles else 0) + len(options) // 6}"
+        this = f"s:t:{at + (source.attachments if way.attachments else 0)}"
         options += ["-attach", cover.name, f"-metadata:{this}", f"mimetype={kind}"]
         options += [f"-metadata:{this}", f"filename=cover.{suffix}"]
     return options
@@ -242,3 +268,5 @@ def _lost(way: Way, best: Way) -> Iterator[str]:
         yield "subtitles: left out (.mkv keeps any)"
     if way.covers != best.covers:
         yield "cover: left out"
+    if way.attachments != best.attachments:
+        yield "attachments: left out"

@@ -16,18 +16,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dreamreel.pipeline.frames import Frame
-from dreamreel.pipeline.media.decoding import (
+from dreamreel.pipeline.frames import Frame, upright
+from dreamreel.pipeline.media.converting import (
     BT2020,
-    DAMAGED_AT_MOST,
     UNTAGGED,
     Converter,
     Decoded,
     PictureFormat,
-    decoded_pictures,
+    deinterlaced,
     is_hd,
-    time_of,
 )
+from dreamreel.pipeline.media.decoding import DAMAGED_AT_MOST, decoded_pictures
 from dreamreel.pipeline.opening import OPENCV_OPTIONS, regular_file
 
 MATRICES = (1, 5, 6, UNTAGGED)  # BT.709 and both of BT.601, as H.273 numbers them
@@ -50,30 +49,30 @@ class Doubt:
     cannot: bool = False
 
 
-def doubt(path: Path, kind: PictureFormat, origin: Fraction, first: Decoded) -> Doubt | None:
+def doubt(path: Path, form: PictureFormat, origin: Fraction, first: Decoded) -> Doubt | None:
     """Why OpenCV would not decode the file at `path` as PyAV does; None if it would.
 
-    `kind` is the format of its pictures, `origin` the time at which their stream begins, in
-    seconds, and `first` the first of them.
+    `form` is the format of its frames, `origin` the time at which their stream begins, in seconds,
+    and `first` the first of its pictures.
     """
-    exact = first.frame()
-    with closing(_Capture(path, origin)) as capture:
-        turns, seen = capture.turns, None
+    exact, seen, kind = first.frame(), None, form.kind
+    with closing(_Capture(path, origin, as_stored=True)) as capture:
         if first.time is not None:
             seen = capture.frame_at(first.time)
     if seen is None:
         return Doubt("OpenCV cannot decode its first picture", cannot=True)
-    if turns != kind.turns or seen.shape[:2] != exact.shape[:2]:
-        return Doubt("OpenCV does not turn its pictures upright", cannot=True)
-    height, width = kind.size
+    seen = upright(seen, kind.orientation)
+    if seen.shape[:2] != exact.shape[:2]:
+        return Doubt("OpenCV gives its pictures another size", cannot=True)
     known = {
-        f"its pictures have {kind.depth} bits": kind.depth > 8,
-        "its pictures have alpha": kind.has_alpha,
-        "its pictures are interlaced": kind.interlaced,
+        f"its pictures have {form.depth} bits": form.depth > 8,
+        "its pictures have alpha": form.has_alpha,
+        "its pictures are interlaced": form.interlaced,
         f"its pictures are HDR ({kind.hdr})": kind.hdr is not None,
         "its colours are BT.2020": kind.primaries == BT2020,
         "its colour matrix is rare": kind.matrix not in MATRICES,
-        "OpenCV takes untagged HD for BT.601": kind.matrix == UNTAGGED and is_hd(width, height),
+        "OpenCV takes untagged HD for BT.601": kind.matrix == UNTAGGED
+        and is_hd(kind.width, kind.height),
     }
     for reason, holds in known.items():
         if holds:
@@ -87,7 +86,7 @@ def doubt(path: Path, kind: PictureFormat, origin: Fraction, first: Decoded) -> 
 def decode_with_opencv(
     path: Path,
     stream: int,
-    kind: PictureFormat,
+    form: PictureFormat,
     origin: Fraction,
     since: Fraction | None = None,
     exact_from: Fraction | None = None,
@@ -97,26 +96,29 @@ def decode_with_opencv(
     The stream begins at the time `origin`. PyAV gives the pixels from the time `exact_from` on, if
     not before. All times are in seconds.
     """
-    converter = Converter(kind)
-    with closing(_Capture(path, origin)) as capture:
+    converter = Converter(form)
+    with closing(_Capture(path, origin, as_stored=True)) as capture:
         frame: Frame | None = None
         is_exact = False
-        for number, picture in enumerate(decoded_pictures(path, stream, since)):
-            time = time_of(picture)
+        for number, raw in enumerate(deinterlaced(decoded_pictures(path, stream, since))):
+            time = raw.time
             if number == 0 and since is not None and time is not None:
                 capture.seek(time)
             is_exact = (
                 is_exact
                 or time is None
-                or bool(picture.is_corrupt)
-                or (picture.height, picture.width) != kind.size
+                or bool(raw.picture.is_corrupt)
+                or raw.kind != form.kind
+                or (raw.interlaced and not form.interlaced)  # else OpenCV was asked for
                 or (exact_from is not None and time >= exact_from)
                 or (frame := capture.frame_at(time)) is None
             )
             if is_exact:
-                yield from converter.take(picture)
-            else:
-                yield Decoded(time, False, lambda frame=frame: frame, False)  # type: ignore[misc]
+                yield converter.take(raw)
+                continue
+            assert frame is not None
+            shown = np.ascontiguousarray(upright(frame, form.kind.orientation))
+            yield Decoded(time, False, lambda frame=shown: frame, False)  # type: ignore[misc]
 
 
 def decode_alone(path: Path) -> Iterator[Decoded]:
@@ -133,20 +135,15 @@ class _Capture:
     """OpenCV's decoder of a file, at one of its pictures, at first the first.
 
     `is_open` tells whether there is a picture. The stream begins at the time `origin`, from which
-    OpenCV counts.
+    OpenCV counts. Pictures are upright, or `as_stored`: OpenCV turns them, but mirrors none.
     """
 
-    def __init__(self, path: Path, origin: Fraction = Fraction(0)) -> None:
-        self._path, self._origin = path, float(origin)
+    def __init__(self, path: Path, origin: Fraction = Fraction(0), as_stored: bool = False) -> None:
+        self._path, self._origin, self._as_stored = path, float(origin), as_stored
         self._open()
 
     def close(self) -> None:
         self._capture.release()
-
-    @property
-    def turns(self) -> int:
-        """The quarter turns to the left by which OpenCV turns a picture upright."""
-        return round(-self._capture.get(cv2.CAP_PROP_ORIENTATION_META) / 90) % 4
 
     def frame(self) -> Frame | None:
         """The picture, (H, W, 3) BGR of 8 bits; None if there is none."""
@@ -178,6 +175,8 @@ class _Capture:
         self._capture = cv2.VideoCapture(
             str(regular_file(self._path)), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1]
         )
+        if self._as_stored:
+            self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
         self.advance()
 
     def _time(self) -> float:

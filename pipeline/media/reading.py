@@ -19,7 +19,8 @@ from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Frame, fitted_size
 from dreamreel.pipeline.media.animations import read_animation
 from dreamreel.pipeline.media.clips import Clip, probe
-from dreamreel.pipeline.media.decoding import Decoded, decode
+from dreamreel.pipeline.media.converting import CHANGES, Decoded
+from dreamreel.pipeline.media.decoding import decode
 from dreamreel.pipeline.media.ffmpeg import run_ffmpeg
 from dreamreel.pipeline.media.opencv import decode_alone, decode_with_opencv
 from dreamreel.pipeline.media.sequences import read_series
@@ -39,8 +40,8 @@ def damage(clip: Clip) -> str | None:
         for _ in read_frames(clip, on_lost=lost.append):
             pass
         return lost[0] if lost else None
-    if clip.format is not None and clip.frames is not None and clip.frames > len(clip.shown) > 0:
-        return f"it promises {clip.frames} frames and has {len(clip.shown)}"
+    if clip.format is not None and clip.stated is not None and clip.shown:
+        return f"it promises {clip.stated} frames and has {len(clip.shown)}"
     return run_ffmpeg(
         ["-xerror", "-err_detect", "explode", *ffmpeg_input(clip.path),
          "-map", f"0:{clip.stream}", "-f", "null", "-"]
@@ -100,7 +101,7 @@ def _read_video(
     clip: Clip, start: int, on_lost: Callable[[str], None], on_exact: Callable[[int], None]
 ) -> Iterator[Frame]:
     due, damaged, last = start, 0, None
-    lost = 0
+    lost, told = 0, set[str]()
     by_opencv = clip.decoder == "opencv"
     for number, picture in _numbered(clip, start):
         if by_opencv and picture.is_exact and clip.exact_from is None:
@@ -109,6 +110,10 @@ def _read_video(
         if number < due:
             continue
         damaged += picture.damaged
+        for change in picture.changes:
+            if change not in told:
+                told.add(change)
+                on_lost(f"{clip.path}: from frame {number} on, {CHANGES[change]}")
         frame = picture.frame()
         lost += number - due
         for _ in range(number - due):
@@ -157,12 +162,16 @@ def _nearest(shown: Sequence[Fraction], time: Fraction, guess: int) -> int:
 def resized(frames: Iterable[Frame], width: int | None) -> Iterator[Frame]:
     """`frames` resized to `width` pixels, in proportion; unchanged where it is None."""
     for frame in frames:
-        height, now = frame.shape[:2]
-        size = fitted_size(height, now, width)
-        if size != (height, now):
-            way = cv2.INTER_AREA if size[1] < now else cv2.INTER_CUBIC
-            frame = np.asarray(cv2.resize(frame, size[::-1], interpolation=way), frame.dtype)
-        yield frame
+        yield at_size(frame, fitted_size(frame.shape[0], frame.shape[1], width))
+
+
+def at_size(frame: Frame, size: tuple[int, int]) -> Frame:
+    """`frame` resized to `size` (height, width)."""
+    height, width = frame.shape[:2]
+    if size == (height, width):
+        return frame
+    way = cv2.INTER_AREA if size[0] * size[1] < height * width else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(frame, size[::-1], interpolation=way), frame.dtype)
 
 
 def prefetch(items: Iterable[Item], depth: int = 4) -> Generator[Item, None, None]:

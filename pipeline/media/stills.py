@@ -1,7 +1,6 @@
 """Stills: picture files, read and written."""
 
 import io
-import os
 import re
 import struct
 from dataclasses import dataclass
@@ -14,8 +13,11 @@ from numpy.typing import NDArray
 
 from dreamreel.pipeline.durable import write_whole
 from dreamreel.pipeline.errors import PassingError, UserError
-from dreamreel.pipeline.frames import Frame
+from dreamreel.pipeline.frames import Frame, upright
+from dreamreel.pipeline.media.colour import Colours, colours_of, deep_in_srgb, in_srgb
+from dreamreel.pipeline.media.exif import orientation_of
 from dreamreel.pipeline.media.exr import as_levels, displayed, exr_header, exr_pixels, unmultiplied
+from dreamreel.pipeline.metadata import without_metadata
 from dreamreel.pipeline.opening import check_readable, open_picture, regular_file, why_no_picture
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ UNREADABLE = (
     *(UserError, OSError, ValueError, SyntaxError, EOFError, LookupError, RuntimeError),
     *(ArithmeticError, struct.error, cv2.error),
 )
-EXIF_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Picture:
 
 
 def load_picture(path: Path, device: "torch.device") -> Picture:
-    """The still at `path` with its alpha, on `device`, turned upright by its EXIF orientation.
+    """The still at `path` with its alpha, on `device`, upright by its EXIF orientation and in sRGB.
 
     For an animation, the first frame. Raises UserError where the file is no picture.
     """
@@ -55,9 +56,12 @@ def load_picture(path: Path, device: "torch.device") -> Picture:
 
     try:
         pixels = read_pixels(path)
-    except (OSError, ValueError, SyntaxError) as error:
-        why = why_no_picture(path) if str(error).startswith("cannot identify") else error
-        raise UserError(f"{path} is no picture that can be read ({why})") from error
+    except UserError:
+        raise
+    except UNREADABLE as error:
+        raise UserError(
+            f"{path} is no picture that can be read ({reason_of(error, path)})"
+        ) from error
     levels = 65535 if pixels.dtype == np.uint16 else 255
     tensor = torch.from_numpy(pixels.astype(np.float32) / levels).to(device)
     image = tensor[:, :, :3].permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
@@ -65,26 +69,48 @@ def load_picture(path: Path, device: "torch.device") -> Picture:
     return Picture(image, alpha)
 
 
-def read_pixels(path: Path) -> NDArray[Any]:
-    """The pixels at `path` as RGBA (H, W, 4): uint8, or uint16 where a grey file has 16 bits.
+def read_pixels(path: Path) -> Frame:
+    """The pixels at `path`, upright and in sRGB, as RGBA (H, W, 4): uint8, or uint16 where the file
+    has more than 8 bits a channel. For an animation, the first frame.
 
-    Raises UserError where `path` is no regular file; OSError, ValueError or SyntaxError where it
-    is no picture in one of the formats of `opening`.
+    Raises UserError where `path` is no regular file; an error of `UNREADABLE` where it is no
+    picture in one of the formats of `opening`.
     """
-    import imageio.v3 as imageio
+    if path.suffix.lower() == ".exr":
+        return _to_rgba(displayed(exr_pixels(regular_file(path).read_bytes())))
+    with open_picture(path) as file:
+        stored = _raw_mode(file) if _is_deep(file) else None  # known until it is decoded
+        mode = file.mode
+        colours, orientation = colours_of(file, path), orientation_of(file)
+        if stored is not None:
+            pixels = _to_rgba(_deep_pixels(path, "RGBa" in stored))
+        elif file.mode.startswith(("I", "F")):
+            pixels = _grey_to_rgba(np.asarray(file))
+        else:
+            return np.ascontiguousarray(upright(rgba_in_srgb(file, colours), orientation))
+    pixels[..., :3] = deep_in_srgb(pixels[..., :3], colours, mode)
+    return np.ascontiguousarray(upright(pixels, orientation))
 
-    open_picture(path).close()  # imageio would try every format that Pillow knows
-    data = io.BytesIO(regular_file(path).read_bytes())  # and might take a name for a URL
-    file: Any
-    with imageio.imopen(data, "r", plugin="pillow") as file:
-        about = file.metadata(index=0, exclude_applied=False)
-        mode = about.get("mode", "RGB")
-        if mode.startswith(("I", "F")):
-            return _grey_to_rgba(np.asarray(file.read(index=0, rotate=True)))
-        if "transparency" not in about and mode in ("RGB", "CMYK", "YCbCr", "LAB", "HSV"):
-            rgb = file.read(index=0, rotate=True, mode="RGB")
-            return np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)])
-        return np.asarray(file.read(index=0, rotate=True, mode="RGBA"))
+
+def rgba_in_srgb(image: "Image", colours: Colours) -> Frame:
+    """`image` of 8 bits, in any mode and in `colours`, as RGBA (H, W, 4), uint8, in sRGB."""
+    image.load()
+    if image.mode in ("RGBa", "La"):
+        image = image.convert(image.mode[:-1] + "A")
+    rgb = np.asarray(in_srgb(image, colours))
+    if image.mode.endswith("A") or "transparency" in image.info:
+        return np.dstack([rgb, np.asarray(image.convert("RGBA"))[..., 3]])
+    return np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)])
+
+
+def _to_rgba(pixels: Frame) -> Frame:
+    """`pixels`, grey or BGR(A), as RGBA (H, W, 4)."""
+    if pixels.ndim == 2:
+        pixels = np.dstack([pixels, pixels, pixels])
+    if pixels.shape[2] == 3:
+        opaque = np.full(pixels.shape[:2], np.iinfo(pixels.dtype).max, pixels.dtype)
+        pixels = np.dstack([pixels, opaque])
+    return np.ascontiguousarray(pixels[..., [2, 1, 0, 3]])
 
 
 def _grey_to_rgba(grey: NDArray[Any]) -> NDArray[Any]:
@@ -177,35 +203,16 @@ def read_header(path: Path) -> Header:
         ) from error
 
 
-def orientation_of(file: "Image") -> int:
-    """The EXIF orientation of `file`, 1 to 8; 1 where its pixels are decoded upright."""
-    from PIL import Image
-
-    if file.format == "TIFF":  # every reader turns it as it decodes
-        return 1
-    exif = file.getexif() if _has_late_exif(file) else Image.Image.getexif(file)
-    orientation = exif.get(EXIF_ORIENTATION, 1)
-    return orientation if orientation in range(1, 9) else 1
-
-
-def _has_late_exif(file: Any) -> bool:
-    """Whether a PNG seems to have its EXIF behind its pixels, where ExifTool writes it.
-
-    Pillow would have to decode the pixels to find out, which is slow for a thousand files.
-    """
-    if file.format != "PNG" or file.is_animated or "exif" in file.info:
-        return False
-    with open(file.filename, "rb") as raw:
-        raw.seek(-min(65536, os.path.getsize(file.filename)), os.SEEK_END)
-        return b"eXIf" in raw.read()
-
-
 def _is_deep(file: Any) -> bool:
     """Whether `file` has 16 bits a channel, of which Pillow keeps 8 if it has colours."""
-    raw_mode = str(file.tile[0][3]) if file.tile else ""
     known = file.mode.startswith("I") or file.mode in ("LA", "RGB", "RGBA", "RGBX")
     # In a BMP, 16 bits are those of a whole pixel.
-    return known and re.search(r";16[BLN]?\b", raw_mode) is not None and file.format != "BMP"
+    return known and re.search(r";16[BLN]?\b", _raw_mode(file)) is not None and file.format != "BMP"
+
+
+def _raw_mode(file: Any) -> str:
+    """How the pixels of `file` are stored, in Pillow's words."""
+    return str(file.tile[0][3]) if file.tile else ""
 
 
 def reason_of(error: Exception, path: Path) -> str:
@@ -217,31 +224,18 @@ def reason_of(error: Exception, path: Path) -> str:
 
 
 def decoded_still(path: Path) -> Frame:
-    """The pixels at `path`, upright: grey (H, W), BGR or BGRA (H, W, 3 or 4), uint8 or uint16."""
-    if path.suffix.lower() == ".exr":
-        return displayed(exr_pixels(path.read_bytes()))
-    with open_picture(path, tuple(FORMATS.values())) as file:
-        if _is_deep(file):
-            multiplied = "RGBa" in str(file.tile[0][3])
-            pixels = upright(_deep_pixels(path), orientation_of(file))
-            return as_levels(unmultiplied(pixels / np.float32(65535))) if multiplied else pixels
+    """The pixels at `path`, upright and in sRGB: (H, W, 4), BGRA, uint8 or uint16. Raises as
+    `read_pixels` does."""
     return read_pixels(path)[..., [2, 1, 0, 3]]
 
 
-def _deep_pixels(path: Path) -> Frame:
-    """The pixels at `path` as stored, uint16, by OpenCV: Pillow would keep 8 bits of colours."""
-    with open_picture(path, tuple(FORMATS.values())) as file:
+def _deep_pixels(path: Path, multiplied: bool) -> Frame:
+    """The pixels at `path` as stored, uint16, by OpenCV: Pillow would keep 8 bits of colours.
+    Colours that are `multiplied` by alpha are divided by it."""
+    with open_picture(path) as file:
         file.verify()  # a PNG's checksums: libpng would complain of them on the terminal
-    data = np.frombuffer(path.read_bytes(), np.uint8)
+    data = np.frombuffer(without_metadata(path), np.uint8)
     pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise ValueError("its pixels cannot be decoded")
-    return pixels
-
-
-def upright(pixels: Frame, orientation: int) -> Frame:
-    """`pixels` turned upright by the EXIF `orientation`, 1 to 8 (Exif 2.3, 4.6.4 A)."""
-    if orientation >= 5:
-        pixels = pixels.swapaxes(0, 1)
-    down, across = ((1, 1), (1, -1), (-1, -1), (-1, 1))[(orientation - 1) % 4]
-    return pixels[::down, ::across]
+    return as_levels(unmultiplied(pixels / np.float32(65535))) if multiplied else pixels
