@@ -21,6 +21,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
+from dreamreel.pipeline.config.arithmetic import Number
 from dreamreel.pipeline.config.expressions import PLAIN, Formula, Names, constant, read
 
 Ease = Callable[[float], float]  # from the share of the time to the share of the way, 0 to 1
@@ -46,8 +47,9 @@ class Moment:
     beats: tuple[float, ...] = ()
 
     def names(self, frame: float) -> dict[str, float]:
-        """The variables of expressions, with their values at the time of `frame`."""
-        times = (frame, self.frames - 1.0, float(self.frames), float(self.fps))
+        """The variables of expressions, with their values at the time of `frame`. Between two
+        frames, t is the number of the next one: it is always whole, as in Deforum."""
+        times = (float(math.ceil(frame)), self.frames - 1.0, float(self.frames), float(self.fps))
         return {**dict(zip(TIMES, (*times, frame / float(self.fps)), strict=True)), **self.sound}
 
 
@@ -140,15 +142,8 @@ class Schedule:
             )
         try:
             yield
-        except ZeroDivisionError:
-            reason = "a division by zero"
-        except OverflowError:
-            reason = "a number too large"
-        except ValueError:
-            reason = "a function has no real result there"
-        else:
-            return
-        raise ValueError(f"frame {moment.frame}: {reason}")
+        except ValueError as error:
+            raise ValueError(f"frame {moment.frame}: {error}") from error
 
     def __reduce__(self) -> Any:  # formulas cannot be pickled
         return parse, (self.plain(),)
@@ -251,10 +246,15 @@ def _placed(
     return tuple(sorted(found)), tuple(found[place] for place in sorted(found))
 
 
-def _finite(number: float) -> float:
-    if not math.isfinite(number):
-        raise OverflowError
-    return number
+def _finite(number: Number) -> float:
+    """`number`, the value of a formula, as a float. Raises ValueError where it is not finite."""
+    if isinstance(number, complex):
+        raise ValueError("a complex value; real(…) or abs(…) makes a real one of it")
+    if math.isnan(number):
+        raise ValueError("no real value, as 0/0 and sqrt(-1) have none")
+    if math.isinf(number):
+        raise ValueError("no finite value: a division by zero, or a number too large")
+    return float(number)
 
 
 def _of_table(table: Mapping[str, Any]) -> Schedule:
@@ -398,6 +398,9 @@ def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"expected a number or an expression, found {str(value)[:40]!r}")
     try:
-        return _finite(float(value))
-    except OverflowError as error:
-        raise ValueError("expected a number that is finite") from error
+        number = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError("expected a number that is finite")
+    return number
