@@ -24,9 +24,9 @@ from dreamreel.pipeline.config.fields import FIXED, Settings, fields
 from dreamreel.pipeline.config.grammar import build, parse_assignment, to_toml
 from dreamreel.pipeline.config.presets import load_preset
 from dreamreel.pipeline.config.schedule import EASES, MUSIC, Moment, parse, parse_ease
-from dreamreel.pipeline.config.timeline import settings_at
+from dreamreel.pipeline.config.timeline import notices, settings_at, table
 from dreamreel.pipeline.errors import UserError
-from making import Run
+from making import ROOT, Run
 
 Call = Callable[..., Run]
 SOUND = {name: 0.1 * number for number, name in enumerate(MUSIC)}
@@ -142,7 +142,7 @@ def test_operators_bind_as_in_python_and_compute_as_numpy(
             expected = float(eval(" ".join(parts), {"N": np.float64}))
     except SyntaxError:  # 1 + not 2
         return
-    check_value(re.sub(r"N\((-?\d+)\)", r"\1.0", " ".join(parts)), expected)
+    check_value(re.sub(r"N\((-?\d+)\)", r"(\1.0)", " ".join(parts)), expected)
 
 
 def check_value(text: str, expected: float) -> None:
@@ -509,6 +509,85 @@ def test_a_value_out_of_range_is_refused_with_setting_frame_and_bounds() -> None
         settings_at(overshooting, moment(50))
 
 
+DEFORUM = "0:(1.0025+0.002*sin(1.25*3.14*t/30))"
+
+
+@given(st.integers(0, 299), st.sampled_from([Fraction(12), Fraction(24000, 1001), Fraction(60)]))
+def test_a_zoom_per_frame_grows_as_much_in_a_second_as_its_frames(
+    frame: int, fps: Fraction
+) -> None:
+    now = Moment(frame, 300, fps)
+    settings = camera(zoom=f"per_frame({DEFORUM})")
+    zoom = settings_at(settings, now).camera.zoom
+    assert zoom ** float(1 / fps) == pytest.approx(parse(DEFORUM).at(now))
+
+
+def camera(**settings: Any) -> Settings:
+    return build(("test", {"camera": settings}))
+
+
+def test_motion_per_frame_adds_up_in_a_second() -> None:
+    for name in ("rotation", "pan_x", "pan_y", "tilt", "yaw"):
+        settings = camera(**{name: "per_frame(0:(0.01), 60:(0.03))"})
+        assert getattr(settings_at(settings, moment(30)).camera, name) == pytest.approx(0.02 * 30)
+        assert getattr(settings.camera, name) == 0
+    table = {"0": 1.01, "60": {"value": 1.03, "ease": "hold"}, "per_frame": True}
+    assert settings_at(camera(zoom=table), moment(60)).camera.zoom == pytest.approx(1.03**30)
+    assert camera(zoom={"0": 1.1, "per_frame": False}).schedules["camera.zoom"].per_frame is False
+
+
+def test_motion_per_frame_is_written_and_read_as_it_was_given() -> None:
+    for given_ in (
+        f"per_frame({DEFORUM})",
+        " per_frame ( t/99 + 1 ) ",
+        {"0": 1, "per_frame": True},
+    ):
+        settings = camera(zoom=given_)
+        assert settings.schedules["camera.zoom"].plain() == given_
+        assert build(("toml", tomllib.loads(to_toml(settings)))) == settings
+        told = json.loads(json.dumps(settings.model_dump(mode="json", exclude_none=True)))
+        copy = pickle.loads(pickle.dumps(build(("json", told))))
+        assert copy == settings and copy.schedules["camera.zoom"].per_frame
+
+
+@pytest.mark.parametrize(
+    ("name", "given_", "words"),
+    [
+        (
+            "camera.zoom",
+            "per_frame(0:(1.2))",
+            r"frame 6 \(1.2 a frame, at 30 frames a second\) = 237",
+        ),
+        ("camera.zoom", "per_frame(-1)", "= 0 should be greater"),
+        ("camera.zoom", "per_frame(10.0**(t*9))", "= inf should be a finite number"),
+        ("camera.zoom", "per_frame(1.02) * 2", "goes around all keys"),
+        ("camera.zoom", "0:(per_frame(1.02))", "goes around all keys"),
+        ("camera.zoom", "per_frame(0:(sin))", "column 17: expected '.' after sin"),
+        ("camera.zoom", {"0": 1, "per_frame": 1}, "per_frame is true or false"),
+        ("dream.mix", "per_frame(0:(1))", "is motion of the camera, which dream.mix is not"),
+        ("camera.pivot_x", "per_frame(0:(1))", "is motion of the camera"),
+    ],
+)
+def test_a_wrong_motion_per_frame_is_explained(name: str, given_: Any, words: str) -> None:
+    head, _, key = name.partition(".")
+    with pytest.raises(UserError, match=words):
+        settings_at(build(("test", {head: {key: given_}})), moment(6))
+
+
+def told_of(zoom: Any, frames: int = 300) -> list[str]:
+    """The notices about a zoom of so many frames."""
+    settings = camera(zoom=zoom)
+    return [*notices(settings, lambda frame: settings_at(settings, moment(frame)), frames)]
+
+
+def test_a_zoom_that_hardly_moves_is_told_with_how_to_give_it_per_frame() -> None:
+    (line,) = told_of(DEFORUM)
+    assert f"--set 'camera.zoom=per_frame({DEFORUM})'" in line
+    assert told_of({"0": 1.0, "5s": 1.01}) and told_of("0:(1.02)", 1)
+    for moving in (1.01, 2, "0:(1.2)", "0:(1), 5s:(2)", f"per_frame({DEFORUM})"):
+        assert not told_of(moving)
+
+
 def test_every_setting_listed_as_fixed_exists() -> None:
     known = dict(fields())
     assert all(name in known or any(one.startswith(f"{name}.") for one in known) for name in FIXED)
@@ -525,10 +604,45 @@ def test_a_table_of_values_is_printed(dreamreel: Call, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('[camera.zoom]\n"0s" = 1.2\n"2s" = 2.0\n')
     run = dreamreel("schedule", tmp_path / "mine.toml", "--set", "dream.strength=0:(1), 45:(2.5)",
                     "--seconds", 3)  # fmt: skip
-    rows = [line.split() for line in run.out.splitlines()]
+    *rows, told = [line.split() for line in run.out.splitlines()]
     assert rows[0] == ["frame", "seconds", "dream.strength", "camera.zoom"]
     assert [row[0] for row in rows[1:]] == ["0", "30", "45", "60"]
-    assert rows[2] == ["30", "1.00", "2", "1.6"]
+    assert rows[2] == ["30", "1.00", "2..2.467", "1.6..1.787"]
+    assert rows[4] == ["60", "2.00", "2.5", "2"]
+    assert "--plot" in told
+
+
+@given(st.lists(numbers, min_size=31, max_size=99))
+def test_a_row_has_the_least_and_the_most_until_the_next(values_: list[float]) -> None:
+    text = f"where(t < {len(values_)}, 1, 0)"
+    found = {"camera.pan_x": values_}
+    _, *rows = table(found, camera(pan_x=text), Fraction(30))
+    shown_ = [cell.split("..") for _, _, cell in rows]
+    for row, first in zip(shown_, range(0, len(values_), 30), strict=True):
+        part = values_[first : first + 30]
+        assert float(row[0]) == pytest.approx(min(part), rel=1e-3)
+        assert float(row[-1]) == pytest.approx(max(part), rel=1e-3)
+
+
+def test_a_beat_is_seen_in_every_second(dreamreel: Call, tmp_path: Path) -> None:
+    run = dreamreel("schedule", "--set", "dream.strength=1+beat", "--audio",
+                    ROOT / "samples" / "beat.m4a", "--seconds", 1)  # fmt: skip
+    cell = run.out.splitlines()[1].split()[-1]
+    least, most = map(float, cell.split(".."))
+    assert least < 1.1 and most == 2 and run.err == ""
+
+
+def test_a_schedule_too_long_to_show_is_refused_at_once(dreamreel: Call) -> None:
+    run = dreamreel("schedule", "--set", "camera.zoom=0:(1.2), 9:(2)", "--seconds", 86400,
+                    "--fps", 1000)  # fmt: skip
+    assert run.code == 2 and "86400000 frames" in run.err and "--seconds 200 works" in run.err
+
+
+def test_a_zoom_of_deforums_is_told_of_where_it_is_shown(dreamreel: Call) -> None:
+    run = dreamreel("schedule", "--set", f"camera.zoom={DEFORUM}", "--seconds", 1)
+    assert "per_frame(0:(1.0025" in run.err and run.err.count("\n") == 1
+    run = dreamreel("schedule", "--set", f"camera.zoom=per_frame({DEFORUM})", "--seconds", 1)
+    assert run.err == "" and "1.0" in run.out
 
 
 def test_curves_are_drawn(dreamreel: Call, tmp_path: Path) -> None:

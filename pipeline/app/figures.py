@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dreamreel.pipeline.app.options import Flag, Given, layer_table
 from dreamreel.pipeline.app.terminal import print_table, terminal
+from dreamreel.pipeline.config.fields import GROWTH
 from dreamreel.pipeline.config.values import check_seconds, parse_fps, parse_span
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.checks import check_settings
@@ -14,6 +15,9 @@ from dreamreel.pipeline.jobs.paths import PICTURE, Target, check_target, record_
 from dreamreel.pipeline.jobs.report import Progress
 from dreamreel.pipeline.media.stills import check_picture_name
 from dreamreel.pipeline.opening import check_readable
+
+# Frames that `schedule` shows: it takes 15 to 30 microseconds for each setting in each of them.
+MOST_SHOWN = 200_000
 
 
 @dataclass(frozen=True)
@@ -31,19 +35,33 @@ def show_schedule(
     """Print the values of scheduled settings over time, or plot them into the picture `plot`."""
     settings, rate = given.settings(), parse_fps("--fps", fps)
     check_seconds("--seconds", seconds)
+    frames = max(1, round(seconds * rate))
+    if frames > MOST_SHOWN:
+        raise UserError(
+            f"--seconds {seconds:g} at {float(rate):g} frames a second are {frames} frames, and "
+            f"schedule shows at most {MOST_SHOWN}: --seconds {float(MOST_SHOWN / rate):.6g} works"
+        )
     _check_pictures(given, [audio], plot)
     from dreamreel.pipeline.config import timeline
     from dreamreel.pipeline.media.sound import hear
 
-    frames = max(1, round(seconds * rate))
     sound = None if audio is None else hear(audio, rate, frames)
     found = timeline.curves(settings, frames, rate, sound)
+    with terminal("frames", given.quiet) as report:
+        if timeline.without_beat(settings, sound):
+            report.on_notice(f"no beat found in {audio}: beat is 0 throughout")
+        if (line := timeline.faint_zoom(settings, found.get(GROWTH, ()))) is not None:
+            report.on_notice(line)
     if plot is None:
-        print_table(timeline.table(found, settings, rate, sound))
+        rows = timeline.table(found, settings, rate, sound)
+        print_table(rows)
+        if any(timeline.SPAN in cell for row in rows[1:] for cell in row):
+            print("A row has the least and the most until the next; --plot FILE.png draws all.")
         return
     from dreamreel.pipeline.judging.charts import plot_curves
 
-    plot_curves(found, rate, plot, sound.beats if sound else (), given.overwrite)
+    beats = [beat for beat in sound.beats if beat < frames / rate] if sound else ()
+    plot_curves(found, rate, plot, beats, given.overwrite)
     print(plot)
 
 
