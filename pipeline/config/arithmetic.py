@@ -135,9 +135,9 @@ def _inverted(x: Number) -> Number:
 
 
 def _whole(sign: str, x: Number) -> int:
-    if not isinstance(x, complex) and math.isfinite(x) and x == math.floor(x):
-        if abs(x) < 2 ** (WORD_BITS - 1):
-            return int(x)
+    real = not isinstance(x, complex) and math.isfinite(x)
+    if real and x == math.floor(x) and abs(x) < 2 ** (WORD_BITS - 1):
+        return int(x)
     raise ValueError(f"{sign} takes whole numbers, not {x:.6g}; floor(…) makes one")
 
 

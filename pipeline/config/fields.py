@@ -162,7 +162,8 @@ class Camera(Section):
         1.35,
         ge=0.01,
         le=100,
-        description="times the picture grows in a second; below 1 the camera moves away",
+        description="times the picture grows in a second; below 1 the camera moves away; a zoom of "
+        "Deforum's is per_frame(0:(1.02))",
     )
     rotation: float = Field(0.0, ge=-360, le=360, description="roll, in degrees a second")
     pan_x: float = Field(0.0, ge=-2, le=2, description="move right, in frame widths a second")
@@ -344,6 +345,11 @@ FIXED = (
     "source",
     "output",
 )
+
+# The settings that a schedule can give per frame, as Deforum does. GROWTH is multiplied from
+# frame to frame, the others are added up.
+GROWTH = "camera.zoom"
+MOTIONS = (GROWTH, *(f"camera.{name}" for name in ("rotation", "pan_x", "pan_y", "tilt", "yaw")))
 
 # Earlier names of settings, and their names now.
 RENAMED = {

@@ -26,6 +26,7 @@ from dreamreel.pipeline.config.fields import (
     setting_of,
 )
 from dreamreel.pipeline.config.grammar import build, flatten
+from dreamreel.pipeline.config.tables import read_toml, shown
 from dreamreel.pipeline.errors import UserError, expanded, nearest, usable
 from dreamreel.pipeline.opening import read_text
 
@@ -165,7 +166,7 @@ def _find(name: str, base: Path, folders: tuple[Path, ...]) -> _Found:
             return _placed(name, folder / f"{name}.toml", folders)
     known = _names(folders)
     raise UserError(
-        f"unknown preset {name!r}{nearest(name, known) or '; there are ' + ', '.join(known)}"
+        f"unknown preset {shown(name)}{nearest(name, known) or '; there are ' + ', '.join(known)}"
     )
 
 
@@ -180,7 +181,7 @@ def _placed(name: str, path: Path, folders: tuple[Path, ...]) -> _Found:
 
 def _name_of_file(name: str) -> Path:
     if "\0" in name:
-        raise UserError(f"{name!r:.60} is no name of a file: it holds a NUL character")
+        raise UserError(f"{shown(name)} is no name of a file: it holds a NUL character")
     return expanded(name)
 
 
@@ -213,8 +214,8 @@ def _parse(text: str, found: _Found, above: tuple[Path, ...]) -> Preset:
 
 def _read(text: str, path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # not TOML, or a number too long to read
+        return read_toml(text)
+    except ValueError as error:  # not TOML, or a number too long to read
         last = f"at line {text.count(chr(10)) + (not text.endswith(chr(10)))}, the last"
         told = str(error).replace("at end of document", last)
         raise UserError(f"{path} is not TOML: {told}") from error
