@@ -158,6 +158,8 @@ def _render(job: "Job", given: Given, unit: str, json: bool) -> None:
     from dreamreel.pipeline.jobs.run import run
 
     with terminal(unit, given.quiet, stoppable=unit == "frames", as_json=json) as report:
+        for line in given.notices():
+            report.on_notice(line)
         path = run(
             job, report, overwrite=given.overwrite, restart=given.restart, reads=given.reads()
         )

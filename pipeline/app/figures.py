@@ -48,10 +48,13 @@ def show_schedule(
     sound = None if audio is None else hear(audio, rate, frames)
     found = timeline.curves(settings, frames, rate, sound)
     with terminal("frames", given.quiet) as report:
+        for line in given.notices():
+            report.on_notice(line)
         if timeline.without_beat(settings, sound):
             report.on_notice(f"no beat found in {audio}: beat is 0 throughout")
-        if (line := timeline.faint_zoom(settings, found.get(GROWTH, ()))) is not None:
-            report.on_notice(line)
+        faint = timeline.faint_zoom(settings, found.get(GROWTH, ()))
+        if faint is not None:
+            report.on_notice(faint)
     if plot is None:
         rows = timeline.table(found, settings, rate, sound)
         print_table(rows)

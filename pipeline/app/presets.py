@@ -146,10 +146,10 @@ def compare(one: str, other: str) -> None:
 
 def _check_known(name: str) -> None:
     """Raise UserError if `name` is neither a path nor the name of a preset."""
-    from dreamreel.pipeline.config.presets import is_file_name, preset_names
+    from dreamreel.pipeline.config.presets import is_beside, is_file_name, preset_names
 
     names = preset_names()
-    if not is_file_name(name) and name not in names:
+    if not (is_file_name(name) or name in names or is_beside(name)):
         known = [*names, *(command for command in COMMANDS if command != SHOW)]
         near = nearest(name, known) or "; `dreamreel presets` lists them, --help the commands"
         raise UserError(f"there is no preset or command {name!r}{near}")
@@ -186,15 +186,16 @@ def _base_of(name: str, base: str) -> str:
     """What the preset `name` gives as `inherits`, to inherit from `base`, a name or a path."""
     from dreamreel.pipeline.config.presets import (
         FOLDER,
+        is_beside,
         is_file_name,
         load_preset,
         names_in,
         preset_names,
     )
 
-    if is_file_name(base):
-        return str(load_preset(base).files[-1])
     known = names_in(FOLDER) if base == name else preset_names()
+    if is_file_name(base) or (base not in known and is_beside(base)):
+        return str(load_preset(base).files[-1])
     if base not in known:
         kind = "bundled preset" if base == name else "preset"
         raise UserError(f"--from {base!r}: there is no {kind} of this name{nearest(base, known)}")
