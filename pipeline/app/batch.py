@@ -22,7 +22,7 @@ from dreamreel.pipeline.app.batchfile import (
 from dreamreel.pipeline.app.options import Given
 from dreamreel.pipeline.app.terminal import print_json, print_table, stop_signals
 from dreamreel.pipeline.config.values import parse_time
-from dreamreel.pipeline.errors import UserError, nearest, usable
+from dreamreel.pipeline.errors import UserError, nearest, usable, visible
 from dreamreel.pipeline.jobs.batch import (
     PAGES,
     SPLIT_ABOVE,
@@ -411,7 +411,7 @@ class _Lines(View):
     states: dict[str, str] = field(default_factory=dict)
 
     def note(self, line: str) -> None:
-        print(f"note: {line}", file=sys.stderr, flush=True)
+        print(f"note: {visible(line)}", file=sys.stderr, flush=True)
 
     def change(self, entries: list[Entry], outcome: Outcome | None) -> None:
         if outcome is not None:
@@ -502,6 +502,7 @@ class _Live(View):
             yield
 
     def note(self, line: str) -> None:
+        line = visible(line)
         self._console.print(f"note: {line}", style="yellow", markup=False, highlight=False)
 
     def change(self, entries: list[Entry], outcome: Outcome | None) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import typer
 
-from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.app.terminal import guard_output
+from dreamreel.pipeline.errors import UserError, visible
 
 
 def run_app(app: typer.Typer) -> None:
@@ -17,6 +18,7 @@ def run_app(app: typer.Typer) -> None:
     """
     usage_error: Any = typer.BadParameter.__base__  # typer has no public name for it
     signal.signal(signal.SIGTERM, _end_like_an_interrupt)
+    guard_output()
     try:
         result = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except UserError as error:
@@ -41,6 +43,8 @@ def run_app(app: typer.Typer) -> None:
 
 def _explained(message: str) -> str:
     if "unexpected extra argument" in message:
+        if "=" in message:
+            return f"{message}; each setting has a --set of its own, and a value in quotes"
         return f"{message}; put a name or value that has spaces in quotes"
     return message
 
@@ -51,5 +55,5 @@ def _end_like_an_interrupt(number: int, frame: Any) -> None:
 
 
 def _fail(message: str) -> None:
-    print(f"dreamreel: {message}", file=sys.stderr)
+    print(f"dreamreel: {visible(message)}", file=sys.stderr)
     sys.exit(2)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dreamreel.pipeline.app.help import WholeGroup
 from dreamreel.pipeline.app.terminal import print_table
-from dreamreel.pipeline.errors import UserError, nearest, usable
+from dreamreel.pipeline.errors import UserError, nearest, usable, visible
 
 if TYPE_CHECKING:  # imported late at run time: `dreamreel --help` is to be fast
     from dreamreel.pipeline.config.fields import Settings
@@ -64,8 +64,8 @@ def show(name: str) -> None:
 
     _check_known(name)
     preset = load_preset(name)
-    told = " ".join(preset.description.split())
-    print(f"# {preset.name}: {told}\n{to_toml(preset.settings())}", end="")
+    told = visible(" ".join(preset.description.split()))
+    print(f"# {visible(preset.name)}: {told}\n{to_toml(preset.settings())}", end="")
 
 
 def write_preset(

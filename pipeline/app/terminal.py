@@ -1,4 +1,4 @@
-"""Progress and notices on the terminal; Ctrl-C; tables."""
+"""Progress and notices on the terminal, which nothing that is shown can steer; Ctrl-C; tables."""
 
 import json
 import signal
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from dreamreel.pipeline.errors import Stopped
+from dreamreel.pipeline.errors import Stopped, visible
 from dreamreel.pipeline.jobs.report import Progress, Report
 
 JSON_EVERY = 0.5  # seconds between objects of progress; a round number
@@ -35,7 +35,7 @@ def terminal(
 
     def tell(line: str) -> None:
         console.print(
-            f"note: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True
+            f"note: {visible(line)}", style="yellow", markup=False, highlight=False, soft_wrap=True
         )
 
     show = _bar(console, unit) if console.is_terminal and not quiet else _lines(console, unit)
@@ -61,6 +61,29 @@ def json_report(is_stopping: Callable[[], bool] = lambda: False) -> Report:
         print_json({"event": "notice", "line": line})
 
     return Report(on_progress, on_notice, is_stopping)
+
+
+class VisibleOutput:
+    """A text stream that shows what is written to the terminal `stream` as `visible` text, so that
+    no name and no file can steer it. Colours go to standard error, which rich writes."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write `text`. Returns its length."""
+        self._stream.write(visible(text, kept="\n\t"))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def guard_output() -> None:
+    """Make standard output a `VisibleOutput` if it is a terminal. Elsewhere it stays as it is, so
+    that a path that is printed can be used."""
+    if sys.stdout is not None and sys.stdout.isatty():
+        sys.stdout = VisibleOutput(sys.stdout)
 
 
 def print_json(table: dict[str, Any]) -> None:
@@ -95,7 +118,7 @@ def _ending_when_stopped() -> Iterator[Callable[[], bool]]:
         with stop_signals(came) as is_stopping:
             yield is_stopping
     except Stopped as error:
-        print(f"dreamreel: {error}", file=sys.stderr)
+        print(f"dreamreel: {visible(str(error))}", file=sys.stderr)
         raise SystemExit(128 + came[0] if came else 130) from None
 
 

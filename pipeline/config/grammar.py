@@ -37,7 +37,7 @@ from dreamreel.pipeline.config.fields import (
 )
 from dreamreel.pipeline.config.schedule import MUSIC, NOMINAL, TIMES, Schedule, parse
 from dreamreel.pipeline.config.tables import DEEPEST, LONGEST_SHOWN, read_toml, shown
-from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.errors import UserError, visible
 
 WHOLE, NUMBER = 20, 1.5  # examples in messages, for settings without a default number
 # SequenceMatcher's ratio, 0 to 1, from which two names count as alike. Measured: a letter too few
@@ -288,6 +288,8 @@ def _toml_value(value: Any) -> str:
         inner = ", ".join(f"{_toml_value(str(k))} = {_toml_value(v)}" for k, v in value.items())
         return "{ " + inner + " }" if inner else "{}"
     if isinstance(value, str | Path | Fraction):
-        # A JSON string is a TOML basic string, except that TOML wants DEL escaped.
-        return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007F")
+        # A JSON string is a TOML basic string, once all that steers a terminal is escaped.
+        text = json.dumps(str(value), ensure_ascii=False)
+        steering = {one for one in text if visible(one) != one and not "\ud800" <= one <= "\udfff"}
+        return "".join(f"\\u{ord(one):04X}" if one in steering else one for one in text)
     return json.dumps(value)
