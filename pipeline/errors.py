@@ -14,6 +14,7 @@ PASSING = {
 }
 
 
+LONGEST = 2000  # characters of a message, above that of any that we write; a round number
 # Categories and directions of characters that steer a terminal or reorder a line, rather than show
 # something: control characters, halves of a pair, line ends, and marks of direction.
 STEERING = ("Cc", "Cs", "Zl", "Zp")
@@ -41,7 +42,10 @@ class UserError(Exception):
     what is wrong and what would work."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(visible(" ".join(message.split())))
+        line = visible(" ".join(message.split()))
+        if len(line) > LONGEST:  # a name of 100,000 letters, say
+            line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
+        super().__init__(line)
 
 
 class PassingError(UserError):

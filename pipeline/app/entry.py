@@ -42,6 +42,7 @@ def run_app(app: typer.Typer) -> None:
 
 
 def _explained(message: str) -> str:
+    message = message.replace("Value error, ", "")  # typer's words for what our own parsers tell
     if "unexpected extra argument" in message:
         if "=" in message:
             return f"{message}; each setting has a --set of its own, and a value in quotes"

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from itertools import islice
 from typing import NoReturn
 
 from dreamreel.pipeline.config.arithmetic import BINARY, COMPARISONS, FUNCTIONS, UNARY, Number
@@ -105,7 +106,7 @@ class _Reader:
     """
 
     def __init__(self, text: str, variables: tuple[str, ...], begins: int) -> None:
-        found = [one for one in WORD.finditer(text) if one[1]]
+        found = [one for one in islice(WORD.finditer(text), MOST_WORDS + 2) if one[1]]
         self._words = [one[1] for one in found] + [END]
         self._columns = [begins + one.start(1) + 1 for one in found] + [begins + len(text) + 1]
         self._next, self._depth = 0, 0

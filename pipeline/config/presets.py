@@ -26,7 +26,6 @@ from dreamreel.pipeline.config.fields import (
     entry_at,
     path_settings,
     put,
-    put_at,
     setting_of,
 )
 from dreamreel.pipeline.config.grammar import build, flatten
@@ -266,7 +265,8 @@ def _read(text: str, path: Path) -> dict[str, Any]:
     except ValueError as error:  # not TOML, or a number too long to read
         last = f"at line {text.count(chr(10)) + (not text.endswith(chr(10)))}, the last"
         told = str(error).replace("at end of document", last)
-        raise UserError(f"{path} is not TOML: {told}") from error
+        kind = "is not TOML" if isinstance(error, tomllib.TOMLDecodeError) else "cannot be read"
+        raise UserError(f"{path} {kind}: {told}") from error
 
 
 def _parent(name: str, text: str, found: _Found, above: tuple[Path, ...]) -> Preset:
@@ -302,19 +302,28 @@ def _checked(found: _Found, table: Table) -> dict[str, Any]:
 def _with_line(error: UserError, text: str, found: _Found, table: Table) -> UserError:
     """`error`, which `table` caused, with the line of `text` in which its key stands."""
 
+    def fails(part: Table, above: tuple[str, ...]) -> bool:
+        """Whether `part`, at the keys `above`, causes the same error alone."""
+        for key in reversed(above):
+            part = {key: part}
+        try:
+            _checked(found, part)
+        except UserError as other:
+            return str(other) == str(error)
+        return False
+
     def cause(inner: Table, above: tuple[str, ...]) -> tuple[str, ...]:
         """The keys that lead to the smallest part of `inner` that causes the same error alone."""
-        for key, value in inner.items():
-            alone: dict[str, Any] = {}
-            put_at(alone, [*above, key], value)
-            try:
-                _checked(found, alone)
-            except UserError as other:
-                if str(other) == str(error):
-                    path = (*above, key)
-                    inside = isinstance(value, Mapping) and _is_known(".".join(path))
-                    return cause(value, path) if inside else path
-        return above
+        keys = list(inner)
+        while len(keys) > 1:
+            half = keys[: len(keys) // 2]
+            fail = fails({key: inner[key] for key in half}, above)
+            keys = half if fail else keys[len(half) :]
+        if not keys or not fails({keys[0]: inner[keys[0]]}, above):
+            return above
+        path, value = (*above, keys[0]), inner[keys[0]]
+        inside = isinstance(value, Mapping) and _is_known(".".join(path))
+        return cause(value, path) if inside else path
 
     where = _where(found.source, text, cause(table, ()))
     return UserError(f"{where}: {str(error).removeprefix(found.source + ': ')}")

@@ -36,6 +36,10 @@ LONGEST = 1_000_000  # characters: a line made from music may have a key for eac
 AMOUNT = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(s|%|b|)", re.ASCII)
 CLOCK = re.compile(r"(?:(\d{1,4}):)?(\d{1,4}):(\d{1,2}(?:\.\d{1,9})?)", re.ASCII)
 OWN_KEYS = ("ease", "bpm", "beat0", "per_frame")  # entries of a table that are no keyframes
+# A number of up to 15 digits as the value of a key, which is read at once, as there may be many.
+IN_BRACKETS = re.compile(
+    r"\s*(?:\(\s*([+-]?\d{1,15}\.?\d{0,15})\s*\)|([+-]?\d{1,15}\.?\d{0,15}))\s*", re.ASCII
+)
 PER_FRAME = re.compile(r"\s*per_frame\s*\((.*)\)\s*", re.DOTALL)
 Tempo = tuple[Fraction, Fraction]  # time of the first beat, and from beat to beat, in seconds
 
@@ -340,6 +344,8 @@ def _in_line(text: str, begins: int, colon: int, ends: int) -> Key:
 
 def _key(name: str, place: Place, value: Any, ease: Ease | None = None, begins: int = 0) -> Key:
     """The key with that `name`, `place` and `value`; text begins after the column `begins`."""
+    if isinstance(value, str) and (plain := IN_BRACKETS.fullmatch(value)):
+        value = float(plain[1] or plain[2])
     if isinstance(value, str):
         formula, names = read(value, (*TIMES, *MUSIC), begins)
         # Like Deforum, ignore brackets and spaces around a number.
