@@ -295,7 +295,7 @@ def schedule(
     audio: args.Audio = None,
     plot: args.SchedulePlot = None,
 ) -> None:
-    """Show how settings change over time: their values at each second and each key."""
+    """Show how settings change over time: the least and the most in each second, and each key."""
     from dataclasses import replace
 
     from dreamreel.pipeline.app.figures import show_schedule

@@ -12,8 +12,8 @@ from dreamreel.pipeline.config.fields import GROWTH, Section, Settings, path_to,
 from dreamreel.pipeline.config.schedule import Moment
 from dreamreel.pipeline.errors import UserError
 
-FAINT = 0.02  # growth a second of a zoom that hardly moves: in 10 s, by a fifth of the picture
-TINY = 1e-9  # what 1.02 is more than 1 + FAINT, by rounding
+FAINT = 0.05  # growth a second that is hardly seen; 1.04 is a usual growth a frame in Deforum
+TINY = 1e-9  # keeps a rounded 1.05 within FAINT of 1
 SAMPLED = 100  # frames at which a zoom is looked at for that, at least; a round number
 
 OverTime = Callable[[int], Settings]  # from a frame's number to its settings
@@ -83,8 +83,8 @@ def faint_zoom(settings: Settings, values: Sequence[float]) -> str | None:
     written = zoom.plain()
     as_deforum = f"per_frame({written})" if isinstance(written, str) else "per_frame(0:(1.02))"
     return (
-        f"{GROWTH} is growth in a second, and within {FAINT:.0%} of 1 it hardly moves; growth from "
-        f"frame to frame, as in Deforum: --set '{GROWTH}={as_deforum}'"
+        f"{GROWTH} is growth in a second, and hardly seen within {FAINT:.0%} of 1; growth from frame "
+        f"to frame, as in Deforum: --set '{GROWTH}={as_deforum}'"
     )
 
 
