@@ -91,6 +91,11 @@ def test_layers_may_be_given_as_a_name_a_list_or_a_table() -> None:
         ("dream.iterations=2", ["did you mean 'dream.steps'"]),
         ("translation_x=2", ["did you mean 'camera.pan_x'"]),
         ("output.codec=h265", ["output.codec = 'h265' is called 'hevc' here"]),
+        ("output.codec=H.265", ["is called 'hevc' here"]),
+        ("output.codec=HEVC", ["is called 'hevc' here"]),
+        ("output.codec=libsvtav1", ["is called 'av1' here"]),
+        ("output.codec=divx", ["'auto', 'h264', 'hevc'"]),
+        ("output.codec=3", ["'auto', 'h264', 'hevc'"]),
     ],
 )
 def test_a_wrong_setting_is_explained_in_one_line(text: str, words: list[str]) -> None:

@@ -41,18 +41,23 @@ def _as_weights(value: Any) -> Any:
 
 def _codec_name(value: Any) -> Any:
     """`value` itself. Raises ValueError, with our name of the codec, for an alias of one."""
-    if value in OTHER_CODEC_NAMES:
-        raise ValueError(f"is called {OTHER_CODEC_NAMES[value]!r} here")
+    lower = value.lower() if isinstance(value, str) else value
+    ours = OTHER_CODEC_NAMES.get(lower, lower) if isinstance(value, str) else value
+    if ours != value and ours in CODEC_NAMES:
+        raise ValueError(f"is called {ours!r} here")
     return value
 
 
 OTHER_CODEC_NAMES = {
-    **dict.fromkeys(("avc", "x264", "libx264", "h.264"), "h264"),
-    **dict.fromkeys(("h265", "x265", "libx265", "h.265"), "hevc"),
+    **dict.fromkeys(("avc", "avc1", "x264", "libx264", "h.264"), "h264"),
+    **dict.fromkeys(("h265", "x265", "libx265", "h.265", "hvc1", "hev1"), "hevc"),
+    **dict.fromkeys(("av01", "libsvtav1", "libaom-av1"), "av1"),
+    **dict.fromkeys(("vp09", "libvpx-vp9"), "vp9"),
+    **dict.fromkeys(("prores_ks", "prores_aw"), "prores"),
 }
-Codec = Annotated[
-    Literal["auto", "h264", "hevc", "av1", "prores", "ffv1", "vp9"], BeforeValidator(_codec_name)
-]
+CodecName = Literal["auto", "h264", "hevc", "av1", "prores", "ffv1", "vp9"]
+CODEC_NAMES: tuple[str, ...] = get_args(CodecName)
+Codec = Annotated[CodecName, BeforeValidator(_codec_name)]
 Decoder = Literal["auto", "opencv", "pyav"]
 Speed = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower"]
 SPEEDS: tuple[str, ...] = get_args(Speed)

@@ -83,8 +83,8 @@ def faint_zoom(settings: Settings, values: Sequence[float]) -> str | None:
     written = zoom.plain()
     as_deforum = f"per_frame({written})" if isinstance(written, str) else "per_frame(0:(1.02))"
     return (
-        f"{GROWTH} is growth in a second, and hardly seen within {FAINT:.0%} of 1; growth from frame "
-        f"to frame, as in Deforum: --set '{GROWTH}={as_deforum}'"
+        f"{GROWTH} is growth in a second, and hardly seen within {FAINT:.0%} of 1; growth from "
+        f"frame to frame, as in Deforum: --set '{GROWTH}={as_deforum}'"
     )
 
 
