@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from dreamreel.pipeline.app.terminal import guard_output
+from dreamreel.pipeline.app.output import guard_output
 from dreamreel.pipeline.errors import UserError, visible
 
 

@@ -29,7 +29,7 @@ from dreamreel.pipeline.config.fields import (
     setting_of,
 )
 from dreamreel.pipeline.config.grammar import build, flatten
-from dreamreel.pipeline.config.tables import is_shallow, read_toml, shown
+from dreamreel.pipeline.config.tables import fault, read_toml, shown
 from dreamreel.pipeline.errors import UserError, expanded, nearest, usable
 from dreamreel.pipeline.opening import read_text
 
@@ -234,8 +234,10 @@ def _of_record(text: str, found: _Found) -> Preset:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{found.path} is no record that can be read ({error})") from error
     settings = entry_at(record, "job.settings") if isinstance(record, dict) else None
-    if not isinstance(settings, dict) or not is_shallow(settings):
+    if not isinstance(settings, dict):
         raise UserError(f"{found.path} is no record of a render, whose settings could be taken")
+    if (reason := fault(settings)) is not None:
+        raise UserError(f"{found.path} cannot be read: {reason}")
     look = {name: value for name, value in settings.items() if name not in NOT_OF_LOOK}
     return Preset(found.name, "", ((found.source, _checked(found, look)),), (found.path,))
 

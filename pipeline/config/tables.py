@@ -12,32 +12,37 @@ DEEPEST = 16
 # A key of more parts than that.
 _PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+"""
 LONG_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*+{_PART}(?:\.[ \t]*+{_PART}){{{DEEPEST},}}+[=\]]", re.M)
+MOST_BITS = 1000  # of a whole number: it fits a float, and Python writes it
+TOO_DEEP = f"it nests more than {DEEPEST} levels deep"
+TOO_LONG = "it holds a whole number of hundreds of digits"
 LONGEST_SHOWN = 60  # characters of a text, or digits of a number, in a message; a round number
 
 
 def read_toml(text: str) -> dict[str, Any]:
     """The table in the TOML `text`. Raises ValueError, in one line, for text that is not TOML, or
-    that nests more than `DEEPEST` levels."""
-    too_deep = f"it nests more than {DEEPEST} levels deep"
+    in which there is a `fault`."""
     if LONG_KEY.search(text):
-        raise ValueError(too_deep)
+        raise ValueError(TOO_DEEP)
     try:
         table = tomllib.loads(text)
     except RecursionError:
-        raise ValueError(too_deep) from None
+        raise ValueError(TOO_DEEP) from None
     except ValueError as error:
         if "int_max_str_digits" not in str(error):
             raise
-        raise ValueError("it holds a whole number of thousands of digits") from error
-    if not is_shallow(table):
-        raise ValueError(too_deep)
+        raise ValueError(TOO_LONG) from error
+    if (reason := fault(table)) is not None:
+        raise ValueError(reason)
     return table
 
 
-def is_shallow(value: Any) -> bool:
-    """Whether the tables and lists in `value` nest at most `DEEPEST` levels."""
+def fault(value: Any) -> str | None:
+    """Why `value`, of tables, lists and plain values, is not taken: it nests more than `DEEPEST`
+    levels deep, or holds a whole number that is no float. None if it is taken."""
     level = [value]
     for _ in range(DEEPEST + 1):
+        if any(isinstance(one, int) and one.bit_length() > MOST_BITS for one in level):
+            return TOO_LONG
         level = [
             inner
             for one in level
@@ -45,20 +50,12 @@ def is_shallow(value: Any) -> bool:
             for inner in (one.values() if isinstance(one, Mapping) else one)
         ]
         if not level:
-            return True
-    return False
+            return None
+    return TOO_DEEP
 
 
-class _Short(reprlib.Repr):
-    def repr_int(self, x: int, level: int) -> str:
-        """`x` in full, or its size, since Python refuses to write very long numbers."""
-        if x.bit_length() <= 3 * LONGEST_SHOWN:
-            return repr(x)
-        return f"a whole number of about {round(x.bit_length() * 0.30103)} digits"
-
-
-_short = _Short()
-_short.maxstring = _short.maxother = LONGEST_SHOWN
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _short.maxlong = LONGEST_SHOWN
 _short.maxlevel = 3
 
 

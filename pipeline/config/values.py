@@ -35,10 +35,8 @@ def parse_rate(value: Any) -> Fraction:
     """
     if isinstance(value, Fraction):
         return value
-    too_large = isinstance(value, int) and value > 1000  # it may be too long for Python to write
-    text = "" if too_large or isinstance(value, bool) else str(value)
-    plain = re.fullmatch(r"\d{1,7}(\.\d{1,9})?|\d{1,7}/[1-9]\d{0,6}", text, re.ASCII)
-    rate = Fraction(text) if plain else Fraction(0)
+    plain = re.fullmatch(r"\d{1,7}(\.\d{1,9})?|\d{1,7}/[1-9]\d{0,6}", str(value), re.ASCII)
+    rate = Fraction(str(value)) if plain else Fraction(0)
     if not 1 <= rate <= 1000:
         raise ValueError("is no rate from 1 to 1000; 30, 23.976 and 30000/1001 are")
     return snap_rate(rate)
@@ -114,7 +112,7 @@ def parse_colour(option: str, text: str) -> Colour:
 
     channels: tuple[int, ...] = ()
     with suppress(ValueError):
-        channels = ImageColor.getrgb(text)
+        channels = ImageColor.getrgb(text) if text.isascii() else ()
     if len(channels) != 3 or not all(0 <= channel <= 255 for channel in channels):
         raise UserError(f"{option} {shown(text)} is no opaque colour; '#204060' and teal are")
     red, green, blue = channels
