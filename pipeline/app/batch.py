@@ -23,7 +23,7 @@ from dreamreel.pipeline.app.options import Given
 from dreamreel.pipeline.app.terminal import print_json, print_table, stop_signals
 from dreamreel.pipeline.config.tables import shown
 from dreamreel.pipeline.config.values import parse_time
-from dreamreel.pipeline.errors import UserError, nearest, usable, visible
+from dreamreel.pipeline.errors import UserError, nearest, usable
 from dreamreel.pipeline.jobs.batch import (
     PAGES,
     SPLIT_ABOVE,
@@ -413,7 +413,7 @@ class _Lines(View):
     states: dict[str, str] = field(default_factory=dict)
 
     def note(self, line: str) -> None:
-        print(f"note: {visible(line)}", file=sys.stderr, flush=True)
+        print(f"note: {line}", file=sys.stderr, flush=True)
 
     def change(self, entries: list[Entry], outcome: Outcome | None) -> None:
         if outcome is not None:
@@ -504,7 +504,6 @@ class _Live(View):
             yield
 
     def note(self, line: str) -> None:
-        line = visible(line)
         self._console.print(f"note: {line}", style="yellow", markup=False, highlight=False)
 
     def change(self, entries: list[Entry], outcome: Outcome | None) -> None:

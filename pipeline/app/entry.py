@@ -6,8 +6,7 @@ from typing import Any
 
 import typer
 
-from dreamreel.pipeline.app.output import guard_output
-from dreamreel.pipeline.errors import UserError, visible
+from dreamreel.pipeline.errors import UserError
 
 
 def run_app(app: typer.Typer) -> None:
@@ -18,7 +17,6 @@ def run_app(app: typer.Typer) -> None:
     """
     usage_error: Any = typer.BadParameter.__base__  # typer has no public name for it
     signal.signal(signal.SIGTERM, _end_like_an_interrupt)
-    guard_output()
     try:
         result = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except UserError as error:
@@ -45,7 +43,7 @@ def _explained(message: str) -> str:
     message = message.replace("Value error, ", "")  # typer's words for what our own parsers tell
     if "unexpected extra argument" in message:
         if "=" in message:
-            return f"{message}; each setting has a --set of its own, and a value in quotes"
+            return f"{message}; give each setting a --set of its own, and put its value in quotes"
         return f"{message}; put a name or value that has spaces in quotes"
     return message
 
@@ -56,5 +54,5 @@ def _end_like_an_interrupt(number: int, frame: Any) -> None:
 
 
 def _fail(message: str) -> None:
-    print(f"dreamreel: {visible(message)}", file=sys.stderr)
+    print(f"dreamreel: {message}", file=sys.stderr)
     sys.exit(2)

@@ -48,7 +48,7 @@ def list_presets() -> None:
     own = names_in(folder)
     if own:
         hiding = "  (in place of the bundled one)"
-        print(f"your own, in {folder}:")
+        print(visible(f"your own, in {folder}:"))
         _print_presets(
             (name, str(folder / f"{name}.toml"), hiding if name in bundled else "") for name in own
         )
@@ -112,10 +112,10 @@ def check(files: Sequence[str]) -> bool:
             valid = False
             print(f"dreamreel: {error}", file=sys.stderr)
             continue
-        print(f"{file}: ok")
+        print(visible(f"{file}: ok"))
         texts = _texts(preset.settings())
         for name, _ in flatten(preset.tables[-1][1], file):
-            print(f"  {name} = {texts[name]}")
+            print(visible(f"  {name} = {texts[name]}"))
     return valid
 
 
@@ -141,7 +141,7 @@ def compare(one: str, other: str) -> None:
         print("no difference")
         return
     rows = [(name, *(text.get(name, "none") for text in texts)) for name in differ]
-    print_table([("setting", one, other), *rows])
+    print_table([("setting", visible(one), visible(other)), *rows])
 
 
 def _check_known(name: str) -> None:
@@ -165,7 +165,7 @@ def _print_presets(presets: Iterable[tuple[str, str, str]]) -> None:
             told = " ".join(load_preset(path).description.split())
         except UserError as error:
             told = f"invalid: {error}"
-        rows.append((name, f"{told}{more}".strip()))
+        rows.append((visible(name), visible(f"{told}{more}".strip())))
     print_table(rows)
 
 

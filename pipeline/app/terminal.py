@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from dreamreel.pipeline.errors import Stopped, visible
+from dreamreel.pipeline.errors import Stopped
 from dreamreel.pipeline.jobs.report import Progress, Report
 
 JSON_EVERY = 0.5  # seconds between objects of progress; a round number
@@ -35,7 +35,7 @@ def terminal(
 
     def tell(line: str) -> None:
         console.print(
-            f"note: {visible(line)}", style="yellow", markup=False, highlight=False, soft_wrap=True
+            f"note: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True
         )
 
     show = _bar(console, unit) if console.is_terminal and not quiet else _lines(console, unit)
@@ -95,7 +95,7 @@ def _ending_when_stopped() -> Iterator[Callable[[], bool]]:
         with stop_signals(came) as is_stopping:
             yield is_stopping
     except Stopped as error:
-        print(f"dreamreel: {visible(str(error))}", file=sys.stderr)
+        print(f"dreamreel: {error}", file=sys.stderr)
         raise SystemExit(128 + came[0] if came else 130) from None
 
 
