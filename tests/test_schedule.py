@@ -232,6 +232,7 @@ def test_complex_numbers_compute_as_in_numpy() -> None:
         ("where(isfinite(1/t), 1/t, 9)", [9, 1, 0.5, 1 / 3]),
         ("1/(1 + exp(1000*(2 - t)))", [0, 0, 0.5, 1]),
         ("tanh(1/t)*0 + (True)", [1, 1, 1, 1]),
+        ("where(isnan(min(0/t, 3)), 7, max(t, 2))", [7, 2, 2, 3]),
         ("sum(t) + prod(t) + copy(t) - 3*real(t) + imag(t) + ones_like(t)", [1, 1, 1, 1]),
     ],
 )

@@ -104,8 +104,16 @@ def _sign(x: float) -> float:
     return x if math.isnan(x) else float(x > 0) - float(x < 0)
 
 
+def _least(*numbers: float) -> float:
+    return math.nan if any(map(math.isnan, numbers)) else min(numbers)
+
+
+def _most(*numbers: float) -> float:
+    return math.nan if any(map(math.isnan, numbers)) else max(numbers)
+
+
 def _clamp(x: float, low: float, high: float) -> float:
-    return max(low, min(high, x))
+    return _most(low, _least(high, x))
 
 
 def _bits(sign: str, work: Callable[[int, int], int]) -> Work:
@@ -228,10 +236,10 @@ FUNCTIONS: dict[str, tuple[range, Work]] = {
     "real": (ONE, lambda z: float(z.real)),
     "imag": (ONE, lambda z: float(z.imag)),
     "conj": (ONE, lambda z: z.conjugate()),
-    "min": (SOME, _safe("min", lambda *numbers: min(numbers))),
-    "max": (SOME, _safe("max", lambda *numbers: max(numbers))),
-    "minimum": (TWO, _safe("minimum", min)),
-    "maximum": (TWO, _safe("maximum", max)),
+    "min": (SOME, _safe("min", _least)),
+    "max": (SOME, _safe("max", _most)),
+    "minimum": (TWO, _safe("minimum", _least)),
+    "maximum": (TWO, _safe("maximum", _most)),
     "sum": (ONE, _SAME),
     "prod": (ONE, _SAME),
     "copy": (ONE, _SAME),
