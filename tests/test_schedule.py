@@ -122,6 +122,7 @@ def test_expressions_follow_the_usual_rules(text: str, value: float) -> None:
     assert parse(text).at(moment(6)) == pytest.approx(value)
 
 
+@few(deadline=None)
 @given(
     first=st.integers(-9, 9),
     rest=st.lists(
@@ -155,6 +156,7 @@ def check_value(text: str, expected: float) -> None:
             parse(text).at(moment(6))
 
 
+@few(deadline=None)
 @given(
     first=st.integers(0, 99),
     rest=st.lists(
@@ -190,7 +192,7 @@ everywhere = st.sampled_from([0.0, -1.0, 1.0, 0.5, 2.5, 710.0, -710.0, 1e300]) |
 
 
 @pytest.mark.parametrize("name", NUMERIC)
-@few(max_examples=25)
+@few(max_examples=25, deadline=None)
 @given(x=everywhere, y=everywhere)
 def test_functions_compute_as_in_numpy(name: str, x: float, y: float) -> None:
     counts, work = FUNCTIONS[name]
@@ -513,6 +515,7 @@ def test_a_value_out_of_range_is_refused_with_setting_frame_and_bounds() -> None
 DEFORUM = "0:(1.0025+0.002*sin(1.25*3.14*t/30))"
 
 
+@few(max_examples=50, deadline=None)
 @given(st.integers(0, 299), st.sampled_from([Fraction(12), Fraction(24000, 1001), Fraction(60)]))
 def test_a_zoom_per_frame_grows_as_much_in_a_second_as_its_frames(
     frame: int, fps: Fraction
@@ -613,6 +616,7 @@ def test_a_table_of_values_is_printed(dreamreel: Call, tmp_path: Path) -> None:
     assert "--plot" in told
 
 
+@few(max_examples=30, deadline=None)
 @given(st.lists(numbers, min_size=31, max_size=99))
 def test_a_row_has_the_least_and_the_most_until_the_next(values_: list[float]) -> None:
     text = f"where(t < {len(values_)}, 1, 0)"

@@ -213,6 +213,7 @@ nested = st.recursive(
 )
 
 
+@tried(deadline=None)
 @given(nested)
 def test_what_is_shallow_is_shown_and_short(value: object) -> None:
     assert fault(value) is None and len(shown(value)) < 600
@@ -247,6 +248,17 @@ def test_numbers_are_written_in_ascii_digits(dreamreel: Call) -> None:
                     assert parse_text(text) and text == ""
     run = dreamreel("schedule", "--set", "camera.zoom=0:(1.2)", "--seconds", "\u0661")
     assert run.code == 2 and "is no number; 2.5 is" in run.err and run.err.count("\n") == 1
+
+
+written = st.text() | st.from_regex(r"[#a-z(]*[0-9:x./,%s -]{0,12}\)?", fullmatch=True)
+
+
+@tried(deadline=None)
+@given(written)
+def test_any_text_is_a_number_a_size_and_so_on_or_refused_in_one_line(text: str) -> None:
+    for parse_one in (parse_fps, parse_size, parse_span, parse_time, parse_colour, duration):
+        with one_line():
+            parse_one("--it", text)
 
 
 def test_numbers_as_people_write_them() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as tried
 from hypothesis import strategies as st
 
 from dreamreel.pipeline.config.grammar import build, to_toml
@@ -48,6 +49,7 @@ def is_calm(text: str) -> bool:
     return visible(text, kept="\n\r\t") == text
 
 
+@tried(deadline=None)
 @given(st.text())
 def test_visible_text_steers_nothing_and_loses_nothing(text: str) -> None:
     shown = visible(text)
