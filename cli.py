@@ -158,6 +158,8 @@ def _render(job: "Job", given: Given, unit: str, json: bool) -> None:
     from dreamreel.pipeline.jobs.run import run
 
     with terminal(unit, given.quiet, stoppable=unit == "frames", as_json=json) as report:
+        for line in given.notices():
+            report.on_notice(line)
         path = run(
             job, report, overwrite=given.overwrite, restart=given.restart, reads=given.reads()
         )
@@ -293,7 +295,7 @@ def schedule(
     audio: args.Audio = None,
     plot: args.SchedulePlot = None,
 ) -> None:
-    """Show how settings change over time: their values at each second and each key."""
+    """Show how settings change over time: the least and the most in each second, and each key."""
     from dataclasses import replace
 
     from dreamreel.pipeline.app.figures import show_schedule

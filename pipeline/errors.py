@@ -1,6 +1,7 @@
-"""Errors that end in one clear line instead of a traceback."""
+"""Errors that end in one clear line instead of a traceback; text that is safe to show."""
 
 import errno
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -13,12 +14,38 @@ PASSING = {
 }
 
 
+LONGEST = 2000  # characters of a message, above that of any that we write; a round number
+# Categories and directions of characters that steer a terminal or reorder a line, rather than show
+# something: control characters, halves of a pair, line ends, and marks of direction.
+STEERING = ("Cc", "Cs", "Zl", "Zp")
+TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+
+
+def visible(text: str, kept: str = "") -> str:
+    """`text` with every character that steers a terminal, but those in `kept`, written as its
+    escape in Python, such as \\x1b."""
+    if text.isprintable():
+        return text
+    return "".join(one if one in kept or not _steers(one) else _escape(one) for one in text)
+
+
+def _steers(one: str) -> bool:
+    return unicodedata.category(one) in STEERING or unicodedata.bidirectional(one) in TURNING
+
+
+def _escape(one: str) -> str:
+    return one.encode("unicode_escape").decode("ascii")
+
+
 class UserError(Exception):
-    """A mistake that the user can correct. Its message says, in one line, what was given, what is
-    wrong and what would work."""
+    """A mistake that the user can correct. Its message says, in one visible line, what was given,
+    what is wrong and what would work."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        line = visible(" ".join(message.split()))
+        if len(line) > LONGEST:  # a name of 100,000 letters, say
+            line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
+        super().__init__(line)
 
 
 class PassingError(UserError):

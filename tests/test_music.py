@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.config.schedule import MUSIC, Moment, parse
+from dreamreel.pipeline.config.timeline import without_beat
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.media.sound import BANDS, Sound, hear
 from making import run_ffmpeg
@@ -169,6 +171,55 @@ def test_hearing_may_start_at_any_time_and_rate(tmp_path: Path) -> None:
     assert early.beats[0] == pytest.approx(1.25, abs=0.03)
     assert early.at(200)["loud"] == 0 and early.at(301)["loud"] > 0.5
     assert hear(path, Fraction(1), 12).at(3)["loud"] > 0.5
+
+
+@pytest.fixture(scope="module")
+def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clicks at 100 a minute for 20 s, soft ones in the first half."""
+    samples = clicks(100, 20)[1]
+    samples[: len(samples) // 2] *= 0.25
+    return write_sound(tmp_path_factory.mktemp("song") / "song.wav", samples)
+
+
+@pytest.mark.parametrize(("start", "frames"), [(0, 1), (0, 30), (3, 30), (12, 45), (19, 90)])
+def test_a_part_of_a_song_sounds_as_in_the_whole(song: Path, start: int, frames: int) -> None:
+    whole, part = hear(song, FPS, 600), hear(song, FPS, frames, Fraction(start))
+    assert part.bpm == whole.bpm == pytest.approx(100, abs=1)
+    for frame in range(min(frames, 600 - start * 30)):
+        assert part.at(frame) == pytest.approx(whole.at(start * 30 + frame))
+    later = [beat - start for beat in whole.beats if beat >= start]
+    assert part.beats == pytest.approx(later)
+
+
+def test_a_second_of_a_song_has_its_beat(song: Path) -> None:
+    second = hear(song, FPS, 30)
+    assert max(second.at(frame)["beat"] for frame in range(30)) == 1
+
+
+def test_a_key_on_a_beat_lies_where_it_does_in_the_whole_song(song: Path) -> None:
+    ramp = parse("0b:(0), 4b:(4)")
+    found = []
+    for frames in (30, 600):
+        sound = hear(song, FPS, frames)
+        found.append(ramp.at(Moment(20, frames, FPS, sound.at(20), sound.beats)))
+    assert found[0] == found[1]
+
+
+def test_a_song_that_was_replaced_is_heard_anew(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "c.wav", clicks(100, 5)[1])
+    assert hear(path, FPS, 30).bpm == pytest.approx(100, abs=1)
+    write_sound(path, clicks(150, 5)[1], "-y")
+    assert hear(path, FPS, 30).bpm == pytest.approx(150, abs=2)
+
+
+def test_a_beat_that_is_followed_and_not_found_is_told(tmp_path: Path) -> None:
+    hum = hear(write_sound(tmp_path / "hum.wav", tone(440, 4)), FPS, 30)
+    for text, told in (("1 + beat", True), ("1 + bass", False), ("0:(1), 9:(2+beat)", True)):
+        settings = build(("test", {"dream": {"strength": text}}))
+        assert without_beat(settings, hum) is told
+        assert not without_beat(settings, None)
+    with pytest.raises(ValueError, match="count beats, and the music has none; give bpm = 120"):
+        parse("0b:(0), 4b:(4)").at(Moment(0, 30, FPS, hum.at(0), hum.beats))
 
 
 def test_sound_that_begins_after_the_pictures_is_heard_when_it_is_shown(tmp_path: Path) -> None:

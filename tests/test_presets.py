@@ -38,6 +38,7 @@ from dreamreel.pipeline.config.presets import (
     load_preset,
     merge_presets,
     names_in,
+    notices,
     own_folder,
     parse_preset,
     preset_files,
@@ -237,6 +238,89 @@ def test_an_unknown_name_is_told_with_the_nearest(own: Path, given_name: str, to
     for raising in (load_preset, lambda name: parse_preset(f'inherits = "{name}"', own / "x.toml")):
         with pytest.raises(UserError, match=f"unknown preset '{given_name}'; did you mean {told}"):
             raising(given_name)
+
+
+def test_a_preset_in_the_working_folder_is_found_last_and_told_of(
+    dreamreel: Call, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    put_preset(here, "mine", 21, "base")
+    put_preset(here, "base", 20)
+    put_preset(here, "eyes", 22)
+    assert octaves_of("mine") == 21 and octaves_of("eyes") != 22
+    assert notices(["mine", "eyes", "./mine.toml"]) == ["preset 'mine' is mine.toml in this folder"]
+    run = dreamreel("schedule", "mine", "--set", "dream.mix=0:(0), 9:(1)", "--seconds", 1)
+    assert run.code == 0 and "note: preset 'mine' is mine.toml" in run.err
+    assert dreamreel("presets", "mine").code == dreamreel("presets", "check", "mine").code == 0
+    path = Path(dreamreel("presets", "new", "further", "--from", "mine").out.strip())
+    monkeypatch.chdir(tmp_path)
+    assert octaves_of("further") == 21 and path.parent == own
+    put_preset(own, "mine", 23)
+    monkeypatch.chdir(here)
+    assert octaves_of("mine") == 23 and notices(["mine"]) == []
+
+
+def test_a_folder_or_a_hidden_file_is_no_preset_of_the_working_folder(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").mkdir()
+    put_preset(tmp_path, ".toml", 3)
+    for name in ("mine", "", "x" * 300, "a\0b"):
+        with pytest.raises(UserError, match="unknown preset"):
+            load_preset(name)
+
+
+def record_of(table: dict[str, Any], folder: Path) -> Path:
+    """A record of a render with the settings in `table`, in `folder`."""
+    path = folder / "OUT.mp4.json"
+    settings = build(("test", table)).model_dump(mode="json", exclude_none=True)
+    path.write_text(json.dumps({"record": 2, "job": {"kind": "video", "settings": settings}}))
+    return path
+
+
+def test_a_record_is_a_look_without_what_it_says_of_files_and_machines(
+    own: Path, tmp_path: Path
+) -> None:
+    look = {"dream": {"octaves": 7}, "camera": {"zoom": "per_frame(0:(1.01))"}, "seed": 5}
+    other = {"source": {"decoder": "pyav"}, "device": "cuda", "output": {"codec": "prores"}}
+    path = record_of(look | other, tmp_path)
+    assert load_preset(str(path)).settings() == build(("test", look))
+    put_preset(own, "mine", 3, str(path))
+    assert octaves_of("mine") == 3 and load_preset("mine").settings().seed == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * 100_000, "no record that can be read"),
+        ("{", "no record that can be read"),
+        ('{"a": ' + "9" * 10_000 + "}", "no record that can be read"),
+        ("[]", "no record of a render"),
+        ('{"job": 3}', "no record of a render"),
+        ('{"job": {"settings": []}}', "no record of a render"),
+        ('{"job": {"settings": {"dream": {"octavs": 3}}}}', "did you mean 'dream.octaves'"),
+        ('{"job": {"settings": {"dream": {"octaves": 99}}}}', "dream.octaves = 99"),
+    ],
+)
+def test_a_record_that_cannot_be_a_look_is_explained(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(UserError, match=f"x.json.*{words}") as error:
+        load_preset(str(tmp_path / "x.json"))
+    assert len(str(error.value)) < 500
+
+
+def test_a_film_is_no_look_but_its_record_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_of({}, tmp_path)
+    (tmp_path / "OUT.mp4").write_bytes(b"\xff\xfe" * 99)
+    monkeypatch.chdir(tmp_path)
+    for name in ("OUT.mp4", "./OUT.mp4"):
+        with pytest.raises(UserError, match="OUT.mp4.json"):
+            load_preset(name)
 
 
 def test_files_by_path_win_over_ones_own_presets(own: Path, tmp_path: Path) -> None:

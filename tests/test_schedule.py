@@ -4,25 +4,29 @@ import itertools
 import json
 import math
 import pickle
+import re
 import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import settings as few
 from hypothesis import strategies as st
 from PIL import Image
 
-from dreamreel.pipeline.config.expressions import noise
+from dreamreel.pipeline.config.arithmetic import FUNCTIONS, noise
 from dreamreel.pipeline.config.fields import FIXED, Settings, fields
 from dreamreel.pipeline.config.grammar import build, parse_assignment, to_toml
 from dreamreel.pipeline.config.presets import load_preset
 from dreamreel.pipeline.config.schedule import EASES, MUSIC, Moment, parse, parse_ease
-from dreamreel.pipeline.config.timeline import settings_at
+from dreamreel.pipeline.config.timeline import notices, settings_at, table
 from dreamreel.pipeline.errors import UserError
-from making import Run
+from making import ROOT, Run
 
 Call = Callable[..., Run]
 SOUND = {name: 0.1 * number for number, name in enumerate(MUSIC)}
@@ -118,6 +122,7 @@ def test_expressions_follow_the_usual_rules(text: str, value: float) -> None:
     assert parse(text).at(moment(6)) == pytest.approx(value)
 
 
+@few(deadline=None)
 @given(
     first=st.integers(-9, 9),
     rest=st.lists(
@@ -129,19 +134,116 @@ def test_expressions_follow_the_usual_rules(text: str, value: float) -> None:
         max_size=6,
     ),
 )
-def test_operators_bind_as_in_python(first: int, rest: list[tuple[str, str, int]]) -> None:
-    text = f"{first}.0" + "".join(f" {sign} {before}{number}.0" for sign, before, number in rest)
+def test_operators_bind_as_in_python_and_compute_as_numpy(
+    first: int, rest: list[tuple[str, str, int]]
+) -> None:
+    parts = [f"N({first})", *(f"{sign} {before}N({number})" for sign, before, number in rest)]
     try:
-        expected = eval(text)
+        with np.errstate(all="ignore"):
+            expected = float(eval(" ".join(parts), {"N": np.float64}))
     except SyntaxError:  # 1 + not 2
         return
-    except (ZeroDivisionError, OverflowError, TypeError):
-        expected = None
-    if expected is None or isinstance(expected, complex) or not math.isfinite(expected):
-        with pytest.raises(ValueError, match="frame 6: "):
-            parse(text).at(moment(6))
+    check_value(re.sub(r"N\((-?\d+)\)", r"(\1.0)", " ".join(parts)), expected)
+
+
+def check_value(text: str, expected: float) -> None:
+    """Check that the expression `text` has the value `expected` in frame 6; if that is not finite,
+    that it is refused."""
+    if math.isfinite(expected):
+        assert parse(text).at(moment(6)) == pytest.approx(expected, rel=1e-12, abs=1e-12)
     else:
-        assert parse(text).at(moment(6)) == expected
+        with pytest.raises(ValueError, match="frame 6: no (real|finite) value"):
+            parse(text).at(moment(6))
+
+
+@few(deadline=None)
+@given(
+    first=st.integers(0, 99),
+    rest=st.lists(
+        st.tuples(
+            st.sampled_from(["&", "|", "^", "<<", ">>", "+", "-", "*", "//", "%", "<", "=="]),
+            st.sampled_from(["", "~", "-"]),
+            st.integers(1, 9),
+        ),
+        max_size=6,
+    ),
+)
+def test_operators_on_bits_bind_and_compute_as_in_python(
+    first: int, rest: list[tuple[str, str, int]]
+) -> None:
+    text = f"{first}" + "".join(f" {sign} {before}{number}" for sign, before, number in rest)
+    try:
+        expected = eval(text)
+    except ValueError:  # a shift by less than 0 bits
+        with pytest.raises(ValueError, match="shifts by 0 to 63 bits"):
+            parse(text).at(moment(6))
+        return
+    if abs(expected) < 2**53:
+        with suppress(ValueError):  # a number between was too large
+            assert parse(text).at(moment(6)) == expected
+
+
+SAME = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "atan2": "arctan2", "min": "minimum",
+        "max": "maximum", "asinh": "arcsinh", "acosh": "arccosh", "atanh": "arctanh"}  # fmt: skip
+OF_NUMPY = {name: getattr(np, SAME.get(name, name), None) for name in FUNCTIONS}
+OWN = {"complex", "sum", "prod", "copy", "ones_like", "clamp", "noise"}  # tested elsewhere
+NUMERIC = sorted(name for name, work in OF_NUMPY.items() if name not in OWN)
+everywhere = st.sampled_from([0.0, -1.0, 1.0, 0.5, 2.5, 710.0, -710.0, 1e300]) | numbers
+
+
+@pytest.mark.parametrize("name", NUMERIC)
+@few(max_examples=25, deadline=None)
+@given(x=everywhere, y=everywhere)
+def test_functions_compute_as_in_numpy(name: str, x: float, y: float) -> None:
+    counts, work = FUNCTIONS[name]
+    numbers_ = (x, y) if 2 in counts else (x,)
+    of_numpy = OF_NUMPY[name]
+    assert of_numpy is not None
+    with np.errstate(all="ignore"):
+        expected = float(of_numpy(*map(np.float64, numbers_)))
+    text = f"{name}({', '.join(f'({number!r})' for number in numbers_)})"
+    check_value(text, expected)
+    assert float(work(*numbers_)) == pytest.approx(expected, rel=1e-12, nan_ok=True)
+
+
+def test_complex_numbers_compute_as_in_numpy() -> None:
+    z = 0.3 + 0.4j
+    for name in ("sin", "cos", "tan", "arcsin", "arctan", "sinh", "cosh", "tanh", "exp", "expm1"):
+        values_ = values(f"real({name}(complex(0.3, 0.4)))", 0)
+        values_ += values(f"imag({name}(complex(0.3, 0.4)))", 0)
+        expected = getattr(np, name)(z)
+        assert values_ == [pytest.approx(expected.real), pytest.approx(expected.imag)]
+    assert values("abs(complex(3, 4)) + real(conj(complex(1, 2)) * complex(1, 2))", 0) == [10]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("t & 1", [0, 1, 0, 1]),
+        ("(t & 1) * 0.5 + 1", [1, 1.5, 1, 1.5]),
+        ("t % 2 == 0", [1, 0, 1, 0]),
+        ("(t - 2) % 3", [1, 2, 0, 1]),
+        ("t ^ 3", [3, 2, 1, 0]),
+        ("(1 << t) | 1", [1, 3, 5, 9]),
+        ("t >> 1", [0, 0, 1, 1]),
+        ("~t", [-1, -2, -3, -4]),
+        ("~(t > 1)", [1, 1, 0, 0]),
+        ("(t > 0) & (t < 3) | (t == 0) ^ (t == 3)", [1, 1, 1, 1]),
+        ("(t > 1) + (t > 2)", [0, 0, 1, 2]),
+        ("where(t < 1, 5, where((t < 2) | (t > 2), 6, 7))", [5, 6, 7, 6]),
+        ("where(isfinite(1/t), 1/t, 9)", [9, 1, 0.5, 1 / 3]),
+        ("1/(1 + exp(1000*(2 - t)))", [0, 0, 0.5, 1]),
+        ("tanh(1/t)*0 + (True)", [1, 1, 1, 1]),
+        ("where(isnan(min(0/t, 3)), 7, max(t, 2))", [7, 2, 2, 3]),
+        ("sum(t) + prod(t) + copy(t) - 3*real(t) + imag(t) + ones_like(t)", [1, 1, 1, 1]),
+    ],
+)
+def test_expressions_mean_what_they_mean_in_deforum(text: str, expected: list[float]) -> None:
+    assert values(text, 0, 1, 2, 3) == pytest.approx(expected)
+
+
+def test_the_frame_is_whole_at_a_key_between_frames() -> None:
+    assert values("0:(0), 1.5:(t & 1)", 0, 1, 2, 3) == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +255,6 @@ def test_operators_bind_as_in_python(first: int, rest: list[tuple[str, str, int]
         ("sin(1", "column 6: expected an operator, ',' or ')', found the end"),
         ("(1 2)", "column 4: expected an operator or ')', found '2'"),
         ("1)", "column 2: expected an operator or the end, found ')'"),
-        ("2^3", "column 2: expected an operator or the end, found '^'; a power is **"),
         ("1 if t", "column 7: expected an operator or 'else', found the end"),
         ("max_g", "column 1: expected the name max_f, found 'max_g'"),
         ("sine(t)", "column 1: expected the function sin, found 'sine'"),
@@ -186,13 +287,17 @@ def test_a_wrong_schedule_is_explained_in_one_line(given: Any, message: str) -> 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("1/(t-6)", "a division by zero"),
-        ("1 % (t-6)", "a division by zero"),
-        ("10**10**10", "a number too large"),
-        ("sqrt(-t)", "a function has no real result there"),
-        ("(-8)**(1/3)", "a function has no real result there"),
-        ("1e300*1e300*t", "a number too large"),
-        ("0:(1), 1/(n-121):(2)", "a division by zero"),
+        ("1/(t-6)", "no finite value: a division by zero, or a number too large"),
+        ("1 % (t-6)", "no real value, as 0/0 .*"),
+        ("10**10**10", "no finite value: .*"),
+        ("sqrt(-t)", "no real value, as 0/0 and sqrt.*"),
+        ("(-8)**(1/3)", "no real value.*"),
+        ("1e300*1e300*t", "no finite value.*"),
+        ("0:(1), 1/(n-121):(2)", "no finite value.*"),
+        ("complex(1, t)", "a complex value; real.* makes a real one of it"),
+        ("complex(1, t) < 5", "< takes no complex number"),
+        ("s & 1", "& takes whole numbers, not 0.2; floor.* makes one"),
+        ("1 << t * 99", "<< shifts by 0 to 63 bits, not by 594"),
     ],
 )
 def test_a_frame_without_a_value_is_named(text: str, reason: str) -> None:
@@ -380,7 +485,7 @@ def test_presets_have_and_inherit_schedules(tmp_path: Path) -> None:
     [
         ("dream.strength=0:(1), 2s:(15)", "dream.strength at 2s = 15 should be less than .* 10"),
         ('dream.octaves={"0s"=2,"3s"=99}', "dream.octaves at 3s = 99 should be less than .* 32"),
-        ('dream.layers={parts="1/t"}', "dream.layers.parts: frame 0: a division by zero"),
+        ('dream.layers={parts="1/t"}', "dream.layers.parts: frame 0: no finite value"),
         ("camera.zoom=t/10", "camera.zoom at frame 0 = 0 should be greater than .* 1 "),
         (
             "camera.zoom=0:(1.2),5:(sin(3 4))",
@@ -407,6 +512,86 @@ def test_a_value_out_of_range_is_refused_with_setting_frame_and_bounds() -> None
         settings_at(overshooting, moment(50))
 
 
+DEFORUM = "0:(1.0025+0.002*sin(1.25*3.14*t/30))"
+
+
+@few(max_examples=50, deadline=None)
+@given(st.integers(0, 299), st.sampled_from([Fraction(12), Fraction(24000, 1001), Fraction(60)]))
+def test_a_zoom_per_frame_grows_as_much_in_a_second_as_its_frames(
+    frame: int, fps: Fraction
+) -> None:
+    now = Moment(frame, 300, fps)
+    settings = camera(zoom=f"per_frame({DEFORUM})")
+    zoom = settings_at(settings, now).camera.zoom
+    assert zoom ** float(1 / fps) == pytest.approx(parse(DEFORUM).at(now))
+
+
+def camera(**settings: Any) -> Settings:
+    return build(("test", {"camera": settings}))
+
+
+def test_motion_per_frame_adds_up_in_a_second() -> None:
+    for name in ("rotation", "pan_x", "pan_y", "tilt", "yaw"):
+        settings = camera(**{name: "per_frame(0:(0.01), 60:(0.03))"})
+        assert getattr(settings_at(settings, moment(30)).camera, name) == pytest.approx(0.02 * 30)
+        assert getattr(settings.camera, name) == 0
+    table = {"0": 1.01, "60": {"value": 1.03, "ease": "hold"}, "per_frame": True}
+    assert settings_at(camera(zoom=table), moment(60)).camera.zoom == pytest.approx(1.03**30)
+    assert camera(zoom={"0": 1.1, "per_frame": False}).schedules["camera.zoom"].per_frame is False
+
+
+def test_motion_per_frame_is_written_and_read_as_it_was_given() -> None:
+    for given_ in (
+        f"per_frame({DEFORUM})",
+        " per_frame ( t/99 + 1 ) ",
+        {"0": 1, "per_frame": True},
+    ):
+        settings = camera(zoom=given_)
+        assert settings.schedules["camera.zoom"].plain() == given_
+        assert build(("toml", tomllib.loads(to_toml(settings)))) == settings
+        told = json.loads(json.dumps(settings.model_dump(mode="json", exclude_none=True)))
+        copy = pickle.loads(pickle.dumps(build(("json", told))))
+        assert copy == settings and copy.schedules["camera.zoom"].per_frame
+
+
+@pytest.mark.parametrize(
+    ("name", "given_", "words"),
+    [
+        (
+            "camera.zoom",
+            "per_frame(0:(1.2))",
+            r"frame 6 \(1.2 a frame, at 30 frames a second\) = 237",
+        ),
+        ("camera.zoom", "per_frame(-1)", "= 0 should be greater"),
+        ("camera.zoom", "per_frame(10.0**(t*9))", "= inf should be a finite number"),
+        ("camera.zoom", "per_frame(1.02) * 2", "goes around all keys"),
+        ("camera.zoom", "0:(per_frame(1.02))", "goes around all keys"),
+        ("camera.zoom", "per_frame(0:(sin))", "column 17: expected '.' after sin"),
+        ("camera.zoom", {"0": 1, "per_frame": 1}, "per_frame is true or false"),
+        ("dream.mix", "per_frame(0:(1))", "is motion of the camera, which dream.mix is not"),
+        ("camera.pivot_x", "per_frame(0:(1))", "is motion of the camera"),
+    ],
+)
+def test_a_wrong_motion_per_frame_is_explained(name: str, given_: Any, words: str) -> None:
+    head, _, key = name.partition(".")
+    with pytest.raises(UserError, match=words):
+        settings_at(build(("test", {head: {key: given_}})), moment(6))
+
+
+def told_of(zoom: Any, frames: int = 300) -> list[str]:
+    """The notices about a zoom of so many frames."""
+    settings = camera(zoom=zoom)
+    return [*notices(settings, lambda frame: settings_at(settings, moment(frame)), frames)]
+
+
+def test_a_zoom_that_hardly_moves_is_told_with_how_to_give_it_per_frame() -> None:
+    (line,) = told_of(DEFORUM)
+    assert f"--set 'camera.zoom=per_frame({DEFORUM})'" in line
+    assert told_of({"0": 1.0, "5s": 1.01}) and told_of("0:(1.04)", 1)
+    for moving in (1.01, 2, "0:(1.2)", "0:(1), 5s:(2)", f"per_frame({DEFORUM})"):
+        assert not told_of(moving)
+
+
 def test_every_setting_listed_as_fixed_exists() -> None:
     known = dict(fields())
     assert all(name in known or any(one.startswith(f"{name}.") for one in known) for name in FIXED)
@@ -423,10 +608,46 @@ def test_a_table_of_values_is_printed(dreamreel: Call, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('[camera.zoom]\n"0s" = 1.2\n"2s" = 2.0\n')
     run = dreamreel("schedule", tmp_path / "mine.toml", "--set", "dream.strength=0:(1), 45:(2.5)",
                     "--seconds", 3)  # fmt: skip
-    rows = [line.split() for line in run.out.splitlines()]
+    *rows, told = [line.split() for line in run.out.splitlines()]
     assert rows[0] == ["frame", "seconds", "dream.strength", "camera.zoom"]
     assert [row[0] for row in rows[1:]] == ["0", "30", "45", "60"]
-    assert rows[2] == ["30", "1.00", "2", "1.6"]
+    assert rows[2] == ["30", "1.00", "2..2.467", "1.6..1.787"]
+    assert rows[4] == ["60", "2.00", "2.5", "2"]
+    assert "--plot" in told
+
+
+@few(max_examples=30, deadline=None)
+@given(st.lists(numbers, min_size=31, max_size=99))
+def test_a_row_has_the_least_and_the_most_until_the_next(values_: list[float]) -> None:
+    text = f"where(t < {len(values_)}, 1, 0)"
+    found = {"camera.pan_x": values_}
+    _, *rows = table(found, camera(pan_x=text), Fraction(30))
+    shown_ = [cell.split("..") for _, _, cell in rows]
+    for row, first in zip(shown_, range(0, len(values_), 30), strict=True):
+        part = values_[first : first + 30]
+        assert float(row[0]) == pytest.approx(min(part), rel=1e-3)
+        assert float(row[-1]) == pytest.approx(max(part), rel=1e-3)
+
+
+def test_a_beat_is_seen_in_every_second(dreamreel: Call, tmp_path: Path) -> None:
+    run = dreamreel("schedule", "--set", "dream.strength=1+beat", "--audio",
+                    ROOT / "samples" / "beat.m4a", "--seconds", 1)  # fmt: skip
+    cell = run.out.splitlines()[1].split()[-1]
+    least, most = map(float, cell.split(".."))
+    assert least < 1.1 and most == 2 and run.err == ""
+
+
+def test_a_schedule_too_long_to_show_is_refused_at_once(dreamreel: Call) -> None:
+    run = dreamreel("schedule", "--set", "camera.zoom=0:(1.2), 9:(2)", "--seconds", 86400,
+                    "--fps", 1000)  # fmt: skip
+    assert run.code == 2 and "86400000 frames" in run.err and "--seconds 200 works" in run.err
+
+
+def test_a_zoom_of_deforums_is_told_of_where_it_is_shown(dreamreel: Call) -> None:
+    run = dreamreel("schedule", "--set", f"camera.zoom={DEFORUM}", "--seconds", 1)
+    assert "per_frame(0:(1.0025" in run.err and run.err.count("\n") == 1
+    run = dreamreel("schedule", "--set", f"camera.zoom=per_frame({DEFORUM})", "--seconds", 1)
+    assert run.err == "" and "1.0" in run.out
 
 
 def test_curves_are_drawn(dreamreel: Call, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamreel.pipeline.config.fields import Settings, fields, value_of
-from dreamreel.pipeline.config.grammar import build, parse_assignment, parse_value, to_toml
+from dreamreel.pipeline.config.fields import Settings, all_fields, fields, value_of
+from dreamreel.pipeline.config.grammar import MEANT, build, parse_assignment, parse_value, to_toml
 from dreamreel.pipeline.config.presets import load_preset, merge_presets, preset_names
 from dreamreel.pipeline.errors import UserError
 
@@ -41,6 +41,17 @@ def test_a_value_is_toml_or_else_a_string(text: str, value: object) -> None:
     assert parse_value(text) == value
 
 
+def test_a_schedule_may_compare_and_end_in_a_comma() -> None:
+    for text in ("camera.zoom=where(t > 9, 2, t==3) + 1", "camera.zoom=0:(1.2), 9:(2),"):
+        assert build(("--set", parse_assignment(text))).changes == {"camera.zoom"}
+    path = "nets/a, b=c.pth"
+    assert build(("--set", parse_assignment(f"weights={path}"))).weights == Path(path)
+
+
+def test_names_that_other_programs_have_lead_to_settings() -> None:
+    assert set(MEANT.values()) <= set(all_fields()) and not set(MEANT) & set(all_fields())
+
+
 def test_layers_may_be_given_as_a_name_a_list_or_a_table() -> None:
     for text, layers in (
         ("dream.layers=parts", {"parts": 1.0}),
@@ -64,6 +75,27 @@ def test_layers_may_be_given_as_a_name_a_list_or_a_table() -> None:
         ("dream.normalise=median", ["'mean' or 'std'"]),
         ('dream.layers={parts = "much"}', ["dream.layers", "parts", "'much'"]),
         ("dream.octaves", ["NAME=VALUE"]),
+        ("dream.steps=many", ["dream.steps needs a whole number, such as 10, not 'many'"]),
+        ("dream.steps=a lot", ["dream.steps needs a whole number, such as 10, not 'a lot'"]),
+        ("dream.steps=20 steps", ["dream.steps needs a whole number", "'20 steps'"]),
+        ("camera.zoom=1,5", ["camera.zoom needs a number, such as 1.35, not '1,5'"]),
+        ("camera.zoom=t if loud", ["camera.zoom", "schedule: column 10: expected"]),
+        ("dream.octaves=5, dream.steps=3", ["a --set of its own"]),
+        ("dream.octaves=5,dream.steps=3", ["a --set of its own"]),
+        ("dream.octaves=5 seed=3", ["a --set of its own"]),
+        ("dream.layers=parts, dream.steps=3", ["a --set of its own"]),
+        ("dream.octaves=5,", ["a --set of its own"]),
+        ("dream.mask=x", ["'dream.mask'; dreamreel presets default lists all"]),
+        ("camera.speed=2", ["did you mean 'camera.zoom'"]),
+        ("video.steps=2", ["did you mean 'dream.steps'"]),
+        ("dream.iterations=2", ["did you mean 'dream.steps'"]),
+        ("translation_x=2", ["did you mean 'camera.pan_x'"]),
+        ("output.codec=h265", ["output.codec = 'h265' is called 'hevc' here"]),
+        ("output.codec=H.265", ["is called 'hevc' here"]),
+        ("output.codec=HEVC", ["is called 'hevc' here"]),
+        ("output.codec=libsvtav1", ["is called 'av1' here"]),
+        ("output.codec=divx", ["'auto', 'h264', 'hevc'"]),
+        ("output.codec=3", ["'auto', 'h264', 'hevc'"]),
     ],
 )
 def test_a_wrong_setting_is_explained_in_one_line(text: str, words: list[str]) -> None:

@@ -7,6 +7,7 @@ import typer
 
 from dreamreel.pipeline.app.completion import complete_preset
 from dreamreel.pipeline.app.options import IN, LOOK, MACHINE, OUT
+from dreamreel.pipeline.config.values import parse_number
 
 # Values where none is given: usual ones, not tuned. RATE is in frames per second.
 RATE = "30"
@@ -19,7 +20,10 @@ Audio = Annotated[
     typer.Option(metavar="FILE", help="The music that schedules react to.", rich_help_panel=IN),
 ]
 Seconds = Annotated[
-    float, typer.Option(metavar="S", help="The length in seconds.", rich_help_panel=IN)
+    float,
+    typer.Option(
+        metavar="S", help="The length in seconds.", rich_help_panel=IN, parser=parse_number
+    ),
 ]
 PresetName = Annotated[
     str,

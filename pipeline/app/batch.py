@@ -21,6 +21,7 @@ from dreamreel.pipeline.app.batchfile import (
 )
 from dreamreel.pipeline.app.options import Given
 from dreamreel.pipeline.app.terminal import print_json, print_table, stop_signals
+from dreamreel.pipeline.config.tables import shown
 from dreamreel.pipeline.config.values import parse_time
 from dreamreel.pipeline.errors import UserError, nearest, usable
 from dreamreel.pipeline.jobs.batch import (
@@ -44,7 +45,8 @@ from dreamreel.pipeline.jobs.segments import CODED
 LINES_EVERY = 10.0  # seconds between lines of progress of a batch that is piped; a round number
 HEAD = ("job", "state", "frames", "time", "rate", "size", "error")
 MOST_ROWS = 30  # of jobs under way that a terminal shows at once
-DURATION = re.compile(r"(?:([\d.]+)h)?(?:([\d.]+)m(?:in)?)?(?:([\d.]+)s?)?")
+AMOUNT = r"(\d{1,9}(?:\.\d{1,9})?)"
+DURATION = re.compile(rf"(?:{AMOUNT}h)?(?:{AMOUNT}m(?:in)?)?(?:{AMOUNT}s?)?", re.ASCII)
 MOST_WORKERS = 1024  # a bound against a slip of the finger
 
 # Makes an engine for a queue, with the networks that the jobs need.
@@ -199,9 +201,9 @@ def parse_duration(text: str) -> float:
         try:
             total = parse_time("--stop-after", text)
         except UserError as error:
-            raise UserError(f"--stop-after {text!r} is no time; 7h30m or 45m is") from error
+            raise UserError(f"--stop-after {shown(text)} is no time; 7h30m or 45m is") from error
     if total <= 0:
-        raise UserError(f"--stop-after {text!r} is no time; 7h30m or 45m is")
+        raise UserError(f"--stop-after {shown(text)} is no time; 7h30m or 45m is")
     return total
 
 

@@ -39,6 +39,7 @@ from dreamreel.pipeline.app.options import (
 from dreamreel.pipeline.config.fields import Settings, all_fields, entry_at, path_settings, put
 from dreamreel.pipeline.config.grammar import flatten
 from dreamreel.pipeline.config.presets import statements, with_paths_from
+from dreamreel.pipeline.config.tables import read_toml
 from dreamreel.pipeline.errors import UserError, expanded, nearest, usable
 from dreamreel.pipeline.jobs.job import Job
 from dreamreel.pipeline.jobs.queue import Entry
@@ -120,7 +121,7 @@ def read_batch(path: Path) -> BatchFile:
     wrong in it that can be told without opening the sources."""
     text = read_text(path, LARGEST)
     try:
-        table = tomllib.loads(text)
+        table = read_toml(text)
     except ValueError as error:
         raise UserError(f"{path} is not TOML: {error}") from error
     lines = _Lines(path, text)

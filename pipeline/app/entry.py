@@ -40,7 +40,10 @@ def run_app(app: typer.Typer) -> None:
 
 
 def _explained(message: str) -> str:
+    message = message.replace("Value error, ", "")  # typer's words for what our own parsers tell
     if "unexpected extra argument" in message:
+        if "=" in message:
+            return f"{message}; give each setting a --set of its own, and put its value in quotes"
         return f"{message}; put a name or value that has spaces in quotes"
     return message
 

@@ -83,7 +83,7 @@ HARDWARE = (
 _PRESET = typer.Option(
     "--preset",
     metavar="P",
-    help="A preset by name, or a TOML file. Repeatable.",
+    help="A preset by name, or a TOML file or record. Repeatable.",
     rich_help_panel=LOOK,
     autocompletion=complete_preset,
 )
@@ -154,6 +154,12 @@ class Given:
         tables += [parse_assignment(text) for text in self.set]
         by_flag = any(flag.setting == setting for flag, _ in self.flags.values())
         return by_flag or any(entry_at(table, setting) is not None for table in tables)
+
+    def notices(self) -> list[str]:
+        """What to tell of the presets that were read."""
+        from dreamreel.pipeline.config.presets import notices
+
+        return notices(self.preset, self.beside)
 
     def reads(self) -> tuple[Path, ...]:
         """The preset files that were read."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dreamreel.pipeline.app.help import WholeGroup
 from dreamreel.pipeline.app.terminal import print_table
-from dreamreel.pipeline.errors import UserError, nearest, usable
+from dreamreel.pipeline.errors import UserError, nearest, usable, visible
 
 if TYPE_CHECKING:  # imported late at run time: `dreamreel --help` is to be fast
     from dreamreel.pipeline.config.fields import Settings
@@ -48,7 +48,7 @@ def list_presets() -> None:
     own = names_in(folder)
     if own:
         hiding = "  (in place of the bundled one)"
-        print(f"your own, in {folder}:")
+        print(visible(f"your own, in {folder}:"))
         _print_presets(
             (name, str(folder / f"{name}.toml"), hiding if name in bundled else "") for name in own
         )
@@ -64,8 +64,8 @@ def show(name: str) -> None:
 
     _check_known(name)
     preset = load_preset(name)
-    told = " ".join(preset.description.split())
-    print(f"# {preset.name}: {told}\n{to_toml(preset.settings())}", end="")
+    told = visible(" ".join(preset.description.split()))
+    print(f"# {visible(preset.name)}: {told}\n{to_toml(preset.settings())}", end="")
 
 
 def write_preset(
@@ -112,10 +112,10 @@ def check(files: Sequence[str]) -> bool:
             valid = False
             print(f"dreamreel: {error}", file=sys.stderr)
             continue
-        print(f"{file}: ok")
+        print(visible(f"{file}: ok"))
         texts = _texts(preset.settings())
         for name, _ in flatten(preset.tables[-1][1], file):
-            print(f"  {name} = {texts[name]}")
+            print(visible(f"  {name} = {texts[name]}"))
     return valid
 
 
@@ -141,15 +141,15 @@ def compare(one: str, other: str) -> None:
         print("no difference")
         return
     rows = [(name, *(text.get(name, "none") for text in texts)) for name in differ]
-    print_table([("setting", one, other), *rows])
+    print_table([("setting", visible(one), visible(other)), *rows])
 
 
 def _check_known(name: str) -> None:
     """Raise UserError if `name` is neither a path nor the name of a preset."""
-    from dreamreel.pipeline.config.presets import is_file_name, preset_names
+    from dreamreel.pipeline.config.presets import is_beside, is_file_name, preset_names
 
     names = preset_names()
-    if not is_file_name(name) and name not in names:
+    if not (is_file_name(name) or name in names or is_beside(name)):
         known = [*names, *(command for command in COMMANDS if command != SHOW)]
         near = nearest(name, known) or "; `dreamreel presets` lists them, --help the commands"
         raise UserError(f"there is no preset or command {name!r}{near}")
@@ -165,7 +165,7 @@ def _print_presets(presets: Iterable[tuple[str, str, str]]) -> None:
             told = " ".join(load_preset(path).description.split())
         except UserError as error:
             told = f"invalid: {error}"
-        rows.append((name, f"{told}{more}".strip()))
+        rows.append((visible(name), visible(f"{told}{more}".strip())))
     print_table(rows)
 
 
@@ -186,15 +186,16 @@ def _base_of(name: str, base: str) -> str:
     """What the preset `name` gives as `inherits`, to inherit from `base`, a name or a path."""
     from dreamreel.pipeline.config.presets import (
         FOLDER,
+        is_beside,
         is_file_name,
         load_preset,
         names_in,
         preset_names,
     )
 
-    if is_file_name(base):
-        return str(load_preset(base).files[-1])
     known = names_in(FOLDER) if base == name else preset_names()
+    if is_file_name(base) or (base not in known and is_beside(base)):
+        return str(load_preset(base).files[-1])
     if base not in known:
         kind = "bundled preset" if base == name else "preset"
         raise UserError(f"--from {base!r}: there is no {kind} of this name{nearest(base, known)}")

@@ -1,23 +1,40 @@
 """Checks of values against the type and bounds of their settings."""
 
+import math
+from fractions import Fraction
 from functools import cache
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from dreamreel.pipeline.config.fields import all_fields, holds_numbers, is_whole, setting_of
+from dreamreel.pipeline.config.fields import GROWTH, all_fields, holds_numbers, is_whole, setting_of
 from dreamreel.pipeline.config.schedule import Moment, Schedule
 from dreamreel.pipeline.errors import UserError
 
 
 def scheduled_value(name: str, schedule: Schedule, moment: Moment) -> int | float:
-    """The value that `schedule` gives the setting `name` at `moment`. Raises UserError where the
-    schedule has no value there, or one that the setting refuses."""
+    """The value that `schedule` gives the setting `name` at `moment`; of one per frame, the motion
+    in a second. Raises UserError where the schedule has no value there, or one that the setting
+    refuses."""
     try:
         value = schedule.at(moment)
     except ValueError as error:
         raise UserError(f"{name}: {error}") from error
-    return checked(name, value, f"frame {moment.frame}")
+    where = f"frame {moment.frame}"
+    if schedule.per_frame:
+        where += f" ({value:.6g} a frame, at {float(moment.fps):.6g} frames a second)"
+        value = _per_second(name, value, moment.fps)
+    return checked(name, value, where)
+
+
+def _per_second(name: str, value: float, fps: Fraction) -> float:
+    """The motion in a second of the setting `name` whose motion from frame to frame is `value`."""
+    if name != GROWTH:
+        return value * float(fps)
+    try:
+        return math.pow(max(value, 0.0), fps)
+    except OverflowError:
+        return math.inf
 
 
 def checked(name: str, value: float, where: str) -> int | float:

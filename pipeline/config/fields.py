@@ -42,8 +42,10 @@ def _as_weights(value: Any) -> Any:
 
 def _codec_name(value: Any) -> Any:
     """`value` itself. Raises ValueError, with our name of the codec, for an alias of one."""
-    if value in OTHER_CODEC_NAMES:
-        raise ValueError(f"is called {OTHER_CODEC_NAMES[value]!r} here")
+    lower = value.lower() if isinstance(value, str) else value
+    ours = OTHER_CODEC_NAMES.get(lower, lower) if isinstance(value, str) else value
+    if ours != value and ours in CODEC_NAMES:
+        raise ValueError(f"is called {ours!r} here")
     return value
 
 
@@ -54,12 +56,15 @@ def _bars_text(value: str) -> str:
 
 
 OTHER_CODEC_NAMES = {
-    **dict.fromkeys(("avc", "x264", "libx264", "h.264"), "h264"),
-    **dict.fromkeys(("h265", "x265", "libx265", "h.265"), "hevc"),
+    **dict.fromkeys(("avc", "avc1", "x264", "libx264", "h.264"), "h264"),
+    **dict.fromkeys(("h265", "x265", "libx265", "h.265", "hvc1", "hev1"), "hevc"),
+    **dict.fromkeys(("av01", "libsvtav1", "libaom-av1"), "av1"),
+    **dict.fromkeys(("vp09", "libvpx-vp9"), "vp9"),
+    **dict.fromkeys(("prores_ks", "prores_aw"), "prores"),
 }
-Codec = Annotated[
-    Literal["auto", "h264", "hevc", "av1", "prores", "ffv1", "vp9"], BeforeValidator(_codec_name)
-]
+CodecName = Literal["auto", "h264", "hevc", "av1", "prores", "ffv1", "vp9"]
+CODEC_NAMES: tuple[str, ...] = get_args(CodecName)
+Codec = Annotated[CodecName, BeforeValidator(_codec_name)]
 Decoder = Literal["auto", "opencv", "pyav"]
 Speed = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower"]
 SPEEDS: tuple[str, ...] = get_args(Speed)
@@ -170,7 +175,8 @@ class Camera(Section):
         1.35,
         ge=0.01,
         le=100,
-        description="times the picture grows in a second; below 1 the camera moves away",
+        description="times the picture grows in a second; below 1 the camera moves away; a zoom of "
+        "Deforum's is per_frame(0:(1.02))",
     )
     rotation: float = Field(0.0, ge=-360, le=360, description="roll, in degrees a second")
     pan_x: float = Field(0.0, ge=-2, le=2, description="move right, in frame widths a second")
@@ -357,6 +363,11 @@ FIXED = (
     "source",
     "output",
 )
+
+# The settings that a schedule can give per frame, as Deforum does. GROWTH is multiplied from
+# frame to frame, the others are added up.
+GROWTH = "camera.zoom"
+MOTIONS = (GROWTH, *(f"camera.{name}" for name in ("rotation", "pan_x", "pan_y", "tilt", "yaw")))
 
 # Earlier names of settings, and their names now.
 RENAMED = {

@@ -5,7 +5,7 @@ Presets, `--set NAME=VALUE` and the command's flags all become nested tables wit
 """
 
 import json
-import tomllib
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from difflib import SequenceMatcher
@@ -17,8 +17,10 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from dreamreel.pipeline.config.checks import checked, reason_of, scheduled_value
+from dreamreel.pipeline.config.expressions import CALLS, CONSTANTS, WORDS
 from dreamreel.pipeline.config.fields import (
     FIXED,
+    MOTIONS,
     RENAMED,
     Settings,
     Table,
@@ -33,13 +35,32 @@ from dreamreel.pipeline.config.fields import (
     put_at,
     setting_of,
 )
-from dreamreel.pipeline.config.schedule import NOMINAL, Schedule, parse
-from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.config.schedule import MUSIC, NOMINAL, TIMES, Schedule, parse
+from dreamreel.pipeline.config.tables import DEEPEST, LONGEST_SHOWN, read_toml, shown
+from dreamreel.pipeline.errors import UserError, visible
 
 WHOLE, NUMBER = 20, 1.5  # examples in messages, for settings without a default number
 # SequenceMatcher's ratio, 0 to 1, from which two names count as alike. Measured: a letter too few
 # or too many scores 0.86 to 0.92 (`zom`, `octavs`), other settings to 0.55 (`weights`, `width`).
 LIKE = 0.75
+# Names that other programs have for settings, and that are spelled otherwise here.
+MEANT = {
+    **dict.fromkeys(("camera.speed", "zoom.speed", "translation_z"), "camera.zoom"),
+    **dict.fromkeys(("angle", "rotation_3d_z"), "camera.rotation"),
+    **{f"translation_{axis}": f"camera.pan_{axis}" for axis in "xy"},
+    **{"rotation_3d_x": "camera.tilt", "rotation_3d_y": "camera.yaw"},
+    **dict.fromkeys(("iterations", "iter_n", "num_iterations", "n_iter"), "dream.steps"),
+    **dict.fromkeys(("learning_rate", "lr"), "dream.step_size"),
+    **dict.fromkeys(("octave_ratio", "octave_n_scale"), "dream.octave_scale"),
+    **dict.fromkeys(("octave_n", "num_octaves", "pyramid_size"), "dream.octaves"),
+    **dict.fromkeys(("blend", "opacity"), "dream.mix"),
+    "model": "network",
+}
+# An assignment after another, and a value after which the shell ended the word at a space.
+FURTHER = re.compile(r"[,;\s]([a-z_.]+)\s*=(?!=)")
+NUMBER_COMMA = re.compile(r"[+-]?[\d.]+[,;]|(true|false)[,;]")
+# A number with a unit or a decimal comma, as `5 px` and `1,5`.
+PLAIN_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?\s*[^\W\d_]*%?")
 
 
 def build(*tables: tuple[str, Table]) -> Settings:
@@ -70,16 +91,32 @@ def parse_assignment(text: str) -> dict[str, Any]:
     name, equals, value = text.partition("=")
     name = name.strip()
     if not equals or not name:
-        raise UserError(f"--set {text!r} is not NAME=VALUE; try --set dream.octaves=5")
+        raise UserError(f"--set {shown(text)} is not NAME=VALUE; try --set dream.octaves=5")
+    if name.count(".") > DEEPEST:
+        raise UserError(f"--set {shown(name)} nests more than {DEEPEST} levels deep")
+    found = parse_value(value.strip())
+    if isinstance(found, str) and _holds_more(found):
+        raise UserError(
+            f"--set {shown(text)}: each setting has a --set of its own, as in "
+            "--set dream.octaves=5 --set dream.steps=20"
+        )
     table: dict[str, Any] = {}
-    put(table, name, parse_value(value.strip()))
+    put(table, name, found)
     return table
+
+
+def _holds_more(text: str) -> bool:
+    """Whether the value `text` is followed by an assignment to another setting, or by a comma that
+    is no schedule's."""
+    others = (other[1] for other in FURTHER.finditer(text))
+    known = {*all_fields(), *RENAMED}
+    return any(other in known for other in others) or bool(NUMBER_COMMA.fullmatch(text))
 
 
 def parse_value(text: str) -> Any:
     """The value of `text` in TOML, or else `text` itself."""
     try:
-        table = tomllib.loads(f"value = {text}")
+        table = read_toml(f"value = {text}")
     except ValueError:  # not TOML, or a number too long to read
         return text
     return table["value"] if table.keys() == {"value"} else text
@@ -106,7 +143,8 @@ def flatten(table: Table, source: str) -> list[tuple[str, Any]]:
             elif name in RENAMED:
                 raise UserError(f"{source}: '{name}' is called '{RENAMED[name]}' now")
             else:
-                raise UserError(f"{source}: unknown setting '{name}'{_suggest(name, known)}")
+                told = f"unknown setting {shown(name)}{_suggest(name, known)}"
+                raise UserError(f"{source}: {told}")
 
     walk(table, "")
     return pairs
@@ -145,8 +183,12 @@ def _take_schedules(table: dict[str, Any], origin: Mapping[str, str]) -> dict[st
     schedules = {}
     for name, value in found.items():
         try:
-            schedules[name] = _parsed(name, value)
-            put_at(table, path_to(name), scheduled_value(name, schedules[name], NOMINAL))
+            schedule = schedules[name] = _parsed(name, value)
+            # The rate, by which a motion per frame is one in a second, is not known yet.
+            begins = all_fields()[setting_of(name)].default
+            if not schedule.per_frame:
+                begins = scheduled_value(name, schedule, NOMINAL)
+            put_at(table, path_to(name), begins)
         except UserError as error:
             raise UserError(f"{origin[setting_of(name)]}: {error}") from error
     return schedules
@@ -175,22 +217,41 @@ def _parsed(name: str, value: Any) -> Schedule:
         usual = field.default if isinstance(field.default, int | float) else None
         example = usual or (WHOLE if whole else NUMBER)
         needed = f"a {'whole ' if whole else ''}number, such as {example:g}"
-        if isinstance(value, str) and value.isidentifier():  # a word, so hardly meant as a schedule
-            told = f"{name} needs {needed}, not {value!r:.60} ({field.description})"
+        if isinstance(value, str) and _is_plain(value):
+            told = f"{name} needs {needed}, not {shown(value)} ({field.description})"
             raise UserError(told) from error
         raise UserError(
-            f"{name} = {value!r:.60} is neither {needed}, nor a schedule: {error}"
+            f"{name} = {shown(value)} is neither {needed}, nor a schedule: {error}"
         ) from error
-    for key in schedule.keys:
+    if schedule.per_frame and name not in MOTIONS:
+        told = f"per_frame(…) is motion of the camera, which {name} is not; leave it out"
+        raise UserError(f"{name} = {shown(value)}: {told}")
+    for key in () if schedule.per_frame else schedule.keys:
         if key.number is not None:
             checked(name, key.number, key.name)
     return schedule
+
+
+def _is_plain(text: str) -> bool:
+    """Whether `text`, which is no schedule, is hardly meant as one: it is words, or a number with a
+    unit or a decimal comma."""
+    if PLAIN_NUMBER.fullmatch(text):
+        return True
+    words = text.replace("-", " ").split()
+    known = {*TIMES, *MUSIC, *CALLS, *CONSTANTS, *WORDS}
+    is_words = all(word.isidentifier() for word in words)
+    return is_words and (len(words) == 1 or not known.issuperset(words))
 
 
 def _suggest(name: str, known: Mapping[str, FieldInfo]) -> str:
     """A hint at the settings that `name` may mean: those of the same last word, with their
     meanings, or those spelled alike; failing both, at the list of all."""
     last = name.rpartition(".")[2]
+    meant = MEANT.get(name) or MEANT.get(last)
+    if meant:
+        return f"; did you mean '{meant}' ({known[meant].description})?"
+    if len(name) > LONGEST_SHOWN:
+        return "; dreamreel presets default lists all"
     same = [full for full in known if full.rpartition(".")[2] == last]
     if same:
         told = (f"'{full}' ({known[full].description})" for full in same)
@@ -218,7 +279,8 @@ def _explain(error: ValidationError, origin: Mapping[str, str]) -> str:
     inside = place[len(name) :].strip(".")
     about = f"{name} ({inside})" if inside else name
     source = origin.get(name)
-    return f"{source + ': ' if source else ''}{about} = {found['input']!r} {reason_of(error, name)}"
+    told = f"{about} = {shown(found['input'])} {reason_of(error, name)}"
+    return f"{source}: {told}" if source else told
 
 
 def _toml_value(value: Any) -> str:
@@ -226,6 +288,8 @@ def _toml_value(value: Any) -> str:
         inner = ", ".join(f"{_toml_value(str(k))} = {_toml_value(v)}" for k, v in value.items())
         return "{ " + inner + " }" if inner else "{}"
     if isinstance(value, str | Path | Fraction):
-        # A JSON string is a TOML basic string, except that TOML wants DEL escaped.
-        return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007F")
+        # A JSON string is a TOML basic string, once all that steers a terminal is escaped.
+        text = json.dumps(str(value), ensure_ascii=False)
+        steering = {one for one in text if visible(one) != one and not "\ud800" <= one <= "\udfff"}
+        return "".join(f"\\u{ord(one):04X}" if one in steering else one for one in text)
     return json.dumps(value)

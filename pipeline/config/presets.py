@@ -1,15 +1,18 @@
-"""Presets by name: TOML files of settings, which may inherit from each other.
+"""Presets by name: TOML files of settings, which may inherit from each other. A record serves as
+one too.
 
 A name is looked up in folders, in this order: one that the caller gives, such as that of a batch;
-the user's own; the bundled one. A preset looks for the one that it inherits from its own folder on,
-and for one of its own name in the folders after that. So a user's `eyes` may inherit the bundled
-`eyes`, and no bundled preset depends on a user's.
+the user's own; the bundled one. Last, so that a file there takes no name away, comes the working
+folder or, of a preset that is inherited, the folder of the file that inherits. A preset looks for
+the one that it inherits from its own folder on, and for one of its own name in the folders after
+that. So a user's `eyes` may inherit the bundled `eyes`, and no bundled preset depends on a user's.
 """
 
+import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,18 +23,22 @@ from dreamreel.pipeline.config.fields import (
     Settings,
     Table,
     all_fields,
+    entry_at,
     path_settings,
     put,
-    put_at,
     setting_of,
 )
 from dreamreel.pipeline.config.grammar import build, flatten
+from dreamreel.pipeline.config.tables import fault, read_toml, shown
 from dreamreel.pipeline.errors import UserError, expanded, nearest, usable
 from dreamreel.pipeline.opening import read_text
 
 FOLDER = Path(__file__).resolve().parents[2] / "presets"
 OWN_FOLDER = "DREAMREEL_PRESETS"  # the environment variable that names the user's own folder
 OWN_KEYS = ("description", "inherits")
+RECORD = ".json"  # the ending of a record, whose settings are taken
+# What a record tells of how its film was read, computed and written, which is no part of a look.
+NOT_OF_LOOK = ("source", "device", "output")
 LARGEST = 1 << 24  # bytes of a preset: a schedule made from music may have a key for each frame
 DEEPEST = 50  # presets that inherit one from the other: far more than a person would keep track of
 # The pieces of a TOML file that matter for where a statement ends: strings, comments, brackets.
@@ -86,17 +93,37 @@ def preset_files(names: list[str], beside: Path | None = None) -> tuple[Path, ..
 
 def is_file_name(name: str) -> bool:
     """Whether `--preset NAME` means a file by its path, rather than a preset by its name."""
-    return name.endswith(".toml") or "/" in name or "\\" in name
+    return name.endswith((".toml", RECORD)) or "/" in name or "\\" in name
+
+
+def is_beside(name: str, folder: Path = Path()) -> bool:
+    """Whether a preset called `name`, rather than by its path, lies in `folder`, by default the
+    working folder."""
+    named = name != "" and not name.startswith(".") and not is_file_name(name)
+    return named and os.path.isfile(folder / f"{name}.toml")
+
+
+def notices(names: Sequence[str], beside: Path | None = None) -> list[str]:
+    """What to tell of the presets `names`: a line for each that was found by its name in the
+    working folder, since it may lie there by chance."""
+    known = preset_names(beside)
+    return [
+        f"preset {shown(name)} is {name}.toml in this folder"
+        for name in names
+        if name not in known and is_beside(name)
+    ]
 
 
 def load_preset(name: str, beside: Path | None = None) -> Preset:
-    """The preset in the TOML file at the path `name`, or else the preset called `name`: the first
-    found in the folders `beside` and `beside/presets`, the user's own, and the bundled one.
+    """The preset in the TOML file at the path `name`, or the settings of the record there, or else
+    the preset called `name`: the first found in the folders `beside` and `beside/presets`, the
+    user's own, the bundled one, and the working folder.
 
     Raises UserError, with the file and the line, for an unknown name, an unreadable file, an
     unknown setting, a value out of bounds, or a preset that inherits itself.
     """
-    return _load(_find(name, Path(), _folders(beside)), ())
+    base = Path() if beside is None or is_file_name(name) else beside
+    return _load(_find(name, base, _folders(beside)), ())
 
 
 def parse_preset(text: str, path: Path) -> Preset:
@@ -163,9 +190,13 @@ def _find(name: str, base: Path, folders: tuple[Path, ...]) -> _Found:
     for folder in folders:
         if name in names_in(folder):
             return _placed(name, folder / f"{name}.toml", folders)
+    if is_beside(name, base):
+        return _placed(name, base / f"{name}.toml", folders)
+    if os.path.isfile(base / f"{name}{RECORD}"):
+        raise UserError(f"{name} is no preset, but its record is one: --preset {name}{RECORD}")
     known = _names(folders)
     raise UserError(
-        f"unknown preset {name!r}{nearest(name, known) or '; there are ' + ', '.join(known)}"
+        f"unknown preset {shown(name)}{nearest(name, known) or '; there are ' + ', '.join(known)}"
     )
 
 
@@ -180,7 +211,7 @@ def _placed(name: str, path: Path, folders: tuple[Path, ...]) -> _Found:
 
 def _name_of_file(name: str) -> Path:
     if "\0" in name:
-        raise UserError(f"{name!r:.60} is no name of a file: it holds a NUL character")
+        raise UserError(f"{shown(name)} is no name of a file: it holds a NUL character")
     return expanded(name)
 
 
@@ -188,8 +219,27 @@ def _load(found: _Found, above: tuple[Path, ...]) -> Preset:
     try:
         text = read_text(found.path, LARGEST)
     except ValueError as error:
-        raise UserError(f"{found.path} is not TOML: {error}") from error
+        record = found.path.with_name(found.path.name + RECORD)
+        more = f"; its record is one: --preset {record}" if record.is_file() else ""
+        raise UserError(f"{found.path} is not TOML: {error}{more}") from error
+    if found.path.suffix == RECORD:
+        return _of_record(text, found)
     return _parse(text, found, above)
+
+
+def _of_record(text: str, found: _Found) -> Preset:
+    """The preset of the settings in the record with the content `text`."""
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{found.path} is no record that can be read ({error})") from error
+    settings = entry_at(record, "job.settings") if isinstance(record, dict) else None
+    if not isinstance(settings, dict):
+        raise UserError(f"{found.path} is no record of a render, whose settings could be taken")
+    if (reason := fault(settings)) is not None:
+        raise UserError(f"{found.path} cannot be read: {reason}")
+    look = {name: value for name, value in settings.items() if name not in NOT_OF_LOOK}
+    return Preset(found.name, "", ((found.source, _checked(found, look)),), (found.path,))
 
 
 def _parse(text: str, found: _Found, above: tuple[Path, ...]) -> Preset:
@@ -213,11 +263,12 @@ def _parse(text: str, found: _Found, above: tuple[Path, ...]) -> Preset:
 
 def _read(text: str, path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # not TOML, or a number too long to read
+        return read_toml(text)
+    except ValueError as error:  # not TOML, or a number too long to read
         last = f"at line {text.count(chr(10)) + (not text.endswith(chr(10)))}, the last"
         told = str(error).replace("at end of document", last)
-        raise UserError(f"{path} is not TOML: {told}") from error
+        kind = "is not TOML" if isinstance(error, tomllib.TOMLDecodeError) else "cannot be read"
+        raise UserError(f"{path} {kind}: {told}") from error
 
 
 def _parent(name: str, text: str, found: _Found, above: tuple[Path, ...]) -> Preset:
@@ -253,19 +304,28 @@ def _checked(found: _Found, table: Table) -> dict[str, Any]:
 def _with_line(error: UserError, text: str, found: _Found, table: Table) -> UserError:
     """`error`, which `table` caused, with the line of `text` in which its key stands."""
 
+    def fails(part: Table, above: tuple[str, ...]) -> bool:
+        """Whether `part`, at the keys `above`, causes the same error alone."""
+        for key in reversed(above):
+            part = {key: part}
+        try:
+            _checked(found, part)
+        except UserError as other:
+            return str(other) == str(error)
+        return False
+
     def cause(inner: Table, above: tuple[str, ...]) -> tuple[str, ...]:
         """The keys that lead to the smallest part of `inner` that causes the same error alone."""
-        for key, value in inner.items():
-            alone: dict[str, Any] = {}
-            put_at(alone, [*above, key], value)
-            try:
-                _checked(found, alone)
-            except UserError as other:
-                if str(other) == str(error):
-                    path = (*above, key)
-                    inside = isinstance(value, Mapping) and _is_known(".".join(path))
-                    return cause(value, path) if inside else path
-        return above
+        keys = list(inner)
+        while len(keys) > 1:
+            half = keys[: len(keys) // 2]
+            fail = fails({key: inner[key] for key in half}, above)
+            keys = half if fail else keys[len(half) :]
+        if not keys or not fails({keys[0]: inner[keys[0]]}, above):
+            return above
+        path, value = (*above, keys[0]), inner[keys[0]]
+        inside = isinstance(value, Mapping) and _is_known(".".join(path))
+        return cause(value, path) if inside else path
 
     where = _where(found.source, text, cause(table, ()))
     return UserError(f"{where}: {str(error).removeprefix(found.source + ': ')}")

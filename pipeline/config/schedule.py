@@ -8,6 +8,10 @@ key's frame; an expression is evaluated in each frame up to the next key. A key 
 own is interpolated in either case. There are two departures from Deforum. `s` is the time in
 seconds, not a seed. A key past the end, which Deforum drops, still counts, so that the beginning of
 a render does not depend on its length.
+
+A schedule gives what happens in a second, Deforum's what happens from frame to frame. One that is
+written `per_frame(0:(1.02), 60:(1.05))`, or has the entry `per_frame = true` in its table, is meant
+as Deforum's; `checks.scheduled_value` makes it one of seconds.
 """
 
 import math
@@ -21,6 +25,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
+from dreamreel.pipeline.config.arithmetic import Number
 from dreamreel.pipeline.config.expressions import PLAIN, Formula, Names, constant, read
 
 Ease = Callable[[float], float]  # from the share of the time to the share of the way, 0 to 1
@@ -30,7 +35,12 @@ TIMES = ("t", "max_f", "n", "fps", "s")  # frame, last frame, count of frames, r
 LONGEST = 1_000_000  # characters: a line made from music may have a key for each frame
 AMOUNT = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(s|%|b|)", re.ASCII)
 CLOCK = re.compile(r"(?:(\d{1,4}):)?(\d{1,4}):(\d{1,2}(?:\.\d{1,9})?)", re.ASCII)
-OWN_KEYS = ("ease", "bpm", "beat0")  # entries of a table that are no keyframes
+OWN_KEYS = ("ease", "bpm", "beat0", "per_frame")  # entries of a table that are no keyframes
+# A number of up to 15 digits as the value of a key, which is read at once, as there may be many.
+IN_BRACKETS = re.compile(
+    r"\s*(?:\(\s*([+-]?\d{1,15}\.?\d{0,15})\s*\)|([+-]?\d{1,15}\.?\d{0,15}))\s*", re.ASCII
+)
+PER_FRAME = re.compile(r"\s*per_frame\s*\((.*)\)\s*", re.DOTALL)
 Tempo = tuple[Fraction, Fraction]  # time of the first beat, and from beat to beat, in seconds
 
 
@@ -46,8 +56,9 @@ class Moment:
     beats: tuple[float, ...] = ()
 
     def names(self, frame: float) -> dict[str, float]:
-        """The variables of expressions, with their values at the time of `frame`."""
-        times = (frame, self.frames - 1.0, float(self.frames), float(self.fps))
+        """The variables of expressions, with their values at the time of `frame`. Between two
+        frames, t is the number of the next one: it is always whole, as in Deforum."""
+        times = (float(math.ceil(frame)), self.frames - 1.0, float(self.frames), float(self.fps))
         return {**dict(zip(TIMES, (*times, frame / float(self.fps)), strict=True)), **self.sound}
 
 
@@ -83,7 +94,8 @@ START = Place(lambda moment: 0.0)
 
 @dataclass(frozen=True)
 class Schedule:
-    """A number for each frame, a function of its moment alone.
+    """A number for each frame, a function of its moment alone. If it is `per_frame`, the number
+    tells the motion from frame to frame, rather than in a second.
 
     Schedules of equal `source` are equal.
     """
@@ -92,6 +104,7 @@ class Schedule:
     keys: tuple[Key, ...] = field(compare=False, repr=False)
     music: frozenset[str] = field(compare=False, repr=False)  # names of MUSIC that it uses
     counts_beats: bool = field(compare=False, repr=False)
+    per_frame: bool = field(compare=False, repr=False)
 
     def at(self, moment: Moment) -> float:
         """The value at `moment`. Raises ValueError, with the frame, where there is none."""
@@ -135,20 +148,15 @@ class Schedule:
         if missing := sorted(self.music - moment.sound.keys()):
             raise ValueError(f"{missing[0]!r} needs music, and there is none; give --audio")
         if self.counts_beats and not moment.beats:
+            lacking = "the music has none" if moment.sound else "there are none"
+            more = "" if moment.sound else "--audio, or "
             raise ValueError(
-                "its keys count beats, and there are none; give --audio, or bpm = 120 in a table"
+                f"its keys count beats, and {lacking}; give {more}bpm = 120 in a table"
             )
         try:
             yield
-        except ZeroDivisionError:
-            reason = "a division by zero"
-        except OverflowError:
-            reason = "a number too large"
-        except ValueError:
-            reason = "a function has no real result there"
-        else:
-            return
-        raise ValueError(f"frame {moment.frame}: {reason}")
+        except ValueError as error:
+            raise ValueError(f"frame {moment.frame}: {error}") from error
 
     def __reduce__(self) -> Any:  # formulas cannot be pickled
         return parse, (self.plain(),)
@@ -166,10 +174,14 @@ def parse(value: Any) -> Schedule:
     if len(value) > LONGEST:
         raise ValueError(f"a schedule is at most {LONGEST} characters long, not {len(value)}")
     text = re.sub(r"[\s'\"]", " ", value)  # some write "0": (1)
+    if whole := PER_FRAME.fullmatch(text):
+        text = " " * whole.start(1) + whole[1]  # columns stay
+    elif "per_frame" in text:
+        raise ValueError("per_frame(…) goes around all keys: per_frame(0:(1.02), 60:(1.05))")
     items = _items(text)
     if all(colon < 0 for _, colon, _ in items):
-        return _schedule(value, [_key("0", START, text)])
-    return _schedule(value, [_in_line(text, *item) for item in items])
+        return _schedule(value, [_key("0", START, text)], bool(whole))
+    return _schedule(value, [_in_line(text, *item) for item in items], bool(whole))
 
 
 def parse_ease(name: Any) -> Ease:
@@ -251,10 +263,15 @@ def _placed(
     return tuple(sorted(found)), tuple(found[place] for place in sorted(found))
 
 
-def _finite(number: float) -> float:
-    if not math.isfinite(number):
-        raise OverflowError
-    return number
+def _finite(number: Number) -> float:
+    """`number`, the value of a formula, as a float. Raises ValueError where it is not finite."""
+    if isinstance(number, complex):
+        raise ValueError("a complex value; real(…) or abs(…) makes a real one of it")
+    if math.isnan(number):
+        raise ValueError("no real value, as 0/0 and sqrt(-1) have none")
+    if math.isinf(number):
+        raise ValueError("no finite value: a division by zero, or a number too large")
+    return float(number)
 
 
 def _of_table(table: Mapping[str, Any]) -> Schedule:
@@ -263,8 +280,11 @@ def _of_table(table: Mapping[str, Any]) -> Schedule:
     named = {str(name): value for name, value in table.items() if name not in OWN_KEYS}
     if not named:
         raise ValueError('expected at least one key, such as "0s" = 1.5')
+    per_frame = table.get("per_frame", False)
+    if not isinstance(per_frame, bool):
+        raise ValueError("per_frame is true or false")
     keys = [_in_table(name, value, ease, tempo) for name, value in named.items()]
-    return _schedule(_frozen(table), keys)
+    return _schedule(_frozen(table), keys, per_frame)
 
 
 def _tempo(table: Mapping[str, Any]) -> Tempo | None:
@@ -324,6 +344,8 @@ def _in_line(text: str, begins: int, colon: int, ends: int) -> Key:
 
 def _key(name: str, place: Place, value: Any, ease: Ease | None = None, begins: int = 0) -> Key:
     """The key with that `name`, `place` and `value`; text begins after the column `begins`."""
+    if isinstance(value, str) and (plain := IN_BRACKETS.fullmatch(value)):
+        value = float(plain[1] or plain[2])
     if isinstance(value, str):
         formula, names = read(value, (*TIMES, *MUSIC), begins)
         # Like Deforum, ignore brackets and spaces around a number.
@@ -377,10 +399,10 @@ def _beat(number: Fraction, moment: Moment) -> float:
     return seconds * float(moment.fps)
 
 
-def _schedule(source: Any, keys: list[Key]) -> Schedule:
+def _schedule(source: Any, keys: list[Key], per_frame: bool = False) -> Schedule:
     names = frozenset[str]().union(*(key.names for key in keys))
     counts_beats = any(key.place.counts_beats for key in keys)
-    return Schedule(source, tuple(keys), names & set(MUSIC), counts_beats)
+    return Schedule(source, tuple(keys), names & set(MUSIC), counts_beats, per_frame)
 
 
 def _frozen(table: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -398,6 +420,9 @@ def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"expected a number or an expression, found {str(value)[:40]!r}")
     try:
-        return _finite(float(value))
-    except OverflowError as error:
-        raise ValueError("expected a number that is finite") from error
+        number = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError("expected a number that is finite")
+    return number

@@ -134,6 +134,11 @@ def _definitions() -> dict[str, Any]:
             "description": "the time of the first beat, in seconds",
         },
     }
+    per_frame = {
+        "type": "boolean",
+        "description": "whether values of the camera's motion are from frame to frame, as in "
+        "Deforum, rather than in a second",
+    }
     return {
         "schedule": {
             "type": "string",
@@ -145,7 +150,7 @@ def _definitions() -> dict[str, Any]:
             "type": "object",
             "description": 'a schedule: keys such as "0s", "48", "50%" or "4b", each with a value',
             "minProperties": 1,
-            "properties": {"ease": ease, **beats},
+            "properties": {"ease": ease, **beats, "per_frame": per_frame},
             "additionalProperties": {"anyOf": [value, key]},
         },
     }

@@ -5,6 +5,7 @@ from contextlib import suppress
 from fractions import Fraction
 from typing import Any, Literal
 
+from dreamreel.pipeline.config.tables import shown
 from dreamreel.pipeline.errors import UserError
 
 SMALLEST_SIDE, LARGEST_SIDE = 16, 16384  # pixels; x264 takes no larger side
@@ -21,6 +22,17 @@ Size = tuple[int, int]  # height, width
 Colour = tuple[int, int, int]  # red, green and blue, 0 to 255
 # How bars are found; or those at the left, top, right and bottom, in pixels of the source.
 Bars = Literal["auto", "keep"] | tuple[int, int, int, int]
+
+
+def parse_number(value: Any) -> float:
+    """The number in the text `value`, such as `2.5`, `-1` or `1e3`; a number stays.
+
+    Raises ValueError for anything else, digits other than 0 to 9 among them.
+    """
+    with suppress(ValueError):
+        if not isinstance(value, str) or (value.isascii() and "_" not in value):
+            return float(value)
+    raise ValueError(f"{shown(value)} is no number; 2.5 is")
 
 
 def parse_rate(value: Any) -> Fraction:
@@ -54,29 +66,26 @@ def parse_fps(option: str, text: str) -> Fraction:
     try:
         return parse_rate(text)
     except ValueError as error:
-        raise UserError(f"{option} {text!r} {error}") from error
+        raise UserError(f"{option} {shown(text)} {error}") from error
 
 
 def parse_span(option: str, text: str) -> Span:
     """(first frame, one past the last or None) from `A:B`, `A:` or `:B`. Raises UserError for
     anything else."""
-    first, colon, last = text.partition(":")
-    with suppress(ValueError):
-        start, stop = int(first or 0), int(last) if last else None
-        in_order = stop is None or start < stop < LAST_FRAME
-        if colon and 0 <= start < LAST_FRAME and in_order:
+    if found := re.fullmatch(r"\s*(\d{0,13})\s*:\s*(\d{0,13})\s*", text, re.ASCII):
+        start, stop = int(found[1] or 0), int(found[2]) if found[2] else None
+        if start < LAST_FRAME and (stop is None or start < stop < LAST_FRAME):
             return start, stop
-    raise UserError(f"{option} {text!r} is no span of frames; 0:48 is, the first 48 frames")
+    raise UserError(f"{option} {shown(text)} is no span of frames; 0:48 is, the first 48 frames")
 
 
 def parse_time(option: str, text: str) -> float:
     """Seconds from `2.5`, `2.5s`, `1:02.5` or `1:00:02.5`. Raises UserError for anything else."""
-    try:
-        parts = [float(part) for part in text.removesuffix("s").split(":")]
-    except ValueError:
-        parts = []
-    if not 1 <= len(parts) <= 3 or not all(0 <= part < 1e9 for part in parts):
-        raise UserError(f"{option} {text!r} is no time; 2.5 and 1:02.5 are")
+    written = text.strip().removesuffix("s").split(":")
+    plain = all(re.fullmatch(r"\d{1,9}(\.\d{0,12})?|\.\d{1,12}", one, re.ASCII) for one in written)
+    parts = [float(one) for one in written] if plain else []
+    if not 1 <= len(parts) <= 3:
+        raise UserError(f"{option} {shown(text)} is no time; 2.5 and 1:02.5 are")
     return sum(part * 60**power for power, part in enumerate(reversed(parts)))
 
 
@@ -106,12 +115,16 @@ def told_of_many(frames: int) -> str:
 def parse_size(option: str, text: str) -> Size:
     """(height, width) in pixels from `640x360`, which is width x height. Raises UserError for
     anything else, and for a side out of bounds."""
-    width, x, height = text.lower().partition("x")
-    if not (x and width.isdecimal() and height.isdecimal()):
-        raise UserError(f"{option} {text!r} is no size; 640x360 is")
-    if not all(SMALLEST_SIDE <= int(side[:9]) <= LARGEST_SIDE for side in (width, height)):
-        raise UserError(f"{option} {text!r}: each side is {SMALLEST_SIDE} to {LARGEST_SIDE} pixels")
-    return int(height), int(width)
+    found = re.fullmatch(r"\s*(\d+)\s*x\s*(\d+)\s*", text, re.ASCII | re.IGNORECASE)
+    if not found:
+        raise UserError(f"{option} {shown(text)} is no size; 640x360 is")
+    # Nine digits tell whether a side is too large, however many there are.
+    width, height = (int(side[:9]) if len(side) > 9 else int(side) for side in found.groups())
+    if not all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in (width, height)):
+        raise UserError(
+            f"{option} {shown(text)}: each side is {SMALLEST_SIDE} to {LARGEST_SIDE} pixels"
+        )
+    return height, width
 
 
 def parse_bars(text: str) -> Bars:
@@ -137,8 +150,8 @@ def parse_colour(option: str, text: str) -> Colour:
 
     channels: tuple[int, ...] = ()
     with suppress(ValueError):
-        channels = ImageColor.getrgb(text)
+        channels = ImageColor.getrgb(text) if text.isascii() else ()
     if len(channels) != 3 or not all(0 <= channel <= 255 for channel in channels):
-        raise UserError(f"{option} {text!r:.40} is no opaque colour; '#204060' and teal are")
+        raise UserError(f"{option} {shown(text)} is no opaque colour; '#204060' and teal are")
     red, green, blue = channels
     return red, green, blue

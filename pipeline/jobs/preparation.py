@@ -5,13 +5,19 @@ from functools import lru_cache
 from pathlib import Path
 
 from dreamreel.pipeline.config.fields import Settings
-from dreamreel.pipeline.config.timeline import OverTime, constant, moment_of, settings_at
+from dreamreel.pipeline.config.timeline import (
+    OverTime,
+    constant,
+    moment_of,
+    settings_at,
+    without_beat,
+)
 from dreamreel.pipeline.dreaming.ascent import octave_sizes
 from dreamreel.pipeline.dreaming.terms import terms_of
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Box, Frame
 from dreamreel.pipeline.jobs.identity import stamp
-from dreamreel.pipeline.jobs.report import Report
+from dreamreel.pipeline.jobs.report import QUIET, Report
 from dreamreel.pipeline.media.clips import Clip
 from dreamreel.pipeline.media.sound import hear
 from dreamreel.pipeline.networks.catalog import load_network
@@ -30,17 +36,25 @@ def heard_by(settings: Settings, audio: Path | None) -> Path | None:
 
 
 def settings_over_time(
-    settings: Settings, frames: int, rate: Fraction, heard: Path | None, first: int = 0
+    settings: Settings,
+    frames: int,
+    rate: Fraction,
+    heard: Path | None,
+    first: int = 0,
+    report: Report = QUIET,
 ) -> OverTime:
     """The settings of each of `frames` frames, by number; the first has the number `first`.
 
     Schedules run over the time of these frames at `rate` a second. `heard` is the music that they
-    hear, if any. Raises UserError if a schedule gives a value that its setting cannot have, and if
-    the music cannot be read.
+    hear, if any; a notice goes to `report` if they follow its beat and it has none. Raises
+    UserError if a schedule gives a value that its setting cannot have, and if the music cannot be
+    read.
     """
     if not settings.schedules:
         return constant(settings)
     sound = None if heard is None else hear(heard, rate, frames, first / rate)
+    if without_beat(settings, sound):
+        report.on_notice(f"no beat found in {heard}: beat is 0 throughout")
 
     @lru_cache(maxsize=4)
     def at(number: int) -> Settings:

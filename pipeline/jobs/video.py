@@ -87,7 +87,7 @@ def ready_video(checked: Checked, report: Report) -> Filming:
     audio = None if job.audio is None else job.audio.path
     heard = heard_by(settings, audio or (source if clip.is_file else None))
     watched = [source] if heard in (None, source) else [source, heard]
-    over_time = settings_over_time(settings, total or 1, clip.rate, heard, job.span[0])
+    over_time = settings_over_time(settings, total or 1, clip.rate, heard, job.span[0], report)
     network = ready_network(settings, clip.raster.size_at(settings.width), report)
     return Filming(as_run(job, clip, network), clip, encoding, total, over_time, network, watched)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Settings
-from dreamreel.pipeline.config.timeline import OverTime
+from dreamreel.pipeline.config.timeline import OverTime, notices
 from dreamreel.pipeline.dreaming.ascent import check_finite
 from dreamreel.pipeline.durable import UNREADABLE, load_tree
 from dreamreel.pipeline.durable import check_finite as check_numbers
@@ -184,16 +184,17 @@ def canvas_of(flight: Flight, photo: Tensor | None, settings: Settings) -> tuple
     return fitted_size(height, width, settings.width)
 
 
-def course(job: Job, audio: Path | None) -> OverTime:
+def course(job: Job, audio: Path | None, report: Report = QUIET) -> OverTime:
     """The settings of each frame of the zoom of `job`, by its number in the order of dreaming.
 
     Schedules run in the order in which the frames are shown: backwards for a reversed zoom, and
-    from the first frame again after the last of a loop. They hear `audio`, if any. Frames of a zoom
-    that this one continues have that zoom's settings.
+    from the first frame again after the last of a loop. They hear `audio`, if any; notices of it go
+    to `report`. Frames of a zoom that this one continues have that zoom's settings.
     """
     flight = flight_of(job)
     frames, earlier = flight.frames, flight.earlier
-    own = settings_over_time(job.settings, frames, flight.rate, heard_by(job.settings, audio))
+    heard = heard_by(job.settings, audio)
+    own = settings_over_time(job.settings, frames, flight.rate, heard, report=report)
 
     def shown(number: int) -> int:
         number = number % frames if flight.loop else min(number, frames - 1)
@@ -344,7 +345,9 @@ def _fast_enough(job: Job, audio: Path | None, report: Report) -> tuple[Job, Ove
     `camera.zoom` is raised if the flight allows it and nobody set it. Raises UserError if the
     growth is still too small.
     """
-    flight, over_time = flight_of(job), course(job, audio)
+    flight, over_time = flight_of(job), course(job, audio, report)
+    for line in notices(job.settings, over_time, flight.frames):
+        report.on_notice(line)
     if not flight.loop and flight.to is None:
         return job, over_time
     journey = Journey(flight.frames, flight.rate, flight.loop)

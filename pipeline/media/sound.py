@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.opening import open_container
+from dreamreel.pipeline.opening import open_container, regular_file
 
 Floats = NDArray[np.float64]
 Samples = NDArray[np.float32]  # of sound: one channel (n,), from -1 to 1
 
 # The sound is analysed in windows, one every hop. Where no measurement or source is named, a number
 # below is a round one that was chosen, not measured.
+AROUND = 600  # seconds; at least so much is heard before and after what is shown: a song is whole
 RATE = 22050  # samples a second, of one channel: keeps what is below 11 kHz, and so the treble band
 HOP = 220  # samples between windows, 10 ms: finer than a frame at up to 100 a second
 HOP_RATE = Fraction(RATE, HOP)  # hops a second, about 100.2
@@ -49,7 +51,8 @@ class Sound:
     """What is heard in each frame of a video.
 
     `curves` holds one for each name in `schedule.MUSIC`, (frames,) from 0 to 1. `beats` are in
-    seconds since frame 0; `bpm` is their number in a minute, 0 where there are none.
+    seconds since frame 0, from the first that is not before it. `bpm` is the number of beats in a
+    minute of all that was heard, 0 where there are none.
     """
 
     curves: dict[str, Floats]
@@ -66,16 +69,42 @@ def hear(path: Path, rate: Fraction, frames: int, start: Fraction = Fraction(0))
     """The sound of the file at `path`, analysed for a video of `frames` frames, `rate` a second.
     Frame 0 is at `start` seconds of the sound.
 
-    Raises UserError where the file has no sound that can be decoded.
+    The whole song is heard, whatever part of it is shown, and of a longer sound at least `AROUND`
+    seconds before and after that part. Raises UserError where the file has no sound that can be
+    decoded.
     """
-    samples = read_sound(path, start, Fraction(frames) / rate)
+    begins = max(0, start // AROUND - 1) * AROUND
+    ends = (math.ceil((start + Fraction(frames) / rate) / AROUND) + 1) * AROUND
+    status = regular_file(path).stat()
+    heard = _analysed(path, (status.st_mtime_ns, status.st_size), begins, max(ends, begins))
+    later = start - begins  # the time of frame 0 in what was heard
+    edges = [math.floor((later + frame / rate) * HOP_RATE) for frame in range(frames + 1)]
+    curves = {name: _per_frame(curve, edges) for name, curve in heard.curves.items()}
+    beats = heard.beats - float(later)
+    is_heard = np.arange(frames) < math.ceil((heard.seconds - later) * rate)
+    curves["beat"] = _beat_curve(beats, rate, frames) * is_heard
+    return Sound(curves, tuple(beats[beats >= 0].tolist()), _tempo(heard.beats))
+
+
+@dataclass(frozen=True, eq=False)
+class _Heard:
+    """The sound of a file, or of a part of it: the `curves` of all but the beat, at each hop, the
+    times of its `beats` and its length in `seconds`."""
+
+    curves: dict[str, Floats]
+    beats: Floats
+    seconds: Fraction
+
+
+@lru_cache(maxsize=2)  # a batch has many jobs with the same song
+def _analysed(path: Path, stamp: tuple[int, int], begins: int, ends: int) -> _Heard:
+    """The sound of the file at `path` from `begins` to `ends`, in seconds. `stamp` tells the file
+    from an earlier one of its name."""
+    samples = read_sound(path, Fraction(begins), Fraction(ends - begins))
     levels, flux = _levels(samples), _flux(samples)
-    beats = _beats(flux)
     curves = {"loud": _loudness(levels["loud"]), **_bands(levels), "onset": _onsets(flux)}
-    curves = {name: _per_frame(_released(curve), rate, frames) for name, curve in curves.items()}
-    heard = math.ceil(len(samples) * rate / RATE)
-    curves["beat"] = _beat_curve(beats, rate, frames) * (np.arange(frames) < heard)
-    return Sound(curves, tuple(beats.tolist()), _tempo(beats))
+    released = {name: _released(curve) for name, curve in curves.items()}
+    return _Heard(released, _beats(flux), Fraction(len(samples), RATE))
 
 
 def read_sound(path: Path, start: Fraction, seconds: Fraction) -> Samples:
@@ -86,7 +115,8 @@ def read_sound(path: Path, start: Fraction, seconds: Fraction) -> Samples:
     """
     import av
 
-    samples, ends = np.zeros(math.ceil(seconds * RATE), np.float32), -round(start * RATE)
+    most, ends = math.ceil(seconds * RATE), -round(start * RATE)
+    samples = [np.zeros(0, np.float32)]
     try:
         with open_container(path) as container:
             if not container.streams.audio:
@@ -94,16 +124,20 @@ def read_sound(path: Path, start: Fraction, seconds: Fraction) -> Samples:
             begins = Fraction(container.start_time or 0, 1_000_000) + start
             for time, part in _parts(container):
                 late = 0 if time is None else round((time - begins) * RATE) - ends
-                ends += late if late > GAP * RATE else 0
-                if ends >= len(samples):
+                silent = late if late > GAP * RATE else 0
+                if silent > 0:
+                    length = min(ends + silent, most) - max(0, ends)
+                    samples.append(np.zeros(max(0, length), np.float32))
+                    ends += silent
+                if ends >= most:
                     break
-                kept = part[max(0, -ends) : len(samples) - ends]
-                samples[max(0, ends) : max(0, ends) + len(kept)] = kept
+                samples.append(part[max(0, -ends) : most - ends])
                 ends += len(part)
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path} has no sound that can be decoded ({reason})") from error
-    return samples[: max(1, ends)]  # at least one sample, a silent one
+    found = np.concatenate(samples)
+    return found if len(found) else np.zeros(1, np.float32)
 
 
 def _parts(container: Any) -> Iterator[tuple[Fraction | None, NDArray[np.float32]]]:
@@ -235,15 +269,17 @@ def _released(curve: Floats) -> Floats:
     return np.array(found)
 
 
-def _per_frame(curve: Floats, rate: Fraction, frames: int) -> Floats:
-    """The highest value of `curve` while each frame is shown, (frames,); 0 after its end."""
-    step = HOP_RATE / rate
-    starts = np.array([math.floor(frame * step) for frame in range(frames)], dtype=int)
-    starts = starts[starts < len(curve)]
-    highest = np.maximum.reduceat(curve, starts) if len(starts) else np.zeros(0)
-    if len(starts):
-        highest[-1] = curve[starts[-1] : starts[-1] + math.ceil(step)].max()
-    return np.pad(highest, (0, frames - len(highest)))
+def _per_frame(curve: Floats, edges: list[int]) -> Floats:
+    """The highest value of `curve` while each frame is shown, (frames,): from one of the hops
+    `edges`, (frames + 1,), to the next; 0 before its beginning and after its end."""
+    found = np.zeros(len(edges) - 1)
+    starts = np.array(edges[:-1], dtype=int)
+    inside = np.flatnonzero((starts >= 0) & (starts < len(curve)))
+    if len(inside):
+        last = inside[-1]
+        heard = curve[: max(edges[last] + 1, edges[last + 1])]
+        found[inside] = np.maximum.reduceat(heard, starts[inside])
+    return found
 
 
 def _beats(flux: Floats) -> Floats:
@@ -317,5 +353,6 @@ def _beat_curve(beats: Floats, rate: Fraction, frames: int) -> Floats:
         for beat, end in zip(beats, ends, strict=True):
             first, last = round(beat * float(rate)), round(end * float(rate))
             fall = np.square(1 - np.arange(last - first) / max(1, last - first))
-            curve[first:last] = fall[: max(0, frames - first)]
+            shown = slice(max(0, first), max(0, min(last, frames)))
+            curve[shown] = fall[shown.start - first : max(0, shown.stop - first)]
     return curve
