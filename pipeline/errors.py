@@ -1,16 +1,23 @@
 """Errors that end in one clear line instead of a traceback."""
 
 import errno
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from urllib.parse import unquote
 
 # Errors of a disk or network that may pass by themselves.
 PASSING = {
     getattr(errno, name, None)
     for name in ("EIO", "ESTALE", "ETIMEDOUT", "ENOTCONN", "EAGAIN", "EMFILE", "ENFILE", "ENOSPC")
 }
+
+# An address in place of a path, in which `Path` has made one slash of two. A scheme of one letter
+# is a drive of Windows.
+ADDRESS = re.compile(r"(?:^|/)(?:([A-Za-z][A-Za-z0-9+.-]+):/|(data|magnet|blob):)(.*)", re.DOTALL)
+LONGEST_SHOWN = 200  # letters of an address in a message; a round number
 
 
 class UserError(Exception):
@@ -54,6 +61,27 @@ def expanded(name: str | Path) -> Path:
         raise UserError(f"{name}: {error}") from error
 
 
+def missing(path: Path, what: str = "file") -> UserError:
+    """The error that there is no `what`, such as "file", at `path`, or that this is an address."""
+    return address_error(path) or UserError(f"there is no {what} {path}")
+
+
+def address_error(path: Path) -> UserError | None:
+    """The error that `path`, which does not exist, is an address such as https://example.org; None
+    if it does not look like one."""
+    found = ADDRESS.search(path.as_posix())
+    if found is None:
+        return None
+    scheme, short, rest = found.groups()
+    if scheme is not None and Path(path.as_posix()[: found.end(1) + 1]).is_dir():
+        return None
+    if scheme == "file":
+        return UserError(f"file://{rest} is an address; give the path alone: /{unquote(rest)}")
+    address = f"{short}:{rest}" if scheme is None else f"{scheme}://{rest}"
+    shown = address if len(address) <= LONGEST_SHOWN else f"{address[:LONGEST_SHOWN]}..."
+    return UserError(f"{shown} is an address, not a file; only files are read and written")
+
+
 @contextmanager
 def usable(path: Path) -> Iterator[None]:
     """Turn an OSError inside the `with` into a UserError that names `path`. Raise UserError as well
@@ -64,6 +92,8 @@ def usable(path: Path) -> Iterator[None]:
     except UnicodeEncodeError as error:
         raise UserError(f"the name {str(path)!r} is not UTF-8; rename the file") from error
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG and (other := address_error(path)) is not None:
+            raise other from error
         kind = PassingError if error.errno in PASSING else UserError
         raise kind(f"{path} cannot be used ({error.strerror})") from error
 

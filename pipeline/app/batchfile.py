@@ -38,8 +38,8 @@ from dreamreel.pipeline.app.options import (
 )
 from dreamreel.pipeline.config.fields import Settings, all_fields, entry_at, path_settings, put
 from dreamreel.pipeline.config.grammar import flatten
-from dreamreel.pipeline.config.presets import statements, with_paths_from
-from dreamreel.pipeline.errors import UserError, expanded, nearest, usable
+from dreamreel.pipeline.config.presets import not_toml, statements, with_paths_from
+from dreamreel.pipeline.errors import UserError, address_error, expanded, nearest, usable
 from dreamreel.pipeline.jobs.job import Job
 from dreamreel.pipeline.jobs.queue import Entry
 from dreamreel.pipeline.media.animations import find_animation
@@ -118,11 +118,11 @@ class BatchFile:
 def read_batch(path: Path) -> BatchFile:
     """The batch file `path`. Raises UserError, in a line that names the place, if there is anything
     wrong in it that can be told without opening the sources."""
-    text = read_text(path, LARGEST)
     try:
+        text = read_text(path, LARGEST)
         table = tomllib.loads(text)
-    except ValueError as error:
-        raise UserError(f"{path} is not TOML: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise not_toml(path, "a batch file", error) from error
     lines = _Lines(path, text)
     for key in table:
         if key not in TOP:
@@ -356,6 +356,8 @@ def _sources(given: Value | None, batch: BatchFile) -> list[Path | None]:
         matches = sorted(glob(str(path), recursive=True), key=natural) if has_magic(pattern) else []
         media = [Path(match) for match in matches if _is_media(Path(match), batch)]
         if not media:
+            if (address := address_error(path)) is not None:
+                raise UserError(f"{given.where}: {address}")
             what = "matches no film or picture" if has_magic(pattern) else "does not exist"
             raise UserError(f"{given.where}: source {pattern!r} {what} in {batch.folder}")
         found += media

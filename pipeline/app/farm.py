@@ -31,7 +31,7 @@ from dreamreel.pipeline.jobs.report import Report
 from dreamreel.pipeline.jobs.run import run
 from dreamreel.pipeline.jobs.tasks import record_of
 from dreamreel.pipeline.media.sequences import place_of
-from dreamreel.pipeline.opening import read_text
+from dreamreel.pipeline.opening import misnamed, read_text
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ def read_job(file: Path) -> Job:
         table = found.get("job", found) if isinstance(found, dict) else found
         job = Job.model_validate_json(json.dumps(table))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is no job file ({_why(error)})") from error
+        other = misnamed(file, "a job file", ("json", "text"))
+        raise UserError(other or f"{file} is no job file ({_why(error)})") from error
     if not job.output.is_absolute():
         job = job.model_copy(update={"output": file.absolute().parent / job.output})
     return job

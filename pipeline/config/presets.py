@@ -26,8 +26,8 @@ from dreamreel.pipeline.config.fields import (
     setting_of,
 )
 from dreamreel.pipeline.config.grammar import build, flatten
-from dreamreel.pipeline.errors import UserError, expanded, nearest, usable
-from dreamreel.pipeline.opening import read_text
+from dreamreel.pipeline.errors import UserError, expanded, missing, nearest, usable
+from dreamreel.pipeline.opening import misnamed, read_text
 
 FOLDER = Path(__file__).resolve().parents[2] / "presets"
 OWN_FOLDER = "DREAMREEL_PRESETS"  # the environment variable that names the user's own folder
@@ -158,7 +158,7 @@ def _find(name: str, base: Path, folders: tuple[Path, ...]) -> _Found:
         with usable(path):
             path = Path(os.path.realpath(path))
             if not os.path.lexists(path):
-                raise UserError(f"there is no preset file {path}")
+                raise missing(path, "preset file")
         return _placed(path.stem, path, folders)
     for folder in folders:
         if name in names_in(folder):
@@ -188,7 +188,7 @@ def _load(found: _Found, above: tuple[Path, ...]) -> Preset:
     try:
         text = read_text(found.path, LARGEST)
     except ValueError as error:
-        raise UserError(f"{found.path} is not TOML: {error}") from error
+        raise not_toml(found.path, "a preset", error) from error
     return _parse(text, found, above)
 
 
@@ -217,7 +217,14 @@ def _read(text: str, path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # not TOML, or a number too long to read
         last = f"at line {text.count(chr(10)) + (not text.endswith(chr(10)))}, the last"
         told = str(error).replace("at end of document", last)
-        raise UserError(f"{path} is not TOML: {told}") from error
+        raise not_toml(path, "a preset", told) from error
+
+
+def not_toml(path: Path, wanted: str, why: object) -> UserError:
+    """The error that the file `path` is not what was `wanted`, such as "a preset": what it is
+    instead, if that can be told, or `why` it is no TOML."""
+    other = misnamed(path, wanted, ("text", "playlist")) if path.is_file() else None
+    return UserError(other or f"{path} is not TOML: {why}")
 
 
 def _parent(name: str, text: str, found: _Found, above: tuple[Path, ...]) -> Preset:

@@ -30,7 +30,8 @@ from dreamreel.pipeline.media.encoding import CONTAINERS, Encoding, encoding_for
 from dreamreel.pipeline.media.exports import FASTEST_GIF, lossless_encoding
 from dreamreel.pipeline.media.mux import suffix_that_holds
 from dreamreel.pipeline.media.reading import damage
-from dreamreel.pipeline.media.stills import check_picture_name
+from dreamreel.pipeline.media.sound import check_sound
+from dreamreel.pipeline.media.stills import check_picture_name, no_picture
 from dreamreel.pipeline.networks.names import check_network_name
 from dreamreel.pipeline.opening import check_readable
 
@@ -102,7 +103,7 @@ def may_continue(job: Job, out: Target) -> bool:
 
 
 def check_picture(path: Path) -> None:
-    """Raise UserError if the file at `path` is a film or a sound instead of a picture; the message
+    """Raise UserError if the file at `path` is no picture. If it is a film or a sound, the message
     names the command that takes it."""
     check_readable(path)
     match kind_of(path):
@@ -115,6 +116,8 @@ def check_picture(path: Path) -> None:
             raise UserError(
                 f"{path} is a sound, not a picture; dreamreel video and zoom take it as --audio"
             )
+        case None:
+            raise no_picture(path)
 
 
 def _checked_picture(job: Job, out: Target) -> Checked:
@@ -147,7 +150,7 @@ def _checked_video(job: Job, out: Target, report: Report) -> Checked:
         if source.is_file():
             check_readable(source)
     if job.audio is not None:
-        check_readable(job.audio.path)
+        check_sound(job.audio.path)
     check_video_name(out.path)
     clip = probe(source, settings.source)
     clip = replace(
@@ -195,6 +198,8 @@ def _checked_zoom(job: Job, out: Target) -> Checked:
     for file in (job.source, flight.to):
         if file is not None:
             check_picture(file.path)
+    if job.audio is not None:
+        check_sound(job.audio.path)
     check_video_name(out.path)
     beside = [] if film is None else [record_path(film), state_path(film)]
     parts = KEPT_ZOOM if may_continue(job, out) else RENDER

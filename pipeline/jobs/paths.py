@@ -31,7 +31,7 @@ from dreamreel.pipeline.durable import (
     partial_path,
     write_whole,
 )
-from dreamreel.pipeline.errors import PassingError, UserError, usable
+from dreamreel.pipeline.errors import PassingError, UserError, address_error, usable
 from dreamreel.pipeline.media.encoding import CONTAINERS, usual_suffix
 from dreamreel.pipeline.media.exports import SERIES, check_series_name, is_animated
 from dreamreel.pipeline.media.sequences import is_series, place_of, series_files
@@ -388,6 +388,8 @@ def _check_folder(out: Target) -> None:
         if not is_series(out.path) and place.is_dir():
             raise UserError(f"{place} is a folder; name a file in it, or {place}/%05d.png")
         if not place.parent.is_dir():
+            if (address := address_error(place)) is not None:
+                raise address
             raise UserError(f"there is no folder {place.parent} to write {place.name} into")
 
 

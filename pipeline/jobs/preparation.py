@@ -59,6 +59,8 @@ def ready_network(settings: Settings, size: tuple[int, int], report: Report) -> 
     network = loaded_network(settings)
     terms = terms_of(settings.dream, network)
     network.sight.on_notice = report.on_notice
+    if network.notice is not None:
+        report.on_notice(network.notice)
     changing = {name.removeprefix("dream.layers.") for name in settings.schedules}
     seen = [term.layer for term in terms if term.weight or term.layer in changing]
     network.sight.check(settings.dream.tile, seen)

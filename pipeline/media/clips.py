@@ -18,7 +18,7 @@ from dreamreel.pipeline.media.decoding import Decoded, PictureFormat, decode, fo
 from dreamreel.pipeline.media.opencv import Doubt, decode_alone, doubt
 from dreamreel.pipeline.media.packets import scan_packets
 from dreamreel.pipeline.media.sequences import Series, find_series, find_still
-from dreamreel.pipeline.opening import check_readable, open_container, open_picture
+from dreamreel.pipeline.opening import check_readable, misnamed, open_container, open_picture
 
 SERIES_RATE = Fraction(25)  # frames a second of a series without another rate, as in ffmpeg
 SLOWEST = Fraction(1, 3600)  # frames a second; damaged headers let a frame last for days
@@ -214,7 +214,10 @@ def _of_video(path: Path, number: int, asked: Decoder) -> Clip:
             streams = _streams(container, path, number)
         packets = scan_packets(path, streams.index)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise UserError(f"{path} is no video that can be read ({_reason(error)})") from error
+        other = misnamed(path, "a film or picture", ("film", "sound"))
+        raise UserError(
+            other or f"{path} is no video that can be read ({_reason(error)})"
+        ) from error
     fault = gif_fault(path.read_bytes()) if streams.kind == "gif" else packets.fault
     if streams.kind == "gif" and fault is None and packets.count > 1:  # else it is an animation
         fault = "its first frame"

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dreamreel.pipeline.durable import flush_folder, take_name
-from dreamreel.pipeline.errors import UserError, usable
+from dreamreel.pipeline.errors import UserError, address_error, missing, usable
 from dreamreel.pipeline.frames import Frame
 from dreamreel.pipeline.media.stills import (
     FORMATS,
@@ -102,12 +102,12 @@ def _files(path: Path) -> list[Path] | None:
     if path.is_dir():
         folder, names = path, _pictures_in(path)
         _check_one_series(folder, names)
-    elif path.exists() or (pattern := _pattern(path)) is None:
+    elif os.path.lexists(path) or (pattern := _pattern(path)) is None:
         return None
     else:
         folder = path.parent
         if not folder.is_dir():
-            raise UserError(f"there is no folder {folder}")
+            raise address_error(path) or missing(folder, "folder")
         names = [name for name in _pictures_in(folder) if pattern.fullmatch(name)]
     if not names:
         raise UserError(_nothing_found(path, folder))
@@ -244,7 +244,7 @@ def _load(series: Series, number: int, on_lost: OnLost | None) -> Frame | None:
             raise ValueError(f"it is now {_by(pixels.shape)}")
     except UNREADABLE as error:
         if on_lost is not None:
-            on_lost(f"{path} cannot be read ({reason_of(error, path)}); another frame stands in")
+            on_lost(f"{path} cannot be read ({reason_of(error)}); another frame stands in")
         return None
     return _fitted(pixels, series)
 

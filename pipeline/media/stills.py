@@ -16,7 +16,7 @@ from dreamreel.pipeline.durable import write_whole
 from dreamreel.pipeline.errors import PassingError, UserError
 from dreamreel.pipeline.frames import Frame
 from dreamreel.pipeline.media.exr import as_levels, displayed, exr_header, exr_pixels, unmultiplied
-from dreamreel.pipeline.opening import check_readable, open_picture, regular_file, why_no_picture
+from dreamreel.pipeline.opening import check_readable, misnamed, open_picture, regular_file
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +35,7 @@ UNREADABLE = (
     *(UserError, OSError, ValueError, SyntaxError, EOFError, LookupError, RuntimeError),
     *(ArithmeticError, struct.error, cv2.error),
 )
+NOT_KNOWN = "its format is not known; PNG, JPEG, WebP, TIFF and AVIF are supported"
 EXIF_ORIENTATION = 0x0112
 
 
@@ -55,9 +56,10 @@ def load_picture(path: Path, device: "torch.device") -> Picture:
 
     try:
         pixels = read_pixels(path)
-    except (OSError, ValueError, SyntaxError) as error:
-        why = why_no_picture(path) if str(error).startswith("cannot identify") else error
-        raise UserError(f"{path} is no picture that can be read ({why})") from error
+    except UserError:
+        raise
+    except UNREADABLE as error:
+        raise no_picture(path, error) from error
     levels = 65535 if pixels.dtype == np.uint16 else 255
     tensor = torch.from_numpy(pixels.astype(np.float32) / levels).to(device)
     image = tensor[:, :, :3].permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
@@ -171,10 +173,10 @@ def read_header(path: Path) -> Header:
             size = (width, height) if orientation_of(file) >= 5 else (height, width)
             has_alpha = file.mode.endswith(("A", "a")) or "transparency" in file.info
             return Header(size, 16 if deep else 8, has_alpha)
+    except UserError:
+        raise
     except UNREADABLE as error:
-        raise UserError(
-            f"{path} is no picture that can be read ({reason_of(error, path)})"
-        ) from error
+        raise no_picture(path, error) from error
 
 
 def orientation_of(file: "Image") -> int:
@@ -208,12 +210,20 @@ def _is_deep(file: Any) -> bool:
     return known and re.search(r";16[BLN]?\b", raw_mode) is not None and file.format != "BMP"
 
 
-def reason_of(error: Exception, path: Path) -> str:
-    """Why the picture at `path` cannot be read, in words without its name."""
+def reason_of(error: Exception) -> str:
+    """Why a picture that gave `error` cannot be read, in words without its name."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     words = " ".join(str(error).split())
-    return why_no_picture(path) if words.startswith("cannot identify") or not words else words
+    return NOT_KNOWN if words.startswith("cannot identify") or not words else words
+
+
+def no_picture(path: Path, error: Exception | None = None) -> UserError:
+    """The error that the file `path` is no picture: what it is instead, if that can be told, or the
+    `error` that it gave."""
+    other = misnamed(path, "a picture", ("picture",))
+    why = NOT_KNOWN if error is None else reason_of(error)
+    return UserError(other or f"{path} is no picture that can be read ({why})")
 
 
 def decoded_still(path: Path) -> Frame:
