@@ -2,6 +2,7 @@
 
 import errno
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -17,7 +18,7 @@ PASSING = {
 # An address in place of a path, in which `Path` has made one slash of two. A scheme of one letter
 # is a drive of Windows.
 ADDRESS = re.compile(r"(?:^|/)(?:([A-Za-z][A-Za-z0-9+.-]+):/|(data|magnet|blob):)(.*)", re.DOTALL)
-LONGEST_SHOWN = 200  # letters of an address in a message; a round number
+LONGEST_SHOWN = 100  # letters of a long name in a message; a round number
 
 
 class UserError(Exception):
@@ -54,10 +55,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def expanded(name: str | Path) -> Path:
-    """The path `name` with `~` replaced by the home folder. Raises UserError if there is none."""
+    """The path `name` with `~` replaced by the home folder. Raises UserError if there is none. A
+    name such as ~me stays as it is if there is no user of this name."""
     try:
         return Path(name).expanduser()
     except RuntimeError as error:
+        if Path(name).parts[0] != "~":
+            return Path(name)
         raise UserError(f"{name}: {error}") from error
 
 
@@ -76,7 +80,7 @@ def address_error(path: Path) -> UserError | None:
     if scheme is not None and Path(path.as_posix()[: found.end(1) + 1]).is_dir():
         return None
     if scheme == "file":
-        return UserError(f"file://{rest} is an address; give the path alone: /{unquote(rest)}")
+        return UserError(f"file:///{rest} is an address; give the path alone: /{unquote(rest)}")
     address = f"{short}:{rest}" if scheme is None else f"{scheme}://{rest}"
     shown = address if len(address) <= LONGEST_SHOWN else f"{address[:LONGEST_SHOWN]}..."
     return UserError(f"{shown} is an address, not a file; only files are read and written")
@@ -90,12 +94,21 @@ def usable(path: Path) -> Iterator[None]:
         str(path).encode()  # OpenCV and PyAV take names as UTF-8
         yield
     except UnicodeEncodeError as error:
+        encoding = sys.getfilesystemencoding()
+        if encoding != "utf-8":
+            raise UserError(
+                f"the name {str(path)!r} is not {encoding}, the encoding of names here; set the "
+                "environment variable PYTHONUTF8=1"
+            ) from error
         raise UserError(f"the name {str(path)!r} is not UTF-8; rename the file") from error
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG and (other := address_error(path)) is not None:
             raise other from error
         kind = PassingError if error.errno in PASSING else UserError
-        raise kind(f"{path} cannot be used ({error.strerror})") from error
+        name, why = str(path), error.strerror
+        if error.errno == errno.ENAMETOOLONG:
+            name, why = f"{name[:LONGEST_SHOWN]}...", f"{why}; a shorter one is needed"
+        raise kind(f"{name} cannot be used ({why})") from error
 
 
 class Stopped(Exception):

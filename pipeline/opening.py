@@ -132,7 +132,9 @@ def misnamed(path: Path, wanted: str, kinds: tuple[str, ...]) -> str | None:
     content = content_in(path)
     if content is None or content.kind in kinds:
         return None
-    advice = f"; {content.advice}" if content.advice else ""
+    if content.kind == "photo" and "picture" in kinds:
+        return f"{path} is {content.words}, which is not supported; {content.advice}"
+    advice = f"; {content.advice}" if content.advice and content.kind != "photo" else ""
     return f"{path} is {content.words}, not {wanted}{advice}"
 
 

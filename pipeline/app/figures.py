@@ -143,7 +143,9 @@ def _check_pictures(given: Given, reads: Sequence[Path | None], *paths: Path | N
         raise UserError(f"{wanted[0]} is given for two pictures: give each its own name")
     for path in wanted:
         check_picture_name(path)
-        check_target(Target(path, given.overwrite), (), [*reads, *given.reads()], PICTURE)
+        check_target(
+            Target(path, given.overwrite, picture=True), (), [*reads, *given.reads()], PICTURE
+        )
 
 
 def show_shots(source: Path, given: Given, as_json: bool) -> None:

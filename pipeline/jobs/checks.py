@@ -61,9 +61,9 @@ def check(job: Job, out: Target, report: Report) -> Checked:
         case "zoom":
             return _checked_zoom(job, out)
         case "still" if job.at is None:
-            return _checked_picture(job, out)
+            return _checked_picture(job, replace(out, picture=True))
         case "still":
-            return _checked_frame(job, out, report)
+            return _checked_frame(job, replace(out, picture=True), report)
         case _:
             return _checked_video(job, out, report)
 

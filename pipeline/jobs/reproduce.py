@@ -10,7 +10,7 @@ from dreamreel.pipeline.jobs.paths import record_path
 from dreamreel.pipeline.jobs.record import read_record
 from dreamreel.pipeline.jobs.report import QUIET, Report
 from dreamreel.pipeline.jobs.run import run
-from dreamreel.pipeline.media.sequences import find_series, place_of
+from dreamreel.pipeline.media.sequences import find_series
 from dreamreel.pipeline.opening import check_readable
 
 
@@ -88,6 +88,6 @@ def _is_own(record: Path, job: Job) -> bool:
     """Whether the record at `record` belongs to the output of `job`, by its path and by its own
     content."""
     with suppress(UserError):
-        there = record.absolute() == record_path(place_of(job.output)).absolute()
+        there = record.absolute() == record_path(job.place).absolute()
         return there and read_record(record).job.output.absolute() == job.output.absolute()
     return False
