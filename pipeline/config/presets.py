@@ -223,7 +223,7 @@ def _read(text: str, path: Path) -> dict[str, Any]:
 def not_toml(path: Path, wanted: str, why: object) -> UserError:
     """The error that the file `path` is not what was `wanted`, such as "a preset": what it is
     instead, if that can be told, or `why` it is no TOML."""
-    other = misnamed(path, wanted, ("text", "playlist")) if path.is_file() else None
+    other = misnamed(path, wanted, ("text", "playlist")) if os.path.isfile(path) else None
     return UserError(other or f"{path} is not TOML: {why}")
 
 

@@ -273,6 +273,7 @@ def work_folder(place: Path, job_file: dict[str, Any]) -> Iterator[WorkFolder]:
     if _mode(path) is None:
         _make(path, job_file)
     _check_work(path)
+    _check_lock(path / LOCK)
     lock = filelock.FileLock(path / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -342,6 +343,13 @@ def _check_work(path: Path) -> None:
             raise UserError(f"{path} is {_kind(mode)}, but the work folder must go there; {advice}")
         if not _is_job(path / JOB):
             raise UserError(f"{path} is no work folder: it holds no {JOB} of a render; {advice}")
+
+
+def _check_lock(path: Path) -> None:
+    """Raise UserError if there is something but a regular file at `path`: the lock would be written
+    through a link."""
+    if os.path.lexists(path) and not _is_regular(path):
+        raise UserError(f"{path} is {_kind(path.lstat().st_mode)}, but a lock must go there")
 
 
 def _is_job(path: Path) -> bool:

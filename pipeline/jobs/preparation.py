@@ -13,8 +13,9 @@ from dreamreel.pipeline.jobs.identity import stamp
 from dreamreel.pipeline.jobs.report import Report
 from dreamreel.pipeline.media.clips import Clip
 from dreamreel.pipeline.media.sound import hear
+from dreamreel.pipeline.memory import check_fits
 from dreamreel.pipeline.networks.catalog import load_network
-from dreamreel.pipeline.networks.network import Network
+from dreamreel.pipeline.networks.network import PICTURE_BYTES, Network
 
 
 def heard_by(settings: Settings, audio: Path | None) -> Path | None:
@@ -63,6 +64,8 @@ def ready_network(settings: Settings, size: tuple[int, int], report: Report) -> 
         report.on_notice(network.notice)
     changing = {name.removeprefix("dream.layers.") for name in settings.schedules}
     seen = [term.layer for term in terms if term.weight or term.layer in changing]
+    if network.device.type == "cpu":
+        check_fits("a frame", size, PICTURE_BYTES, "a smaller --width would work")
     network.sight.check(settings.dream.tile, seen)
     octave_sizes(size, network, terms, settings.dream)
     return network

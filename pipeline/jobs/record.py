@@ -86,10 +86,10 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(read_text(path, JOB_BYTES))
     except (OSError, ValueError, RecursionError, UserError) as error:
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise
         beside = record_path(path)
-        more = f"; its record is {beside.name}, beside it" if beside.is_file() else ""
+        more = f"; its record is {beside.name}, beside it" if os.path.isfile(beside) else ""
         other = misnamed(path, "a record", ("json", "text"))
         raise UserError(
             f"{other or f'{path} is no record that can be read ({error})'}{more}"

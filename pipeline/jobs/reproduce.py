@@ -1,5 +1,6 @@
 """`reproduce`: a file rendered again from its record."""
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def _found_source(file: NamedFile | None, record: Path, given: Path | None) -> N
     if file is None:
         return None
     path = given or file.path
-    if not path.exists():
+    if not os.path.exists(path):
         path = record.parent / path.name
     if find_series(path) is None:
         check_readable(path)

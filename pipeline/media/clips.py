@@ -18,6 +18,7 @@ from dreamreel.pipeline.media.decoding import Decoded, PictureFormat, decode, fo
 from dreamreel.pipeline.media.opencv import Doubt, decode_alone, doubt
 from dreamreel.pipeline.media.packets import scan_packets
 from dreamreel.pipeline.media.sequences import Series, find_series, find_still
+from dreamreel.pipeline.memory import check_fits
 from dreamreel.pipeline.opening import check_readable, misnamed, open_container, open_picture
 
 SERIES_RATE = Fraction(25)  # frames a second of a series without another rate, as in ffmpeg
@@ -212,6 +213,7 @@ def _of_video(path: Path, number: int, asked: Decoder) -> Clip:
     try:
         with open_container(path) as container:
             streams = _streams(container, path, number)
+        check_fits(path, streams.size)
         packets = scan_packets(path, streams.index)
     except (av.FFmpegError, OSError, ValueError) as error:
         other = misnamed(path, "a film or picture", ("film", "sound"))

@@ -114,7 +114,8 @@ def _files(path: Path) -> list[Path] | None:
             raise address_error(path) or missing(folder, "folder")
         names = [name for name in _pictures_in(folder) if pattern.fullmatch(name)]
     if not names:
-        raise UserError(_nothing_found(path, folder))
+        address = None if path == folder else address_error(path)
+        raise address or UserError(_nothing_found(path, folder))
     return [folder / name for name in names]
 
 

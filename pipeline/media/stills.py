@@ -16,6 +16,7 @@ from dreamreel.pipeline.durable import write_whole
 from dreamreel.pipeline.errors import PassingError, UserError
 from dreamreel.pipeline.frames import Frame
 from dreamreel.pipeline.media.exr import as_levels, displayed, exr_header, exr_pixels, unmultiplied
+from dreamreel.pipeline.memory import check_fits
 from dreamreel.pipeline.opening import check_readable, misnamed, open_picture, regular_file
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def read_pixels(path: Path) -> NDArray[Any]:
     """
     import imageio.v3 as imageio
 
-    open_picture(path).close()  # imageio would try every format that Pillow knows
+    with open_picture(path) as opened:  # imageio would try every format that Pillow knows
+        check_fits(path, opened.size[::-1])
     data = io.BytesIO(regular_file(path).read_bytes())  # and might take a name for a URL
     file: Any
     with imageio.imopen(data, "r", plugin="pillow") as file:
@@ -166,10 +168,12 @@ def read_header(path: Path) -> Header:
     try:
         if path.suffix.lower() == ".exr":
             size, has_alpha = exr_header(path)
+            check_fits(path, size)
             return Header(size, 16, has_alpha)
         with open_picture(path, tuple(FORMATS.values())) as file:
             deep = _is_deep(file) or file.mode.startswith(("I", "F"))
             width, height = file.size
+            check_fits(path, (height, width))
             size = (width, height) if orientation_of(file) >= 5 else (height, width)
             has_alpha = file.mode.endswith(("A", "a")) or "transparency" in file.info
             return Header(size, 16 if deep else 8, has_alpha)
