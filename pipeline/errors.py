@@ -1,6 +1,7 @@
 """Errors that end in one clear line instead of a traceback."""
 
 import errno
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -56,11 +57,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def expanded(name: str | Path) -> Path:
     """The path `name` with `~` replaced by the home folder. Raises UserError if there is none. A
-    name such as ~me stays as it is if there is no user of this name."""
+    file's name such as ~me.png stays as it is if no user has this name."""
     try:
         return Path(name).expanduser()
     except RuntimeError as error:
-        if Path(name).parts[0] != "~":
+        if os.path.lexists(name) and Path(name).parts[0] != "~":
             return Path(name)
         raise UserError(f"{name}: {error}") from error
 

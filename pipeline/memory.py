@@ -47,7 +47,7 @@ def free_memory() -> float:
         free = 1024.0 * int(table["MemAvailable"].split()[0])
     except (OSError, LookupError, ValueError):
         return math.inf
-    return min(free, _left_of_addresses(), *(_left_of(*names) for names in CGROUPS))
+    return min(free, *(_left_of(*names) for names in CGROUPS))
 
 
 def check_fits(
@@ -58,7 +58,7 @@ def check_fits(
 ) -> None:
     """Raise UserError if a picture of `size` (height, width) takes more memory than is free, at so
     many bytes per pixel. The message calls it `what`, and ends with `advice`."""
-    needs, free = bytes_per_pixel * math.prod(size), free_memory()
+    needs, free = bytes_per_pixel * math.prod(size), min(free_memory(), _left_of_addresses())
     if needs > free:
         raise PassingError(
             f"{what} is {size[1]}x{size[0]} pixels, which take at least {needs / 2**30:.1f} GiB of "

@@ -487,7 +487,8 @@ def _companions(place: Path) -> dict[Path, str]:
 def _check_apart(out: Target, reads: list[tuple[Path, bool]], beside: dict[Path, str]) -> None:
     """Raise UserError if one of the files that are read would be written, by whatever name. `reads`
     holds each with whether it is a source; `beside` is from `_companions`."""
-    pictures = series_files(out.path) if out.is_series else []
+    with usable(out.place):  # the folder may not be listed
+        pictures = series_files(out.path) if out.is_series else []
     written = {key: "" for path in (out.place, *pictures) for key in _keys(path)}
     written |= {key: what for path, what in beside.items() for key in _keys(path)}
     work = os.path.realpath(folder_of(out.place))
