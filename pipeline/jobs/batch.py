@@ -151,7 +151,7 @@ def check_dreams(entries: Iterable[Entry], report: Report) -> list[Weights]:
     schedule gives a value out of bounds, and if a zoom cannot reach its goal.
     """
     # Imported here because it imports torch, which takes seconds.
-    from dreamreel.pipeline.jobs.preparation import keep_network, ready_network
+    from dreamreel.pipeline.jobs.preparation import fitting_network, keep_network
 
     keep_network()
     seen = set()
@@ -167,7 +167,7 @@ def check_dreams(entries: Iterable[Entry], report: Report) -> list[Weights]:
             continue
         seen.add((about, size))
         try:
-            network = ready_network(settings, size, report)
+            network = fitting_network(settings, size, report)
             found[settings.network, settings.weights] = network.digest
         except UserError as error:
             raise UserError(f"{entry.name}: {error}") from error

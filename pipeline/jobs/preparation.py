@@ -52,8 +52,19 @@ def settings_over_time(
 
 
 def ready_network(settings: Settings, size: tuple[int, int], report: Report) -> Network:
-    """The network of `settings`, checked for a picture of `size` (height, width) in pixels. It
-    gives a notice to `report` if memory runs out.
+    """The network of `settings`, checked for a picture of `size` (height, width) in pixels, for
+    which there must be memory now. It gives a notice to `report` if memory runs out later.
+
+    Raises UserError as `fitting_network` does, and if a picture of that size does not fit.
+    """
+    network = fitting_network(settings, size, report)
+    if network.device.type == "cpu":
+        check_fits("a frame", size, PICTURE_BYTES, "a smaller --width would work")
+    return network
+
+
+def fitting_network(settings: Settings, size: tuple[int, int], report: Report) -> Network:
+    """The network of `settings`, which may be used elsewhere or later, for a picture of `size`.
 
     Raises UserError if it lacks a layer, or if the tiles or the picture are too small for it.
     """
@@ -64,8 +75,6 @@ def ready_network(settings: Settings, size: tuple[int, int], report: Report) -> 
         report.on_notice(network.notice)
     changing = {name.removeprefix("dream.layers.") for name in settings.schedules}
     seen = [term.layer for term in terms if term.weight or term.layer in changing]
-    if network.device.type == "cpu":
-        check_fits("a frame", size, PICTURE_BYTES, "a smaller --width would work")
     network.sight.check(settings.dream.tile, seen)
     octave_sizes(size, network, terms, settings.dream)
     return network
