@@ -159,7 +159,10 @@ def flush_folder(path: Path) -> None:
     """Wait until the names in the folder `path` are on the disk."""
     if os.name != "posix":  # Windows cannot open a folder
         return
-    folder = os.open(path, os.O_RDONLY)
+    try:
+        folder = os.open(path, os.O_RDONLY)
+    except PermissionError:  # it may be written to but not listed
+        return
     try:
         os.fsync(folder)
     finally:

@@ -1,17 +1,26 @@
 """Errors that end in one clear line instead of a traceback; text that is safe to show."""
 
 import errno
+import os
+import re
+import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from urllib.parse import unquote
 
 # Errors of a disk or network that may pass by themselves.
 PASSING = {
     getattr(errno, name, None)
     for name in ("EIO", "ESTALE", "ETIMEDOUT", "ENOTCONN", "EAGAIN", "EMFILE", "ENFILE", "ENOSPC")
 }
+
+# An address in place of a path, in which `Path` has made one slash of two. A scheme of one letter
+# is a drive of Windows.
+ADDRESS = re.compile(r"(?:^|/)(?:([A-Za-z][A-Za-z0-9+.-]+):/|(data|magnet|blob):)(.*)", re.DOTALL)
+LONGEST_SHOWN = 100  # letters of a long name in a message; a round number
 
 
 LONGEST = 2000  # characters of a message, above that of any that we write; a round number
@@ -74,11 +83,35 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def expanded(name: str | Path) -> Path:
-    """The path `name` with `~` replaced by the home folder. Raises UserError if there is none."""
+    """The path `name` with `~` replaced by the home folder. Raises UserError if there is none. A
+    file's name such as ~me.png stays as it is if no user has this name."""
     try:
         return Path(name).expanduser()
     except RuntimeError as error:
+        if os.path.lexists(name) and Path(name).parts[0] != "~":
+            return Path(name)
         raise UserError(f"{name}: {error}") from error
+
+
+def missing(path: Path, what: str = "file") -> UserError:
+    """The error that there is no `what`, such as "file", at `path`, or that this is an address."""
+    return address_error(path) or UserError(f"there is no {what} {path}")
+
+
+def address_error(path: Path) -> UserError | None:
+    """The error that `path`, which does not exist, is an address such as https://example.org; None
+    if it does not look like one."""
+    found = ADDRESS.search(path.as_posix())
+    if found is None:
+        return None
+    scheme, short, rest = found.groups()
+    if scheme is not None and Path(path.as_posix()[: found.end(1) + 1]).is_dir():
+        return None
+    if scheme == "file":
+        return UserError(f"file:///{rest} is an address; give the path alone: /{unquote(rest)}")
+    address = f"{short}:{rest}" if scheme is None else f"{scheme}://{rest}"
+    shown = address if len(address) <= LONGEST_SHOWN else f"{address[:LONGEST_SHOWN]}..."
+    return UserError(f"{shown} is an address, not a file; only files are read and written")
 
 
 @contextmanager
@@ -89,10 +122,21 @@ def usable(path: Path) -> Iterator[None]:
         str(path).encode()  # OpenCV and PyAV take names as UTF-8
         yield
     except UnicodeEncodeError as error:
+        encoding = sys.getfilesystemencoding()
+        if encoding != "utf-8":
+            raise UserError(
+                f"the name {str(path)!r} is not {encoding}, the encoding of names here; set the "
+                "environment variable PYTHONUTF8=1"
+            ) from error
         raise UserError(f"the name {str(path)!r} is not UTF-8; rename the file") from error
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG and (other := address_error(path)) is not None:
+            raise other from error
         kind = PassingError if error.errno in PASSING else UserError
-        raise kind(f"{path} cannot be used ({error.strerror})") from error
+        name, why = str(path), error.strerror
+        if error.errno == errno.ENAMETOOLONG:
+            name, why = f"{name[:LONGEST_SHOWN]}...", f"{why}; a shorter one is needed"
+        raise kind(f"{name} cannot be used ({why})") from error
 
 
 class Stopped(Exception):

@@ -8,13 +8,12 @@ alone, and in a format from a fixed list, which is detected by content.
 """
 
 import os
-import re
 import stat
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dreamreel.pipeline.errors import UserError, usable
+from dreamreel.pipeline.contents import HEAD, Content, content_of
+from dreamreel.pipeline.errors import UserError, missing, usable
 from dreamreel.pipeline.metadata import harmless
 
 if TYPE_CHECKING:
@@ -43,23 +42,8 @@ PICTURES = (
     *("JPEG2000", "QOI", "DDS", "PSD", "SGI", "PCX", "ICO", "PIXAR", "SUN", "XBM", "XPM"),
 )
 
-# Bytes at the beginning of a file in which signs of a playlist are looked for. A round number: the
-# signs are in the first lines.
-HEAD = 4096
-# Files that name other files: the pattern with which they begin, and what they are called.
-PLAYLISTS = (
-    (rb"#EXTM3U", "an HLS or M3U playlist"),
-    (rb"ffconcat version", "a list of files for ffmpeg (ffconcat)"),
-    (rb"v=0\r?\n(?s:.*)^[om]=", "a description of a stream (SDP)"),
-    (rb"(?i:\[playlist\]|\[reference\])", "a playlist"),
-    (rb"(?i:rtsptext|(rtsp|rtmp|mms|https?|ftp)://\S+\s*$)", "a list of addresses"),
-    (rb"(<\?xml(?s:.*?)\?>\s*)?(<!--(?s:.*?)-->\s*)*<(\w+:)?MPD\b", "a DASH playlist (MPD)"),
-    (
-        rb"(?i:(<\?xml(?s:.*?)\?>\s*)?(<!--(?s:.*?)-->\s*)*"
-        rb"<(\w+:)?(asx|smil|playlist|CompositionPlaylist|AssetMap|SmoothStreamingMedia)\b)",
-        "a playlist",
-    ),
-)
+# The endings that browsers and download programs give a file until it is whole.
+UNFINISHED = (".crdownload", ".part", ".partial", ".download", ".opdownload", ".aria2", ".!ut")
 
 
 def regular_file(path: Path) -> Path:
@@ -72,7 +56,7 @@ def regular_file(path: Path) -> Path:
         try:
             mode = path.stat().st_mode
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise UserError(f"there is no file {path}") from error
+            raise missing(path) from error
         if stat.S_ISDIR(mode):
             raise UserError(f"{path} is a folder; give a file in it")
         if not stat.S_ISREG(mode):
@@ -110,36 +94,49 @@ def open_container(path: Path) -> "InputContainer":
     """
     import av
 
-    refuse_playlist(path)
+    refuse_others(path)
     return av.open(str(regular_file(path)), options=dict(FILE_ALONE))
 
 
 def ffmpeg_input(path: Path) -> list[str]:
     """The options with which the ffmpeg command reads the film or sound in the file `path`, and no
     other file. Raises UserError as `open_container` does."""
-    refuse_playlist(path)
+    refuse_others(path)
     options = [part for name, value in FILE_ALONE.items() for part in (f"-{name}", value)]
     return [*options, "-i", str(regular_file(path))]
 
 
-def refuse_playlist(path: Path) -> None:
-    """Raise UserError if the content of the file `path` is a playlist, whatever its ending."""
-    if (kind := playlist_kind(path)) is not None:
+def refuse_others(path: Path) -> None:
+    """Raise UserError if the content of the file `path`, whatever its ending, is a playlist or a
+    photo of which ffmpeg would read a part."""
+    content = content_in(path)
+    if content is not None and content.kind == "playlist":
         raise UserError(
-            f"{path} is {kind}, which names other files or addresses; give the film itself"
+            f"{path} is {content.words}, which names other files or addresses; give the film itself"
         )
+    if content is not None and content.kind == "photo":
+        raise UserError(f"{path} is {content.words}, which is not supported; {content.advice}")
 
 
-def playlist_kind(path: Path) -> str | None:
-    """The kind of playlist that the file `path` is, in words; None if it is not one. Raises
-    UserError as `regular_file` does."""
+def content_in(path: Path) -> Content | None:
+    """What the file `path` holds, by its first bytes; None if that is not known. Raises UserError
+    as `regular_file` does."""
     with usable(path), regular_file(path).open("rb") as file:
-        head = file.read(HEAD)
-    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
-        if head.startswith(mark):
-            head = head.decode(encoding, "replace").encode()
-    head = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    return next((kind for mark, kind in PLAYLISTS if re.match(mark, head, re.MULTILINE)), None)
+        return content_of(file.read(HEAD))
+
+
+def misnamed(path: Path, wanted: str, kinds: tuple[str, ...]) -> str | None:
+    """Why the file `path`, which could not be read, is not what was `wanted`, such as "a film", in
+    a line. None if its content is not known or of one of the `kinds`."""
+    if path.suffix.lower() in UNFINISHED:
+        return f"{path} is a download that is not finished, by its ending {path.suffix}"
+    content = content_in(path)
+    if content is None or content.kind in kinds:
+        return None
+    if content.kind == "photo" and "picture" in kinds:
+        return f"{path} is {content.words}, which is not supported; {content.advice}"
+    advice = f"; {content.advice}" if content.advice and content.kind != "photo" else ""
+    return f"{path} is {content.words}, not {wanted}{advice}"
 
 
 def open_picture(path: Path, formats: tuple[str, ...] = PICTURES) -> Any:
@@ -158,15 +155,3 @@ def open_picture(path: Path, formats: tuple[str, ...] = PICTURES) -> Any:
     # Pillow 13 maps an uncompressed TIFF that has a name, and then turns it wrongly.
     file.filename = "" if file.format == "TIFF" else str(found)
     return file
-
-
-def why_no_picture(path: Path) -> str:
-    """Why the file `path` cannot be read as a picture, by its first bytes; for a message."""
-    head = b""
-    with suppress(OSError), path.open("rb") as file:
-        head = file.read(HEAD)
-    if head.startswith((b"%!PS", b"\xc5\xd0\xd3\xc6")):
-        return "it is PostScript (EPS), which is not supported; save it as PNG"
-    if head.startswith(b"%PDF"):
-        return "it is a PDF, which is not supported; save it as PNG"
-    return "its format is not known; PNG, JPEG, WebP, TIFF and AVIF are supported"

@@ -188,7 +188,7 @@ def bad_files(tmp_path: Path, moving_clip: Path, scene: np.ndarray) -> Path:
 BAD = {
     "missing file": ("video nothing.mp4 -o o.mp4", "there is no file nothing.mp4"),
     "empty file": ("video empty.mp4 -o o.mp4", "empty.mp4 is empty"),
-    "text": ("video text.mp4 -o o.mp4", "text.mp4 is no video"),
+    "text": ("video text.mp4 -o o.mp4", "text.mp4 is a text, not a film"),
     "folder": ("video folder.mp4 -o o.mp4", "folder.mp4 holds nothing, and no picture"),
     "only sound": ("video sound.m4a -o o.mp4", "sound.m4a has no pictures"),
     "no output folder": ("video clip.mp4 -o no/o.mp4", "there is no folder no"),

@@ -307,10 +307,10 @@ def test_a_pickle_with_code_is_refused_and_not_run(
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("w.safetensors", b"nothing like it", "cannot be read as weights"),
+        ("w.safetensors", b"nothing like it", "is a text, not weights"),
         ("w.pth", b"", "w.pth is empty"),
-        ("w.pth", b"\xff\xd8\xff\xe0 a JPEG", "cannot be read as weights"),
-        ("w.bin", b"x", "not a weights file; give a .safetensors"),
+        ("w.pth", b"\xff\xd8\xff\xe0 a JPEG", "is a JPEG picture, not weights"),
+        ("w.bin", b"x", "is a text, not weights"),
     ],
 )
 def test_broken_weights_give_one_line(

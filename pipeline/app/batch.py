@@ -23,7 +23,7 @@ from dreamreel.pipeline.app.options import Given
 from dreamreel.pipeline.app.terminal import print_json, print_table, stop_signals
 from dreamreel.pipeline.config.tables import shown
 from dreamreel.pipeline.config.values import parse_time
-from dreamreel.pipeline.errors import UserError, nearest, usable
+from dreamreel.pipeline.errors import UserError, address_error, nearest, usable
 from dreamreel.pipeline.jobs.batch import (
     PAGES,
     SPLIT_ABOVE,
@@ -213,6 +213,8 @@ def find_batch(source: Path, given: Given, output: Path | None) -> BatchFile:
         if source.is_dir():
             return batch_of_folder(source, given, output)
     if source.suffix.lower() != ".toml":
+        if not os.path.lexists(source) and (address := address_error(source)) is not None:
+            raise address
         raise UserError(f"{source} is neither a folder nor a batch file, which ends in .toml")
     if given.flags or given.preset or given.set:
         raise UserError(

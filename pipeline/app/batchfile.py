@@ -4,6 +4,7 @@ Every option of `video`, `zoom` and `image` is a key of a job, and a list of val
 each of them.
 """
 
+import hashlib
 import itertools
 import os
 import string
@@ -38,16 +39,16 @@ from dreamreel.pipeline.app.options import (
 )
 from dreamreel.pipeline.config.fields import Settings, all_fields, entry_at, path_settings, put
 from dreamreel.pipeline.config.grammar import flatten
-from dreamreel.pipeline.config.presets import statements, with_paths_from
+from dreamreel.pipeline.config.presets import not_toml, statements, with_paths_from
 from dreamreel.pipeline.config.tables import read_toml
-from dreamreel.pipeline.errors import UserError, expanded, nearest, usable
+from dreamreel.pipeline.errors import UserError, address_error, expanded, nearest, usable
 from dreamreel.pipeline.jobs.job import Job
 from dreamreel.pipeline.jobs.queue import Entry
 from dreamreel.pipeline.media.animations import find_animation
 from dreamreel.pipeline.media.clips import kind_of
 from dreamreel.pipeline.media.encoding import CONTAINERS, usual_suffix
 from dreamreel.pipeline.media.exports import ANIMATED, PICTURES
-from dreamreel.pipeline.media.sequences import is_series, natural
+from dreamreel.pipeline.media.sequences import is_series, names_series, natural
 from dreamreel.pipeline.opening import read_text
 
 LARGEST = 1 << 24  # bytes of a batch file: far above any, against a huge file by mistake
@@ -119,11 +120,11 @@ class BatchFile:
 def read_batch(path: Path) -> BatchFile:
     """The batch file `path`. Raises UserError, in a line that names the place, if there is anything
     wrong in it that can be told without opening the sources."""
-    text = read_text(path, LARGEST)
     try:
+        text = read_text(path, LARGEST)
         table = read_toml(text)
     except ValueError as error:
-        raise UserError(f"{path} is not TOML: {error}") from error
+        raise not_toml(path, "a batch file", error) from error
     lines = _Lines(path, text)
     for key in table:
         if key not in TOP:
@@ -207,8 +208,10 @@ def entries_of(batch: BatchFile) -> list[Entry]:
         where = row.keys["name"].where if "name" in row.keys else row.where
         if template is None:
             more = [key for key in varying if key in text and key not in ("preset", "source")]
-            template = "-".join(["{stem}", "{preset}", *(f"{{{key}}}" for key in more)])
-        name = _named(str(template), row, job, settings, number, len(made), where)
+            usual = "-".join(["{stem}", "{preset}", *(f"{{{key}}}" for key in more)])
+            name = _shortened(_named(usual, row, job, settings, number, len(made), where))
+        else:
+            name = _named(str(template), row, job, settings, number, len(made), where)
         output = _output(name, row, job, batch)
         if os.path.normcase(output) in places:
             missing = [key for key in varying if f"{{{key}}}" not in str(template)]
@@ -231,7 +234,7 @@ def entries_of(batch: BatchFile) -> list[Entry]:
 def kind_of_source(path: Path) -> str:
     """What a source is dreamed as where a batch does not say: "video", or "still" of a picture."""
     suffix = path.suffix.lower()
-    if path.is_dir() or is_series(path) or has_magic(path.name):
+    if names_series(path):
         return "video"
     with suppress(UserError):
         kind = kind_of(path)
@@ -357,6 +360,8 @@ def _sources(given: Value | None, batch: BatchFile) -> list[Path | None]:
         matches = sorted(glob(str(path), recursive=True), key=natural) if has_magic(pattern) else []
         media = [Path(match) for match in matches if _is_media(Path(match), batch)]
         if not media:
+            if (address := address_error(path)) is not None:
+                raise UserError(f"{given.where}: {address}")
             what = "matches no film or picture" if has_magic(pattern) else "does not exist"
             raise UserError(f"{given.where}: source {pattern!r} {what} in {batch.folder}")
         found += media
@@ -368,6 +373,11 @@ def _sources(given: Value | None, batch: BatchFile) -> list[Path | None]:
 def _is_media(path: Path, batch: BatchFile) -> bool:
     """Whether the file `path`, which nobody named, is meant to be dreamed."""
     if path.name.startswith(".") or path.name.endswith((".unfinished", ".state", ".json")):
+        return False
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        batch.notices.append(f"{str(path)!r} has a name that is not UTF-8: left out")
         return False
     if path.is_dir() or path.suffix.lower() in SUFFIXES:
         return True
@@ -593,6 +603,14 @@ def _named(
     return "".join(parts)
 
 
+def _shortened(name: str) -> str:
+    """`name`, or if it is too long a part of it with its digest."""
+    data = name.encode(errors="surrogateescape")
+    if len(data) <= LONGEST_NAME - len(".jpeg"):
+        return name
+    return f"{name[:24]}-{hashlib.sha256(data).hexdigest()[:8]}"
+
+
 def _token(token: str, texts: Mapping[str, str], settings: Settings, where: str) -> str:
     if token in texts:
         return texts[token]
@@ -607,7 +625,7 @@ def _token(token: str, texts: Mapping[str, str], settings: Settings, where: str)
 
 
 def _stem(source: Path) -> str:
-    if is_series(source) or has_magic(source.name):
+    if not source.is_dir() and names_series(source):
         return source.parent.name
     return source.stem or source.name
 

@@ -1,5 +1,6 @@
 """The start and end of the command line's process: error lines and exit codes."""
 
+import io
 import signal
 import sys
 from typing import Any
@@ -15,6 +16,8 @@ def run_app(app: typer.Typer) -> None:
     A user's mistake becomes one line on standard error and exit code 2; Ctrl-C becomes exit code
     130, and a request to terminate 143. Our own mistakes keep their traceback.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path may have letters it has not
     usage_error: Any = typer.BadParameter.__base__  # typer has no public name for it
     signal.signal(signal.SIGTERM, _end_like_an_interrupt)
     try:

@@ -30,8 +30,7 @@ from dreamreel.pipeline.jobs.pieces import pieces_of
 from dreamreel.pipeline.jobs.report import Report
 from dreamreel.pipeline.jobs.run import run
 from dreamreel.pipeline.jobs.tasks import record_of
-from dreamreel.pipeline.media.sequences import place_of
-from dreamreel.pipeline.opening import read_text
+from dreamreel.pipeline.opening import misnamed, read_text
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,8 @@ def read_job(file: Path) -> Job:
         table = found.get("job", found) if isinstance(found, dict) else found
         job = Job.model_validate_json(json.dumps(table))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is no job file ({_why(error)})") from error
+        other = misnamed(file, "a job file", ("json", "text"))
+        raise UserError(other or f"{file} is no job file ({_why(error)})") from error
     if not job.output.is_absolute():
         job = job.model_copy(update={"output": file.absolute().parent / job.output})
     return job
@@ -100,7 +100,7 @@ def write_job(file: Path, job: Job) -> None:
 def _do(job: Job, task: FarmTask, given: Given, report: Report) -> dict[str, Any]:
     overwrite, restart = given.overwrite, given.restart
     if not (overwrite or restart) and record_of(job) is not None:  # a farm may ask twice
-        return {"output": str(place_of(job.output))}
+        return {"output": str(job.place)}
     if task.do == "render":
         path = run(job, report, overwrite=overwrite, restart=restart)
         return {"output": str(path)}
@@ -117,7 +117,7 @@ def _do(job: Job, task: FarmTask, given: Given, report: Report) -> dict[str, Any
     if task.do == "join":
         checked = check(job, Target(job.output, overwrite, restart), report)
         path = join_pieces(checked, shots, pieces, report)
-        remove_shots(place_of(job.output))
+        remove_shots(job.place)
         return {"output": str(path)}
     number = task.piece or 0
     if not 0 <= number < len(pieces):
@@ -170,11 +170,11 @@ def _known_shots(job: Job) -> Shots:
 
 
 def _folder(job: Job) -> Path:
-    return place_of(job.output).parent
+    return job.place.parent
 
 
 def _pieces(job: Job, shots: Shots) -> list[Piece]:
-    name = place_of(job.output).name
+    name = job.place.name
     return [
         piece.model_copy(update={"place": piece.place.with_name(f"{name}.{piece.place.name}")})
         for piece in pieces_of(shots, _folder(job))
@@ -183,7 +183,7 @@ def _pieces(job: Job, shots: Shots) -> list[Piece]:
 
 def _read_shots(job: Job) -> FoundShots | None:
     try:
-        text = read_text(shots_path(place_of(job.output)), JOB_BYTES)
+        text = read_text(shots_path(job.place), JOB_BYTES)
         return FoundShots.model_validate_json(text)
     except (ValidationError, ValueError, UserError):
         return None
@@ -191,7 +191,7 @@ def _read_shots(job: Job) -> FoundShots | None:
 
 def _write_shots(job: Job, found: FoundShots) -> None:
     text = json.dumps(found.model_dump(mode="json", exclude_none=True)) + "\n"
-    write_whole(shots_path(place_of(job.output)), lambda file: file.write(text.encode()))
+    write_whole(shots_path(job.place), lambda file: file.write(text.encode()))
 
 
 def _why(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """The work of the commands `schedule` and `measure`: figures and curves, printed or plotted."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from json import dumps
@@ -13,6 +14,7 @@ from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.checks import check_settings
 from dreamreel.pipeline.jobs.paths import PICTURE, Target, check_target, record_path
 from dreamreel.pipeline.jobs.report import Progress
+from dreamreel.pipeline.media.sequences import names_series
 from dreamreel.pipeline.media.stills import check_picture_name
 from dreamreel.pipeline.opening import check_readable
 
@@ -123,7 +125,7 @@ def measure_zoom(
     """Print the figures of the zoom at `path`; plot them into the picture `plot`, and write 24 of
     its frames onto the picture `sheet`, if any."""
     record = record_path(path)
-    _check_pictures(given, [path, record if record.exists() else None], plot, sheet)
+    _check_pictures(given, [path, record if os.path.exists(record) else None], plot, sheet)
     from dreamreel.pipeline.jobs.preparation import loaded_network
     from dreamreel.pipeline.judging import zoom_figures as figures
 
@@ -157,14 +159,16 @@ def _check_pictures(given: Given, reads: Sequence[Path | None], *paths: Path | N
     """Raise UserError if a file of `reads` cannot be read, or if one of `paths` cannot be written
     as a picture, is given twice, or is a file that the command reads."""
     for read in reads:
-        if read is not None and not read.is_dir() and "%" not in read.name:
+        if read is not None and not names_series(read):
             check_readable(read)
     wanted = [path for path in paths if path is not None]
     if len({*wanted}) < len(wanted):
         raise UserError(f"{wanted[0]} is given for two pictures: give each its own name")
     for path in wanted:
         check_picture_name(path)
-        check_target(Target(path, given.overwrite), (), [*reads, *given.reads()], PICTURE)
+        check_target(
+            Target(path, given.overwrite, picture=True), (), [*reads, *given.reads()], PICTURE
+        )
 
 
 def show_shots(source: Path, given: Given, as_json: bool) -> None:

@@ -1,6 +1,7 @@
 """The commands on presets: list, show, write, check, compare, and the schema."""
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -105,7 +106,7 @@ def check(files: Sequence[str]) -> bool:
 
     valid = True
     for file in files:
-        unusual = not is_file_name(file) and Path(file).is_file()  # a path without an ending
+        unusual = not is_file_name(file) and os.path.isfile(file)  # a path without an ending
         try:
             preset = load_preset(f"./{file}" if unusual else file)
         except UserError as error:

@@ -30,8 +30,8 @@ from dreamreel.pipeline.config.fields import (
 )
 from dreamreel.pipeline.config.grammar import build, flatten
 from dreamreel.pipeline.config.tables import fault, read_toml, shown
-from dreamreel.pipeline.errors import UserError, expanded, nearest, usable
-from dreamreel.pipeline.opening import read_text
+from dreamreel.pipeline.errors import UserError, expanded, missing, nearest, usable
+from dreamreel.pipeline.opening import misnamed, read_text
 
 FOLDER = Path(__file__).resolve().parents[2] / "presets"
 OWN_FOLDER = "DREAMREEL_PRESETS"  # the environment variable that names the user's own folder
@@ -185,7 +185,7 @@ def _find(name: str, base: Path, folders: tuple[Path, ...]) -> _Found:
         with usable(path):
             path = Path(os.path.realpath(path))
             if not os.path.lexists(path):
-                raise UserError(f"there is no preset file {path}")
+                raise missing(path, "preset file")
         return _placed(path.stem, path, folders)
     for folder in folders:
         if name in names_in(folder):
@@ -221,7 +221,7 @@ def _load(found: _Found, above: tuple[Path, ...]) -> Preset:
     except ValueError as error:
         record = found.path.with_name(found.path.name + RECORD)
         more = f"; its record is one: --preset {record}" if record.is_file() else ""
-        raise UserError(f"{found.path} is not TOML: {error}{more}") from error
+        raise not_toml(found.path, "a preset", f"{error}{more}") from error
     if found.path.suffix == RECORD:
         return _of_record(text, found)
     return _parse(text, found, above)
@@ -267,8 +267,14 @@ def _read(text: str, path: Path) -> dict[str, Any]:
     except ValueError as error:  # not TOML, or a number too long to read
         last = f"at line {text.count(chr(10)) + (not text.endswith(chr(10)))}, the last"
         told = str(error).replace("at end of document", last)
-        kind = "is not TOML" if isinstance(error, tomllib.TOMLDecodeError) else "cannot be read"
-        raise UserError(f"{path} {kind}: {told}") from error
+        raise not_toml(path, "a preset", told) from error
+
+
+def not_toml(path: Path, wanted: str, why: object) -> UserError:
+    """The error that the file `path` is not what was `wanted`, such as "a preset": what it is
+    instead, if that can be told, or `why` it is no TOML."""
+    other = misnamed(path, wanted, ("text", "playlist")) if os.path.isfile(path) else None
+    return UserError(other or f"{path} is not TOML: {why}")
 
 
 def _parent(name: str, text: str, found: _Found, above: tuple[Path, ...]) -> Preset:

@@ -28,7 +28,6 @@ from dreamreel.pipeline.jobs.report import Report
 from dreamreel.pipeline.jobs.segments import CODED, CODED_ELSE
 from dreamreel.pipeline.jobs.tasks import Split, already_made, bytes_of
 from dreamreel.pipeline.media.clips import probe
-from dreamreel.pipeline.media.sequences import place_of
 from dreamreel.pipeline.media.stills import read_header
 
 # A network's name, the file of its weights if one was given, and their digest.
@@ -138,7 +137,7 @@ def write_plan(queue: Queue, planned: Plan) -> None:
         if old is not None and old.job.key != entry.job.key:
             _discard(queue, old)
         if entry.state == "waiting":
-            place_of(entry.job.output).parent.mkdir(parents=True, exist_ok=True)
+            entry.job.place.parent.mkdir(parents=True, exist_ok=True)
         if old != entry:
             queue.write(entry)
     for old in before.values():
@@ -152,7 +151,7 @@ def check_dreams(entries: Iterable[Entry], report: Report) -> list[Weights]:
     schedule gives a value out of bounds, and if a zoom cannot reach its goal.
     """
     # Imported here because it imports torch, which takes seconds.
-    from dreamreel.pipeline.jobs.preparation import keep_network, ready_network
+    from dreamreel.pipeline.jobs.preparation import fitting_network, keep_network
 
     keep_network()
     seen = set()
@@ -168,7 +167,7 @@ def check_dreams(entries: Iterable[Entry], report: Report) -> list[Weights]:
             continue
         seen.add((about, size))
         try:
-            network = ready_network(settings, size, report)
+            network = fitting_network(settings, size, report)
             found[settings.network, settings.weights] = network.digest
         except UserError as error:
             raise UserError(f"{entry.name}: {error}") from error
@@ -365,7 +364,7 @@ class _Drive:
             return False
         if entry.job.settings.flow.method == "none":  # it has no shots
             return False
-        begun = folder_of(place_of(entry.job.output)).exists()
+        begun = folder_of(entry.job.place).exists()
         known = entry.name in self.pieces or self.queue.shots(entry.name) is not None
         return known or (not begun and (entry.frames or 0) > self.options.split_above)
 
@@ -377,7 +376,7 @@ def _check_outputs(queue: Queue, entries: Sequence[Entry]) -> None:
     read = {os.path.realpath(path) for one in entries for path in files_of(one.job)} | sources
     top, own = os.path.realpath(queue.folder.parent), os.path.realpath(queue.folder)
     for entry in entries:
-        place = Path(os.path.realpath(place_of(entry.job.output)))
+        place = Path(os.path.realpath(entry.job.place))
         if place.is_relative_to(own) or str(place) in {os.path.join(top, name) for name in PAGES}:
             raise UserError(f"{entry.name}: {place} is the batch's own; give another name")
         if str(place) in read:
@@ -387,7 +386,7 @@ def _check_outputs(queue: Queue, entries: Sequence[Entry]) -> None:
 def _merged(queue: Queue, entry: Entry, old: Entry | None, overwrite: bool) -> Entry:
     """`entry` with what is known of it from before. Raises UserError if there is a file in its
     place that this batch did not make."""
-    place = place_of(entry.job.output)
+    place = entry.job.place
     there = os.path.lexists(place)
     if old is not None and old.job.key == entry.job.key:
         fails = old.state == "failed" and old.error is not None and old.error.fault == "user"
@@ -407,13 +406,13 @@ def _has_begun(old: Entry) -> bool:
     """Whether the unfinished render in the place of `old` is the batch's. One that made the job
     fail is the user's own."""
     fails = old.error is not None and old.error.fault == "user"
-    return not fails and folder_of(place_of(old.job.output)).exists()
+    return not fails and folder_of(old.job.place).exists()
 
 
 def _checked(entry: Entry, planned: Plan) -> Entry:
     """`entry` after all checks that need no network, with its frames and size."""
     job = entry.job
-    out = Target(_ahead(job.output), entry.replaces)
+    out = Target(_ahead(job), entry.replaces)
     seen: list[str] = []
     try:
         checked = check(
@@ -428,10 +427,11 @@ def _checked(entry: Entry, planned: Plan) -> Entry:
     return entry.but(frames=frames, size=size)
 
 
-def _ahead(output: Path) -> Path:
-    """The path that stands for `output` in checks: as long as its folder is not made, one with a
-    name that nothing has, in the nearest folder that is."""
-    folder = above = place_of(output).parent
+def _ahead(job: Job) -> Path:
+    """The path that stands for the output of `job` in checks: as long as its folder is not made,
+    one with a name that nothing has, in the nearest folder that is."""
+    output, folder = job.output, job.place.parent
+    above = folder
     while not folder.is_dir():
         folder = folder.parent
     first, *more = output.relative_to(above).parts
@@ -479,7 +479,7 @@ def _size_of(file: NamedFile) -> tuple[int, int] | None:
 def _discard(queue: Queue, old: Entry) -> None:
     """Delete what is left of the render of `old`, whose job was changed."""
     if _has_begun(old):
-        remove_work(place_of(old.job.output))
+        remove_work(old.job.place)
     shots = queue.shots(old.name)
     folder = pieces_folder(queue, old.name)
     if shots is not None and folder.is_dir():
@@ -493,7 +493,7 @@ def _discard(queue: Queue, old: Entry) -> None:
 def _check_room(planned: Plan, folder: Path) -> None:
     """Raise UserError if the disk has too little room for all that waits, or the folder of an
     output cannot be made."""
-    for place in {place_of(entry.job.output).parent for entry in planned.waiting}:
+    for place in {entry.job.place.parent for entry in planned.waiting}:
         inside = place
         while not os.path.lexists(inside):
             inside = inside.parent

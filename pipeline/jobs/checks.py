@@ -38,7 +38,8 @@ from dreamreel.pipeline.media.encoding import CONTAINERS, Encoding, encoding_for
 from dreamreel.pipeline.media.exports import FASTEST_GIF, LONGEST_IN_GIF, lossless_encoding
 from dreamreel.pipeline.media.mux import never_kept, suffix_that_holds
 from dreamreel.pipeline.media.reading import damage
-from dreamreel.pipeline.media.stills import check_picture_name
+from dreamreel.pipeline.media.sound import check_sound
+from dreamreel.pipeline.media.stills import check_picture_name, no_picture
 from dreamreel.pipeline.networks.names import check_network_name
 from dreamreel.pipeline.opening import check_readable
 
@@ -68,9 +69,9 @@ def check(job: Job, out: Target, report: Report) -> Checked:
         case "zoom":
             return _checked_zoom(job, out, report)
         case "still" if job.at is None:
-            return _checked_picture(job, out)
+            return _checked_picture(job, replace(out, picture=True))
         case "still":
-            return _checked_frame(job, out, report)
+            return _checked_frame(job, replace(out, picture=True), report)
         case _:
             return _checked_video(job, out, report)
 
@@ -129,7 +130,7 @@ def may_continue(job: Job, out: Target) -> bool:
 
 
 def check_picture(path: Path) -> None:
-    """Raise UserError if the file at `path` is a film or a sound instead of a picture; the message
+    """Raise UserError if the file at `path` is no picture. If it is a film or a sound, the message
     names the command that takes it."""
     check_readable(path)
     match kind_of(path):
@@ -142,6 +143,8 @@ def check_picture(path: Path) -> None:
             raise UserError(
                 f"{path} is a sound, not a picture; dreamreel video and zoom take it as --audio"
             )
+        case None:
+            raise no_picture(path)
 
 
 def _checked_picture(job: Job, out: Target) -> Checked:
@@ -175,7 +178,7 @@ def _checked_video(job: Job, out: Target, report: Report) -> Checked:
         if source.is_file():
             check_readable(source)
     if job.audio is not None:
-        check_readable(job.audio.path)
+        check_sound(job.audio.path)
     check_video_name(out.path)
     clip = _probed(source, settings.source, report)
     clip = replace(
@@ -251,6 +254,8 @@ def _checked_zoom(job: Job, out: Target, report: Report) -> Checked:
     for file in (job.source, flight.to):
         if file is not None:
             check_picture(file.path)
+    if job.audio is not None:
+        check_sound(job.audio.path)
     check_video_name(out.path)
     beside = [] if film is None else [record_path(film), state_path(film)]
     parts = KEPT_ZOOM if may_continue(job, out) else RENDER

@@ -9,7 +9,7 @@ import numpy as np
 from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.dreaming.ascent import Ascent
 from dreamreel.pipeline.dreaming.subject import Subject
-from dreamreel.pipeline.jobs.preparation import keep_network, ready_network
+from dreamreel.pipeline.jobs.preparation import fitting_network, keep_network
 from dreamreel.pipeline.jobs.queue import Entry
 from dreamreel.pipeline.jobs.report import QUIET
 from dreamreel.pipeline.networks.devices import torch_threads
@@ -63,7 +63,7 @@ def _passes(entry: Entry) -> float:
 
 def _pass_seconds(settings: Settings, size: tuple[int, int]) -> float:
     """The seconds that one step in each octave takes, for a picture of `size` (height, width)."""
-    network = ready_network(settings, size, QUIET)
+    network = fitting_network(settings, size, QUIET)
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     image = to_image(noise, network.device)
     subject = Subject.of(image, 0, network, settings)

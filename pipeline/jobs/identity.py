@@ -1,6 +1,7 @@
 """Digests of files, the versions in use, and the identity of a render."""
 
 import hashlib
+import os
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -44,7 +45,7 @@ def found_again(file: NamedFile | None, record: Path) -> Path | None:
     if file is None:
         return None
     for place in (file.path, record.parent / file.path.name):
-        if place.is_file() and digest(place) == file.sha256:
+        if os.path.isfile(place) and digest(place) == file.sha256:
             return place
     raise UserError(f"{file.path}, which {record} was made with, is gone or has changed")
 

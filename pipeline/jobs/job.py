@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from dreamreel.pipeline.config.fields import FilePath, Rate, Settings
 from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.config.values import LARGEST_SIDE, LAST_FRAME
+from dreamreel.pipeline.media.sequences import place_of
 
 # Height and width, in pixels, of a zoom that begins with noise or a colour. A common size of 16:9,
 # not tuned.
@@ -159,6 +160,11 @@ class Job(Model):
     threads: Threads | None = None
     piece: Piece | None = None
     key: str | None = None
+
+    @property
+    def place(self) -> Path:
+        """The file that it makes, or the folder of its pictures. A still's name is no pattern."""
+        return self.output if self.kind == "still" else place_of(self.output)
 
 
 Earlier.model_rebuild()

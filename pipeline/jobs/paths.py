@@ -31,15 +31,15 @@ from dreamreel.pipeline.durable import (
     partial_path,
     write_whole,
 )
-from dreamreel.pipeline.errors import PassingError, UserError, usable
+from dreamreel.pipeline.errors import LONGEST_SHOWN, PassingError, UserError, address_error, usable
 from dreamreel.pipeline.media.encoding import CONTAINERS, usual_suffix
 from dreamreel.pipeline.media.exports import SERIES, check_series_name, is_animated
-from dreamreel.pipeline.media.sequences import is_series, place_of, series_files
+from dreamreel.pipeline.media.sequences import is_series, names_series, printf_pattern, series_files
 from dreamreel.pipeline.opening import read_text
 
-# Bytes of a work folder's name before ".unfinished" (11). File systems allow 255 in all; 200 is a
-# round number below what is left.
-LONGEST_NAME = 200
+# Bytes of a name. File systems allow `LONGEST`. A work folder's is shorter, by a round number.
+LONGEST, LONGEST_NAME = 255, 211
+LONG_NUMBER = 999_999  # of a picture, whose name must be possible; a round number
 RECORD_FORMAT = 2
 JOB_FORMAT = 2
 STATE_FORMAT = 1
@@ -67,20 +67,27 @@ PARTIAL = re.compile(r".*\.partial(\.\w+)?")
 class Target:
     """Where a result goes.
 
-    `path` is a file, or a pattern such as frames/%05d.png. With `overwrite`, the result may replace
-    an existing one. With `restart`, an unfinished render is discarded. `reads` are files that the
-    command read and that the job does not name, such as presets or a record.
+    `path` is a file or a pattern such as frames/%05d.png, and never a pattern for a `picture`. With
+    `overwrite`, the result may replace an existing one. With `restart`, an unfinished render is
+    discarded. `reads` are files that the command read and that the job does not name, such as
+    presets or a record.
     """
 
     path: Path
     overwrite: bool = False
     restart: bool = False
     reads: tuple[Path, ...] = ()
+    picture: bool = False
+
+    @property
+    def is_series(self) -> bool:
+        """Whether pictures are made by a pattern."""
+        return not self.picture and is_series(self.path)
 
     @property
     def place(self) -> Path:
         """The file that is made, or the folder of the pictures."""
-        return place_of(self.path)
+        return self.path.parent if self.is_series else self.path
 
 
 def check_video_name(path: Path) -> None:
@@ -100,7 +107,7 @@ def usual_output(source: Path, ending: str, codec: str) -> Path:
     """The default path of a result, beside `source`: the name of the file, or of the folder of a
     series, then `-`, `ending`, and the usual suffix for `codec`."""
     with usable(source):
-        series = not source.is_file() and (source.is_dir() or bool({*"%*?["} & {*source.name}))
+        series = names_series(source)
     if series:
         folder = (source if source.is_dir() else source.parent).resolve()
         return folder.with_name(f"{folder.name}-{ending}{usual_suffix(codec)}")
@@ -114,21 +121,28 @@ def record_path(place: Path) -> Path:
 
 def state_path(place: Path) -> Path:
     """The path of the file that --continue needs, beside the zoom at `place`."""
-    return place.with_name(place.name + ".state")
+    return place.with_name(_short_enough(place.name, ".state"))
 
 
 def shots_path(place: Path) -> Path:
     """The path of the list of shots that `dreamreel job` keeps beside the video at `place`, as long
     as it is rendered in pieces."""
-    return place.with_name(place.name + ".shots.json")
+    return place.with_name(_short_enough(place.name, ".shots.json"))
 
 
 def folder_of(place: Path) -> Path:
     """The path of the work folder of the render into `place`."""
-    name = place.name
-    if len(name.encode()) > LONGEST_NAME:
-        name = f"{place.stem[:32]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}{place.suffix}"
-    return place.with_name(f"{name}.unfinished")
+    return place.with_name(_short_enough(place.name, ".unfinished", LONGEST_NAME))
+
+
+def _short_enough(name: str, ending: str, most: int = LONGEST) -> str:
+    """`name` with `ending`; if that has more than `most` bytes, with a part of the name and its
+    digest."""
+    data = os.fsencode(name)
+    if len(data) + len(os.fsencode(ending)) <= most:
+        return name + ending
+    stem, suffix = os.path.splitext(name)
+    return f"{stem[:32]}-{hashlib.sha256(data).hexdigest()[:12]}{suffix[:8]}{ending}"
 
 
 def check_target(
@@ -140,6 +154,7 @@ def check_target(
     `parts` says what is written beside the result: `PICTURE`, `PREVIEW`, `RENDER` or `KEPT_ZOOM`.
     """
     _check_folder(out)
+    _check_names(out, parts)
     beside = _companions(out.place) if parts else {}
     reads = [(path, True) for path in sources]
     reads += [(path, False) for path in (*others, *out.reads) if path is not None]
@@ -258,6 +273,7 @@ def work_folder(place: Path, job_file: dict[str, Any]) -> Iterator[WorkFolder]:
     if _mode(path) is None:
         _make(path, job_file)
     _check_work(path)
+    _check_lock(path / LOCK)
     lock = filelock.FileLock(path / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -329,6 +345,13 @@ def _check_work(path: Path) -> None:
             raise UserError(f"{path} is no work folder: it holds no {JOB} of a render; {advice}")
 
 
+def _check_lock(path: Path) -> None:
+    """Raise UserError if there is something but a regular file at `path`: the lock would be written
+    through a link."""
+    if os.path.lexists(path) and not _is_regular(path):
+        raise UserError(f"{path} is {_kind(path.lstat().st_mode)}, but a lock must go there")
+
+
 def _is_job(path: Path) -> bool:
     found = _json(path) if _is_regular(path) else None
     if not isinstance(found, dict) or not isinstance(job := found.get("job"), dict):
@@ -385,10 +408,34 @@ def _check_folder(out: Target) -> None:
     """Raise UserError unless the folder for `out` exists and `out` is not itself a folder."""
     place = out.place
     with usable(place):
-        if not is_series(out.path) and place.is_dir():
+        if not out.is_series and place.is_dir():
             raise UserError(f"{place} is a folder; name a file in it, or {place}/%05d.png")
         if not place.parent.is_dir():
+            if (address := address_error(place)) is not None:
+                raise address
             raise UserError(f"there is no folder {place.parent} to write {place.name} into")
+
+
+def _check_names(out: Target, parts: Parts) -> None:
+    """Raise UserError if the name of `out` is too long for the file system, or is too long for one
+    of its pictures or its record to be named by it."""
+    place = out.place
+    names = {place: ""}
+    if "record" in parts:
+        names[record_path(place)] = " for that of its record"
+    if out.is_series:
+        names[place.parent / (printf_pattern(out.path) % LONG_NUMBER)] = " for its pictures"
+    for path, what in names.items():
+        try:
+            with usable(place):
+                _mode(path)
+        except UserError as error:
+            if getattr(error.__cause__, "errno", None) != errno.ENAMETOOLONG:
+                raise
+            raise UserError(
+                f"{str(out.path)[:LONGEST_SHOWN]}... is too long a name{what}; give a shorter one "
+                "with -o"
+            ) from error
 
 
 def _check_place(out: Target) -> None:
@@ -396,14 +443,14 @@ def _check_place(out: Target) -> None:
     replaced, or if its folder cannot be written to."""
     place = out.place
     with usable(place):
-        if is_series(out.path):
+        if out.is_series:
             _check_series(out)
         elif (mode := _mode(place)) is not None:
             if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
                 raise UserError(f"{place} is {_kind(mode)}; give another name with -o")
             if not out.overwrite:
                 raise UserError(f"{place} exists; --overwrite replaces it")
-    folder = place if is_series(out.path) and place.is_dir() else place.parent
+    folder = place if out.is_series and place.is_dir() else place.parent
     for one in {folder, place.parent}:
         probe = partial_path(one / "probe")
         try:
@@ -440,7 +487,8 @@ def _companions(place: Path) -> dict[Path, str]:
 def _check_apart(out: Target, reads: list[tuple[Path, bool]], beside: dict[Path, str]) -> None:
     """Raise UserError if one of the files that are read would be written, by whatever name. `reads`
     holds each with whether it is a source; `beside` is from `_companions`."""
-    pictures = series_files(out.path) if is_series(out.path) else []
+    with usable(out.place):  # the folder may not be listed
+        pictures = series_files(out.path) if out.is_series else []
     written = {key: "" for path in (out.place, *pictures) for key in _keys(path)}
     written |= {key: what for path, what in beside.items() for key in _keys(path)}
     work = os.path.realpath(folder_of(out.place))

@@ -20,8 +20,9 @@ from dreamreel.pipeline.jobs.identity import stamp
 from dreamreel.pipeline.jobs.report import QUIET, Report
 from dreamreel.pipeline.media.clips import Clip
 from dreamreel.pipeline.media.sound import hear
+from dreamreel.pipeline.memory import check_fits
 from dreamreel.pipeline.networks.catalog import load_network
-from dreamreel.pipeline.networks.network import Network
+from dreamreel.pipeline.networks.network import PICTURE_BYTES, Network
 
 
 def heard_by(settings: Settings, audio: Path | None) -> Path | None:
@@ -76,14 +77,27 @@ def told_bars(number: int, frame: Frame, box: Box) -> str:
 
 
 def ready_network(settings: Settings, size: tuple[int, int], report: Report) -> Network:
-    """The network of `settings`, checked for a picture of `size` (height, width) in pixels. It
-    gives a notice to `report` if memory runs out.
+    """The network of `settings`, checked for a picture of `size` (height, width) in pixels, for
+    which there must be memory now. It gives a notice to `report` if memory runs out later.
+
+    Raises UserError as `fitting_network` does, and if a picture of that size does not fit.
+    """
+    network = fitting_network(settings, size, report)
+    if network.device.type == "cpu":
+        check_fits("a frame", size, PICTURE_BYTES, "a smaller --width would work")
+    return network
+
+
+def fitting_network(settings: Settings, size: tuple[int, int], report: Report) -> Network:
+    """The network of `settings`, which may be used elsewhere or later, for a picture of `size`.
 
     Raises UserError if it lacks a layer, or if the tiles or the picture are too small for it.
     """
     network = loaded_network(settings)
     terms = terms_of(settings.dream, network)
     network.sight.on_notice = report.on_notice
+    if network.notice is not None:
+        report.on_notice(network.notice)
     changing = {name.removeprefix("dream.layers.") for name in settings.schedules}
     seen = [term.layer for term in terms if term.weight or term.layer in changing]
     network.sight.check(settings.dream.tile, seen)

@@ -12,7 +12,7 @@ from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.job import Count, FrameNumber, Job, Model, as_table
 from dreamreel.pipeline.jobs.paths import JOB_BYTES, RECORD_FORMAT, record_path
 from dreamreel.pipeline.media.sequences import is_series
-from dreamreel.pipeline.opening import read_text
+from dreamreel.pipeline.opening import misnamed, read_text
 
 
 class Made(Model):
@@ -86,9 +86,14 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(read_text(path, JOB_BYTES))
     except (OSError, ValueError, RecursionError, UserError) as error:
+        if not os.path.isfile(path):
+            raise
         beside = record_path(path)
-        more = f"; its record is {beside.name}, beside it" if beside.is_file() else ""
-        raise UserError(f"{path} is no record that can be read ({error}){more}") from error
+        more = f"; its record is {beside.name}, beside it" if os.path.isfile(beside) else ""
+        other = misnamed(path, "a record", ("json", "text"))
+        raise UserError(
+            f"{other or f'{path} is no record that can be read ({error})'}{more}"
+        ) from error
     if not isinstance(found, dict):
         raise UserError(f"{path} is no record of a render")
     return found

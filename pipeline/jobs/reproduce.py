@@ -1,5 +1,6 @@
 """`reproduce`: a file rendered again from its record."""
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from dreamreel.pipeline.jobs.paths import record_path
 from dreamreel.pipeline.jobs.record import read_record
 from dreamreel.pipeline.jobs.report import QUIET, Report
 from dreamreel.pipeline.jobs.run import run
-from dreamreel.pipeline.media.sequences import find_series, place_of
+from dreamreel.pipeline.media.sequences import find_series
 from dreamreel.pipeline.opening import check_readable
 
 
@@ -58,7 +59,7 @@ def _found_source(file: NamedFile | None, record: Path, given: Path | None) -> N
     if file is None:
         return None
     path = given or file.path
-    if not path.exists():
+    if not os.path.exists(path):
         path = record.parent / path.name
     if find_series(path) is None:
         check_readable(path)
@@ -88,6 +89,6 @@ def _is_own(record: Path, job: Job) -> bool:
     """Whether the record at `record` belongs to the output of `job`, by its path and by its own
     content."""
     with suppress(UserError):
-        there = record.absolute() == record_path(place_of(job.output)).absolute()
+        there = record.absolute() == record_path(job.place).absolute()
         return there and read_record(record).job.output.absolute() == job.output.absolute()
     return False

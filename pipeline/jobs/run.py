@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from dreamreel.pipeline.errors import PassingError
 from dreamreel.pipeline.jobs.checks import Checked, check
 from dreamreel.pipeline.jobs.job import Job
 from dreamreel.pipeline.jobs.paths import Target
 from dreamreel.pipeline.jobs.report import QUIET, Report
+from dreamreel.pipeline.memory import is_out_of_memory
 
 
 def run(
@@ -26,7 +28,14 @@ def run(
     Raises UserError if the job cannot work, if possible before anything is written, and Stopped,
     with all frames saved, if `report` asks to stop.
     """
-    return _render(check(job, Target(job.output, overwrite, restart, reads), report), report)
+    try:
+        return _render(check(job, Target(job.output, overwrite, restart, reads), report), report)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise PassingError(
+            f"memory ran out for {job.output}; a smaller --width would work, or fewer jobs at once"
+        ) from error
 
 
 def _render(checked: Checked, report: Report) -> Path:

@@ -41,6 +41,7 @@ from dreamreel.pipeline.jobs.record import Record, read_record
 from dreamreel.pipeline.jobs.report import Progress, Report
 from dreamreel.pipeline.jobs.run import run
 from dreamreel.pipeline.media.sequences import place_of
+from dreamreel.pipeline.memory import is_out_of_memory
 
 STEP_EVERY = 0.5  # seconds between writings of progress: what is watched changes no faster
 # Parts of messages of errors that are not the render's fault: a lost or full device.
@@ -136,7 +137,7 @@ def record_of(job: Job, output: Path | None = None) -> Record | None:
     """The record of the finished result of this very `job`, which must have a key; None if there is
     none. `output` is its path, if its suffix is not the job's."""
     place = place_of(output or job.output)
-    if job.key is None or not place.exists() or folder_of(place).exists():
+    if job.key is None or not os.path.exists(place) or os.path.exists(folder_of(place)):
         return None
     with suppress(UserError):
         record = read_record(record_path(place), job.output)
@@ -235,19 +236,12 @@ def _problem(error: Exception) -> Problem:
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UserError):
         return Problem(fault="passing" if isinstance(error, PassingError) else "user", message=text)
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         text = f"memory ran out ({text[:200]}); a smaller width or fewer workers may work"
         return Problem(fault="passing", message=text)
     text = f"{type(error).__name__}: {text}"
     passes = isinstance(error, OSError) or any(part in text for part in PASSING)
     return Problem(fault="passing" if passes else "ours", message=text[:500])
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # Imported here because it imports torch, which takes seconds.
-    from dreamreel.pipeline.networks.tiles import is_out_of_memory
-
-    return is_out_of_memory(error)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The render of a zoom, from its job to a verified file; also what --continue needs of one."""
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -117,7 +118,7 @@ def earlier_zoom(film: Path) -> Earlier:
     """
     check_readable(film)
     record, state = record_path(film), state_path(film)
-    if not record.exists():
+    if not os.path.exists(record):
         raise UserError(f"--continue: {film} has no record {record.name} beside it")
     job = read_record(record).job
     if job.kind != "zoom":
@@ -127,7 +128,7 @@ def earlier_zoom(film: Path) -> Earlier:
         raise UserError(f"--continue: {film} is a loop, which goes on by itself")
     if flight.reverse:
         raise UserError(f"--continue: {film} is shown in reverse; render it without --reverse")
-    if not state.exists():
+    if not os.path.exists(state):
         raise UserError(
             f"--continue: there is no {state}; a zoom keeps its state if output.keep_state = true, "
             f"and dreamreel reproduce {record} makes both again"

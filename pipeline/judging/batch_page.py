@@ -34,7 +34,7 @@ from dreamreel.pipeline.media.clips import Clip, probe
 from dreamreel.pipeline.media.converting import Converter, Raw
 from dreamreel.pipeline.media.exports import is_animated
 from dreamreel.pipeline.media.reading import read_frames
-from dreamreel.pipeline.media.sequences import is_series, place_of
+from dreamreel.pipeline.media.sequences import is_series
 from dreamreel.pipeline.media.stills import UNREADABLE, read_pixels
 from dreamreel.pipeline.opening import open_container, open_picture
 
@@ -362,7 +362,7 @@ def _bytes(count: int) -> str:
 
 
 def _place(entry: Entry) -> Path:
-    return entry.output or place_of(entry.job.output)
+    return entry.output or entry.job.place
 
 
 def _sight(entry: Entry, count: int, side: int) -> Sight:

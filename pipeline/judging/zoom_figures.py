@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 import statistics
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -150,7 +151,7 @@ def find_zoom(path: Path, *more: tuple[str, Table]) -> FinishedZoom:
     file, where several networks dreamed the zoom, and where music for a schedule is missing.
     """
     clip, record = probe(path, EXACTLY), record_path(place_of(path))
-    if not record.exists():
+    if not os.path.exists(record):
         raise UserError(
             f"{path} has no record {record.name} beside it, so it cannot be measured as a zoom; "
             "a video is measured with its source: dreamreel measure SOURCE DREAM"

@@ -20,7 +20,8 @@ from dreamreel.pipeline.media.decoding import decode, format_of
 from dreamreel.pipeline.media.opencv import Doubt, decode_alone, doubt
 from dreamreel.pipeline.media.packets import scan_packets
 from dreamreel.pipeline.media.sequences import Series, find_series, find_still
-from dreamreel.pipeline.opening import check_readable, open_container, open_picture
+from dreamreel.pipeline.memory import check_fits
+from dreamreel.pipeline.opening import check_readable, misnamed, open_container, open_picture
 
 SERIES_RATE = Fraction(25)  # frames a second of a series without another rate, as in ffmpeg
 
@@ -242,9 +243,13 @@ def _of_video(path: Path, number: int, asked: Decoder) -> Clip:
     try:
         with open_container(path) as container:
             streams = _streams(container, path, number)
+        check_fits(path, streams.size)
         packets = scan_packets(path, streams.index)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise UserError(f"{path} is no video that can be read ({_reason(error)})") from error
+        other = misnamed(path, "a film or picture", ("film", "sound"))
+        raise UserError(
+            other or f"{path} is no video that can be read ({_reason(error)})"
+        ) from error
     fault = _gif_fault(path, packets.count) if streams.kind == "gif" else packets.fault
     form = format_of(path, streams.index)
     pictures = decode_alone(path) if form is None else decode(path, streams.index, form)
@@ -306,6 +311,7 @@ class _Streams:
     index: int  # of the chosen picture stream; so are `rate` to `offset`
     moving: int  # how many picture streams there are, covers not counted
     rate: Fraction  # frames a second
+    size: tuple[int, int]  # (height, width) as coded
     pixel_shape: Fraction  # width of a pixel over its height
     stated: int  # the stated number of frames; 0 if there is none
     origin: Fraction  # seconds at which the stream begins
@@ -327,6 +333,7 @@ def _streams(container: Any, path: Path, number: int) -> _Streams:
         stream.index,
         len(moving),
         Fraction(stream.average_rate or stream.guessed_rate or 25),
+        (stream.codec_context.height, stream.codec_context.width),
         Fraction(stream.sample_aspect_ratio or 1) or Fraction(1),
         stream.frames,
         origin,

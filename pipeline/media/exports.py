@@ -11,7 +11,7 @@ from dreamreel.pipeline.errors import PassingError, UserError, nearest
 from dreamreel.pipeline.media.encoding import Encoding
 from dreamreel.pipeline.media.exr import write_light
 from dreamreel.pipeline.media.ffmpeg import BIT_EXACT, run_ffmpeg
-from dreamreel.pipeline.media.sequences import NUMBER, is_series
+from dreamreel.pipeline.media.sequences import MEANT, NUMBER, is_series, printf_pattern
 from dreamreel.pipeline.opening import ffmpeg_input
 
 ANIMATED = (".gif", ".webp", ".png", ".apng")
@@ -81,11 +81,11 @@ def export(
         made = folder / SERIES
         made.mkdir()
         if out.suffix.lower() == ".exr":
-            write_light(video, made, out, first)
+            write_light(video, made, printf_pattern(out), first)
             return made
         # The name has its protocol, since it may begin with a dash or have a colon. ffmpeg runs in
         # the folder, since a % in the folder's name would be taken for a pattern.
-        name, options = f"file:{out.name}", [*_still(out, encoding), "-f", "image2"]
+        name, options = f"file:{printf_pattern(out)}", [*_still(out, encoding), "-f", "image2"]
         options += ["-start_number", str(first)]
     else:
         made = folder / f"whole.partial{out.suffix}"
@@ -155,8 +155,10 @@ def _make_palette(video: Path, palette: Path, encoding: Encoding, out: Path) -> 
 
 def check_series_name(path: Path) -> None:
     """Raise UserError unless a series can be written by the pattern `path`."""
-    if len(NUMBER.findall(path.name)) > 1 or path.name.count("%") > 1:
-        raise UserError(f"{path.name} must have one number, as in frames/%05d.png")
+    if len(NUMBER.findall(path.name)) != 1 or len(MEANT.findall(path.name)) != 1:
+        raise UserError(
+            f"{path.name} must have one number, %d or one of %01d to %019d, as in frames/%05d.png"
+        )
     if path.parent == Path(".") or path.parent.name in ("", ".."):
         raise UserError(f"{path} needs a folder of its own: frames/{path.name}")
     if path.suffix.lower() not in PICTURES:

@@ -113,10 +113,10 @@ def as_levels(pixels: Frame) -> Frame:
     return np.round(np.clip(pixels, 0, 1) * 65535).astype(np.uint16)
 
 
-def write_light(video: Path, made: Path, out: Path, first: int) -> None:
+def write_light(video: Path, made: Path, pattern: str, first: int) -> None:
     """Write each frame of `video` to an OpenEXR file of half floats in the folder `made`, named by
-    the pattern `out` and numbered from `first`. It holds linear light, premultiplied by alpha, as
-    compositors expect.
+    the printf `pattern` and numbered from `first`. It holds linear light, premultiplied by alpha,
+    as compositors expect.
 
     ffmpeg's own filters convert frames with alpha wrongly.
     """
@@ -129,7 +129,7 @@ def write_light(video: Path, made: Path, out: Path, first: int) -> None:
         coder.pix_fmt = "gbrpf32le" if light.shape[2] == 3 else "gbrapf32le"
         coder.time_base, coder.options = Fraction(1, 25), {"compression": "zip16", "format": "half"}
         frame = av.VideoFrame.from_ndarray(light, format=coder.pix_fmt)
-        with (made / (out.name % number)).open("wb") as file:
+        with (made / (pattern % number)).open("wb") as file:
             for packet in [*coder.encode(frame), *coder.encode(None)]:
                 file.write(bytes(packet))
 

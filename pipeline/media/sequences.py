@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from glob import has_magic
 from pathlib import Path
 
 import numpy as np
 
 from dreamreel.pipeline.durable import flush_folder, take_name
-from dreamreel.pipeline.errors import UserError, usable
+from dreamreel.pipeline.errors import UserError, address_error, missing, usable
 from dreamreel.pipeline.frames import Frame
 from dreamreel.pipeline.media.stills import (
     FORMATS,
@@ -23,7 +24,10 @@ from dreamreel.pipeline.media.stills import (
     reason_of,
 )
 
-NUMBER = re.compile(r"%(0\d+)?d")  # a series' number in the name of its pattern
+# A series' number in the name of its pattern. ffmpeg cuts a number of more than 19 digits off.
+NUMBER = re.compile(r"%(0[1-9]|01\d)?d")
+# What is meant as a number, right or wrong: %5d, %i or %s, but not the rest of a word as in 50%off.
+MEANT = re.compile(r"%[-+0-9]*(d|[isux](?![A-Za-z]))")
 OnLost = Callable[[str], None]  # gets a line about each frame that is lost
 # Numbers from the first to the last of a series that is checked for gaps. A wider range is of dates
 # or clock times, whose gaps mean nothing. A round number: eleven hours at 25 frames a second.
@@ -102,15 +106,16 @@ def _files(path: Path) -> list[Path] | None:
     if path.is_dir():
         folder, names = path, _pictures_in(path)
         _check_one_series(folder, names)
-    elif path.exists() or (pattern := _pattern(path)) is None:
+    elif os.path.lexists(path) or (pattern := _pattern(path)) is None:
         return None
     else:
         folder = path.parent
         if not folder.is_dir():
-            raise UserError(f"there is no folder {folder}")
+            raise address_error(path) or missing(folder, "folder")
         names = [name for name in _pictures_in(folder) if pattern.fullmatch(name)]
     if not names:
-        raise UserError(_nothing_found(path, folder))
+        address = None if path == folder else address_error(path)
+        raise address or UserError(_nothing_found(path, folder))
     return [folder / name for name in names]
 
 
@@ -244,7 +249,7 @@ def _load(series: Series, number: int, on_lost: OnLost | None) -> Frame | None:
             raise ValueError(f"it is now {_by(pixels.shape)}")
     except UNREADABLE as error:
         if on_lost is not None:
-            on_lost(f"{path} cannot be read ({reason_of(error, path)}); another frame stands in")
+            on_lost(f"{path} cannot be read ({reason_of(error)}); another frame stands in")
         return None
     return _fitted(pixels, series)
 
@@ -298,13 +303,31 @@ def publish_series(made: Path, out: Path, replace: bool) -> None:
 
 
 def is_series(path: Path) -> bool:
-    """Whether `path` is a pattern for a series, such as frames/%05d.png."""
-    return NUMBER.search(path.name) is not None
+    """Whether the output `path` is a pattern for a series, right or wrong: it has a number, such as
+    frames/%05d.png, and the ending of a picture. A film's name may hold any %."""
+    is_picture = path.suffix.lower() in FORMATS.keys() - {".apng"}
+    return is_picture and MEANT.search(path.name) is not None
+
+
+def names_series(source: Path) -> bool:
+    """Whether `source` is a folder or a pattern of pictures; an existing file never is."""
+    if os.path.lexists(source):
+        return source.is_dir()
+    return has_magic(source.name) or MEANT.search(source.name) is not None
 
 
 def place_of(path: Path) -> Path:
     """The file that is made for `path`, or the folder, where `path` is a pattern for a series."""
     return path.parent if is_series(path) else path
+
+
+def printf_pattern(out: Path) -> str:
+    """The name of the pattern `out` with each % doubled but that of its number, as printf takes
+    it."""
+    number = NUMBER.search(out.name)
+    assert number is not None
+    before, after = out.name[: number.start()], out.name[number.end() :]
+    return f"{before.replace('%', '%%')}{number[0]}{after.replace('%', '%%')}"
 
 
 def series_files(out: Path) -> list[Path]:

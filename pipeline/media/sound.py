@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.opening import open_container, regular_file
+from dreamreel.pipeline.opening import check_readable, misnamed, open_container, regular_file
 
 Floats = NDArray[np.float64]
 Samples = NDArray[np.float32]  # of sound: one channel (n,), from -1 to 1
@@ -134,10 +134,28 @@ def read_sound(path: Path, start: Fraction, seconds: Fraction) -> Samples:
                 samples.append(part[max(0, -ends) : most - ends])
                 ends += len(part)
     except (av.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{path} has no sound that can be decoded ({reason})") from error
+        raise _no_sound(path, error) from error
     found = np.concatenate(samples)
     return found if len(found) else np.zeros(1, np.float32)
+
+
+def check_sound(path: Path) -> None:
+    """Raise UserError where the file at `path` has no sound; nothing is decoded."""
+    import av
+
+    check_readable(path)
+    try:
+        with open_container(path) as container:
+            if not container.streams.audio:
+                raise UserError(f"{path} has no sound")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise _no_sound(path, error) from error
+
+
+def _no_sound(path: Path, error: Exception) -> UserError:
+    other = misnamed(path, "sound", ("sound", "film"))
+    reason = getattr(error, "strerror", None) or error
+    return UserError(other or f"{path} has no sound that can be decoded ({reason})")
 
 
 def _parts(container: Any) -> Iterator[tuple[Fraction | None, NDArray[np.float32]]]:

@@ -17,8 +17,9 @@ from dreamreel.pipeline.frames import Frame, upright
 from dreamreel.pipeline.media.colour import Colours, colours_of, deep_in_srgb, in_srgb
 from dreamreel.pipeline.media.exif import orientation_of
 from dreamreel.pipeline.media.exr import as_levels, displayed, exr_header, exr_pixels, unmultiplied
+from dreamreel.pipeline.memory import check_fits
 from dreamreel.pipeline.metadata import without_metadata
-from dreamreel.pipeline.opening import check_readable, open_picture, regular_file, why_no_picture
+from dreamreel.pipeline.opening import check_readable, misnamed, open_picture, regular_file
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +38,7 @@ UNREADABLE = (
     *(UserError, OSError, ValueError, SyntaxError, EOFError, LookupError, RuntimeError),
     *(ArithmeticError, struct.error, cv2.error),
 )
+NOT_KNOWN = "its format is not known; PNG, JPEG, WebP, TIFF and AVIF are supported"
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,7 @@ def load_picture(path: Path, device: "torch.device") -> Picture:
     except UserError:
         raise
     except UNREADABLE as error:
-        raise UserError(
-            f"{path} is no picture that can be read ({reason_of(error, path)})"
-        ) from error
+        raise no_picture(path, error) from error
     levels = 65535 if pixels.dtype == np.uint16 else 255
     tensor = torch.from_numpy(pixels.astype(np.float32) / levels).to(device)
     image = tensor[:, :, :3].permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
@@ -79,6 +79,7 @@ def read_pixels(path: Path) -> Frame:
     if path.suffix.lower() == ".exr":
         return _to_rgba(displayed(exr_pixels(regular_file(path).read_bytes())))
     with open_picture(path) as file:
+        check_fits(path, file.size[::-1])
         stored = _raw_mode(file) if _is_deep(file) else None  # known until it is decoded
         mode = file.mode
         colours, orientation = colours_of(file, path), orientation_of(file)
@@ -190,17 +191,19 @@ def read_header(path: Path) -> Header:
     try:
         if path.suffix.lower() == ".exr":
             size, has_alpha = exr_header(path)
+            check_fits(path, size)
             return Header(size, 16, has_alpha)
         with open_picture(path, tuple(FORMATS.values())) as file:
             deep = _is_deep(file) or file.mode.startswith(("I", "F"))
             width, height = file.size
+            check_fits(path, (height, width))
             size = (width, height) if orientation_of(file) >= 5 else (height, width)
             has_alpha = file.mode.endswith(("A", "a")) or "transparency" in file.info
             return Header(size, 16 if deep else 8, has_alpha)
+    except UserError:
+        raise
     except UNREADABLE as error:
-        raise UserError(
-            f"{path} is no picture that can be read ({reason_of(error, path)})"
-        ) from error
+        raise no_picture(path, error) from error
 
 
 def _is_deep(file: Any) -> bool:
@@ -215,12 +218,20 @@ def _raw_mode(file: Any) -> str:
     return str(file.tile[0][3]) if file.tile else ""
 
 
-def reason_of(error: Exception, path: Path) -> str:
-    """Why the picture at `path` cannot be read, in words without its name."""
+def reason_of(error: Exception) -> str:
+    """Why a picture that gave `error` cannot be read, in words without its name."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     words = " ".join(str(error).split())
-    return why_no_picture(path) if words.startswith("cannot identify") or not words else words
+    return NOT_KNOWN if words.startswith("cannot identify") or not words else words
+
+
+def no_picture(path: Path, error: Exception | None = None) -> UserError:
+    """The error that the file `path` is no picture: what it is instead, if that can be told, or the
+    `error` that it gave."""
+    other = misnamed(path, "a picture", ("picture",))
+    why = NOT_KNOWN if error is None else reason_of(error)
+    return UserError(other or f"{path} is no picture that can be read ({why})")
 
 
 def decoded_still(path: Path) -> Frame:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Frame, to_8_bits
+from dreamreel.pipeline.networks.checkpoints import fitting
 from dreamreel.pipeline.networks.devices import find_device
 from dreamreel.pipeline.networks.weights import Weights, check_numbers, fetch_weights, read_weights
 
@@ -100,7 +101,8 @@ def _raft(module: nn.Module, url: str, name: str, settings: Settings) -> FlowEst
     """The estimator that runs the RAFT `module`, with its weights, on the device of the dream."""
     file = settings.flow.weights
     weights = read_weights(file) if file is not None else fetch_weights(url, name, "flow.weights")
-    _fill(module, weights, f"{file or url}", name)
+    fit = fitting(weights, module.state_dict(), f"{file or url}")
+    _fill(module, fit.weights, f"{file or url}", name)
     device = find_device(settings.device)
     module = module.eval().requires_grad_(False).to(device)
 

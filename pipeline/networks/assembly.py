@@ -1,6 +1,5 @@
 """Put a network together: an architecture, its weights, and faster layers where there are any."""
 
-import re
 from collections import OrderedDict
 
 import torch
@@ -8,6 +7,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.networks.checkpoints import fitting
 from dreamreel.pipeline.networks.cpu_kernels import (
     StridedStem,
     StripedMaxPool,
@@ -16,7 +16,7 @@ from dreamreel.pipeline.networks.cpu_kernels import (
 )
 from dreamreel.pipeline.networks.layers import Anatomy
 from dreamreel.pipeline.networks.network import Architecture, Network, anatomy_of, hollow
-from dreamreel.pipeline.networks.weights import Weights, check_numbers
+from dreamreel.pipeline.networks.weights import Weights, check_numbers, digest_of
 
 
 def assemble(
@@ -26,13 +26,15 @@ def assemble(
     precision: torch.dtype,
     given: str = "the state dict",
 ) -> Network:
-    """The network of `architecture` with `weights`, frozen, on `device`, computing in `precision`.
+    """The network of `architecture` with `weights`, by its own names or wrapped (see `fitting`),
+    frozen, on `device`, computing in `precision`.
 
     Raises UserError if none of the weights fit, or if one is not finite; the message calls them
     `given`.
     """
     anatomy = anatomy_of(architecture)
-    module, missing = _fill(architecture, weights, given)
+    fit = fitting(weights, hollow(architecture).state_dict(), given)
+    module, missing = _fill(architecture, fit.weights, given)
     _fold_batch_norms(module, anatomy, missing)
     module.requires_grad_(False)
     module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -40,7 +42,9 @@ def assemble(
         if isinstance(part, nn.Conv2d | nn.Linear):
             part.to(precision)  # once; autocast would convert the weights again at every step
     _speed_up(module)
-    return Network(architecture, module, anatomy, device, precision, missing)
+    network = Network(architecture, module, anatomy, device, precision, missing)
+    network.digest, network.notice = digest_of(fit.weights), fit.notice
+    return network
 
 
 def _fill(
@@ -49,10 +53,9 @@ def _fill(
     """The module with `weights` in float32, and the names of its parts that got none."""
     module = hollow(architecture)
     wanted = module.state_dict()
-    plain = {_plain_name(name): tensor for name, tensor in weights.items()}
     found = {
         name: tensor
-        for name, tensor in plain.items()
+        for name, tensor in weights.items()
         if name in wanted and tensor.shape == wanted[name].shape
     }
     check_numbers(found, given)
@@ -60,7 +63,7 @@ def _fill(
     if not fitting:
         raise UserError(
             f"{given} has no weights of {architecture.name}: "
-            f"it holds {next(iter(plain), 'nothing')!r}, "
+            f"it holds {next(iter(weights), 'nothing')!r}, "
             f"but {next(iter(wanted))!r} was expected"
         )
     for name in wanted:
@@ -73,12 +76,6 @@ def _fill(
     fitting._metadata = getattr(weights, "_metadata", None) or wanted._metadata  # type: ignore[attr-defined]
     module.load_state_dict(fitting, assign=True)
     return module, missing
-
-
-def _plain_name(name: str) -> str:
-    """A weight's name in today's spelling: data-parallel wrappers put "module." before it, and old
-    densenets a dot before a number."""
-    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d\.)", r"\1\2", name.removeprefix("module."))
 
 
 def _fold_batch_norms(module: nn.Module, anatomy: Anatomy, missing: frozenset[str]) -> None:

@@ -21,7 +21,7 @@ from dreamreel.pipeline.networks.network import (
     anatomy_of,
     favourite_of,
 )
-from dreamreel.pipeline.networks.weights import Weights, digest_of, fetch_weights, read_weights
+from dreamreel.pipeline.networks.weights import Weights, fetch_weights, read_weights
 
 BUNDLED_WEIGHTS = Path(__file__).resolve().parent / "dreamnet.safetensors"
 # Mean and std that bring an image in [0, 1] to [-1, 1].
@@ -48,9 +48,7 @@ def load_network(
     on = find_device(device)
     loaded = read_weights(weights) if weights is not None else architecture.fetch()
     given = str(weights) if weights is not None else f"the weights file of {name}"
-    network = assemble(architecture, loaded, on, find_precision(precision, on), given)
-    network.digest = digest_of(loaded)
-    return network
+    return assemble(architecture, loaded, on, find_precision(precision, on), given)
 
 
 def network_layers(name: str) -> list[Layer]:

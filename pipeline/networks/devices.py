@@ -8,19 +8,7 @@ from pathlib import Path
 import torch
 
 from dreamreel.pipeline.errors import UserError
-
-# Where Linux describes the memory of this process's control group, for versions 2 and 1: the files
-# below /sys/fs/cgroup with the limit, the use and the statistics, and the statistic that counts
-# cached files.
-CGROUPS = (
-    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
-    (
-        "memory/memory.limit_in_bytes",
-        "memory/memory.usage_in_bytes",
-        "memory/memory.stat",
-        "total_inactive_file",
-    ),
-)
+from dreamreel.pipeline.memory import free_memory as free_here
 
 
 def find_device(name: str) -> torch.device:
@@ -88,22 +76,4 @@ def free_memory(device: torch.device) -> float:
     """
     if device.type != "cpu":
         return math.inf
-    try:
-        table = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        free = 1024.0 * int(table["MemAvailable"].split()[0])
-    except (OSError, LookupError, ValueError):
-        return math.inf
-    return min(free, *(_left_of(*names) for names in CGROUPS))
-
-
-def _left_of(limit: str, used: str, stat: str, cache: str) -> float:
-    """How many bytes a control group may still use. Cached files count as free, since the system
-    drops them when memory is short."""
-    folder = Path("/sys/fs/cgroup")
-    try:
-        lines = (folder / stat).read_text().splitlines()
-        files = next(int(line.split()[1]) for line in lines if line.startswith(f"{cache} "))
-        most, now = (int((folder / name).read_text()) for name in (limit, used))
-    except (OSError, StopIteration, ValueError):  # no such group, or no limit: "max"
-        return math.inf
-    return float(most - now + files)
+    return free_here()

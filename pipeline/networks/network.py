@@ -82,6 +82,7 @@ class Network:
         self.precision = precision
         self.layers = anatomy.layers
         self.digest: str | None = None  # the SHA-256 of its weights; None if none were loaded
+        self.notice: str | None = None  # a line for the user about its weights
         self.forget()
         self._architecture = architecture
         self._missing = missing

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dreamreel.pipeline.errors import PassingError, UserError
+from dreamreel.pipeline.memory import is_out_of_memory
 from dreamreel.pipeline.networks.layers import Layer
 
 # Pixels, taken for the receptive field of a layer that sees the whole image: the side of the images
@@ -27,22 +28,6 @@ LEAST_SHARE = 0.25  # of the overlap
 # Pixels. On a CPU, gradients of dreamnet's fire2a and textures at 384x384 take 4 times as long with
 # cores of 64 pixels as in one piece, 8 and 14 times with 32, 1.4 and 2.2 times with 128.
 LEAST_CORE = 64
-# Parts of the messages of PyTorch's allocators, oneDNN, cuBLAS and cuDNN when memory runs out.
-SIGNS = (
-    "can't allocate memory",
-    "not enough memory",
-    "out of memory",
-    "ALLOC_FAILED",
-    "ALLOCATION_FAILED",
-)
-WHOLE_TEXTS = (  # messages that count only as a whole: longer ones have other causes
-    "std::bad_alloc",
-    "bad allocation",
-    "could not create a primitive",
-    "could not create a memory",
-    "could not create a memory object",
-)
-
 Found = TypeVar("Found")
 Cells = tuple[EllipsisType, slice, slice]
 
@@ -268,16 +253,6 @@ def smallest_tile(layers: list[Layer]) -> int:
     overlap, stride = overlap_of(layers), _stride(layers)
     core = math.ceil(max(LEAST_CORE, LEAST_SHARE * overlap) / stride)
     return math.ceil((overlap + core * stride) / 8) * 8
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that the memory of the CPU or of a GPU ran out."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        text in WHOLE_TEXTS or any(sign in text for sign in SIGNS)
-    )
 
 
 def release_memory() -> None:

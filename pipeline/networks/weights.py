@@ -3,22 +3,28 @@
 import hashlib
 import os
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dreamreel.pipeline.errors import UserError, expanded, usable
-from dreamreel.pipeline.opening import check_readable
+from dreamreel.pipeline.contents import HEAD, PICKLE, SAFETENSORS, TORCH, content_of
+from dreamreel.pipeline.errors import UserError, expanded, missing, usable
+from dreamreel.pipeline.opening import check_readable, misnamed
 
 Weights = Mapping[str, Tensor]
+FORMATS = "safetensors and files of torch.save (.pth, .pt, .ckpt, .bin) are, whatever their ending"
+DEEPEST = 16  # tables inside of others; far above any checkpoint's, against a file made to be deep
 
 
 def read_weights(path: Path) -> Weights:
-    """The tensors by name in the file `path`: .safetensors, or .pth or .pt with weights alone.
+    """The tensors in the file `path`, by name: safetensors, or what torch.save wrote. Those inside
+    of others have the names of all, such as "state_dict.conv1.weight".
 
     Raises UserError if the file is missing, is of another kind, cannot be read, or holds more than
     weights.
@@ -26,25 +32,47 @@ def read_weights(path: Path) -> Weights:
     path = expanded(path)
     with usable(path):
         if not os.path.lexists(path):
-            raise UserError(f"there is no weights file {path}")
+            raise missing(path, "weights file")
     check_readable(path)
     path = path.absolute()
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+        with path.open("rb") as file:
+            content = content_of(file.read(HEAD))
+            if content == SAFETENSORS:
+                from safetensors.torch import load_file
 
-            return load_file(path)
-        if path.suffix in (".pth", ".pt"):
-            return _only_tensors(torch.load(path, map_location="cpu", weights_only=True), path)
+                return load_file(path)
+            if content in (TORCH, PICKLE):
+                _refuse_program(path)
+                file.seek(0)  # torch would go by the ending of a name
+                return _only_tensors(torch.load(file, map_location="cpu", weights_only=True), path)
     except Exception as error:  # what the libraries raise for a broken file is not documented
-        if isinstance(error, pickle.UnpicklingError) and _is_pickle(path):
-            raise UserError(
-                f"{path} holds more than weights, and loading that could run code; "
-                "save its state_dict() instead"
-            ) from error
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} cannot be read as weights ({reason})") from error
-    raise UserError(f"{path} is not a weights file; give a .safetensors, .pth or .pt file")
+        if isinstance(error, UserError):
+            raise
+        raise _no_weights(path, error) from error
+    raise UserError(misnamed(path, "weights", ()) or f"{path} is not a weights file; {FORMATS}")
+
+
+def _refuse_program(path: Path) -> None:
+    """Raise UserError if the file at `path` is an archive of TorchScript."""
+    with suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as archive:
+        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+            raise UserError(f"{path} is a TorchScript program; save its state_dict() instead")
+
+
+def _no_weights(path: Path, error: Exception) -> UserError:
+    """The error that the file at `path`, which gave `error`, cannot be read as weights."""
+    text = str(error)
+    if isinstance(error, pickle.UnpicklingError) and "unsupported" in text.lower():
+        return UserError(
+            f"{path} holds more than weights, and loading that could run code; "
+            "save its state_dict() instead"
+        )
+    if isinstance(error, pickle.UnpicklingError):  # whose advice is to load it unsafely
+        text = "it is damaged"
+    reason = re.split(r"\n|\. |$", text)[0] or type(error).__name__
+    other = misnamed(path, "weights", ("weights",))
+    return UserError(other or f"{path} cannot be read as weights ({reason})")
 
 
 def fetch_weights(url: str, name: str, option: str = "--weights") -> Weights:
@@ -107,17 +135,22 @@ def digest_of(weights: Weights) -> str:
     return found.hexdigest()
 
 
-def _is_pickle(path: Path) -> bool:
-    """Whether the file at `path` begins like a pickle, or is a zip archive like torch's files."""
-    with path.open("rb") as file:
-        return file.read(1) == b"\x80" or zipfile.is_zipfile(path)
-
-
 def _only_tensors(loaded: Any, path: Path) -> Weights:
-    """The tensors in `loaded`: a state dict, or a checkpoint in which a training script put one."""
-    for key in ("state_dict", "model", "model_state_dict"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-    if not isinstance(loaded, dict) or not any(isinstance(v, Tensor) for v in loaded.values()):
+    """The tensors in `loaded`, a state dict or whatever a training script put one into, by name."""
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
+
+    def collect(inner: Any, above: tuple[str, ...]) -> None:
+        if isinstance(inner, Tensor) and above:
+            found[".".join(above)] = inner
+        elif isinstance(inner, dict | list | tuple) and id(inner) not in seen:
+            seen.add(id(inner))
+            if len(above) < DEEPEST:
+                pairs = inner.items() if isinstance(inner, dict) else enumerate(inner)
+                for name, value in pairs:
+                    collect(value, (*above, str(name)))
+
+    collect(loaded, ())
+    if not found:
         raise UserError(f"{path} holds no named weights")
-    return {str(k): v for k, v in loaded.items() if isinstance(v, Tensor)}
+    return found
