@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.errors import UserError, usable
 from dreamreel.pipeline.jobs.job import Job, NamedFile, as_table
 from dreamreel.pipeline.media.sequences import find_series
 from dreamreel.pipeline.opening import regular_file
@@ -43,9 +43,10 @@ def found_again(file: NamedFile | None, record: Path) -> Path | None:
     None if `file` is None. Raises UserError if it is gone or its content has changed."""
     if file is None:
         return None
-    for place in (file.path, record.parent / file.path.name):
-        if place.is_file() and digest(place) == file.sha256:
-            return place
+    with usable(file.path):
+        for place in (file.path, record.parent / file.path.name):
+            if place.is_file() and digest(place) == file.sha256:
+                return place
     raise UserError(f"{file.path}, which {record} was made with, is gone or has changed")
 
 

@@ -35,7 +35,7 @@ from dreamreel.pipeline.errors import PassingError, UserError, usable
 from dreamreel.pipeline.media.encoding import CONTAINERS, usual_suffix
 from dreamreel.pipeline.media.exports import SERIES, check_series_name, is_animated
 from dreamreel.pipeline.media.sequences import is_series, place_of, series_files
-from dreamreel.pipeline.opening import read_text
+from dreamreel.pipeline.opening import read_json
 
 # Bytes of a work folder's name before ".unfinished" (11). File systems allow 255 in all; 200 is a
 # round number below what is left.
@@ -471,8 +471,8 @@ def _keys(path: Path) -> set[Any]:
 def _json(path: Path) -> Any:
     """The content of the JSON file at `path`; None if it cannot be read."""
     try:
-        return json.loads(read_text(path, JOB_BYTES))
-    except (UserError, OSError, ValueError, RecursionError):
+        return read_json(path, JOB_BYTES)
+    except (UserError, ValueError):
         return None
 
 

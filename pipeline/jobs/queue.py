@@ -37,13 +37,14 @@ from dreamreel.pipeline.durable import create, open_own, partial_path, take_name
 from dreamreel.pipeline.errors import UserError, usable
 from dreamreel.pipeline.jobs.job import Count, Job, Model, Piece, Shots
 from dreamreel.pipeline.jobs.paths import JOB_BYTES
-from dreamreel.pipeline.opening import read_text
+from dreamreel.pipeline.opening import read_json
 
 QUEUE_FORMAT = 1
 FOLDERS = ("jobs", "shots", "pieces", "claims", "progress", "made", "logs")
 # Seconds for which a claim is believed after it was last renewed. A worker that was cut off must be
 # waited for that long; one whose disk stalls for longer is taken for dead. A round number.
 LEASE = 60.0
+LARGEST_PROCESS = 2**31 - 1  # number of a process: what os.kill takes
 RENEWED = 0.25  # of a lease, between renewals: three may fail before it runs out
 
 Doing = Literal["render", "shots", "piece", "join"]
@@ -141,7 +142,7 @@ class Claim(Model):
 
     token: str
     host: str
-    process: int
+    process: int = Field(ge=1, le=LARGEST_PROCESS)
     until: float
 
     def is_dead(self) -> bool:
@@ -260,7 +261,7 @@ class Queue:
         """The entry called `name`. Raises UserError if it cannot be read."""
         path = self.path("jobs", name)
         found = self._read(path, Entry)
-        if found is None:
+        if found is None or found.name != name:
             raise UserError(
                 f"{path}, a job of the batch, cannot be read; delete it, and the job is done anew"
             )
@@ -320,7 +321,7 @@ class Queue:
             return None
         try:
             return kind.model_validate_json(json.dumps(found))
-        except ValidationError:
+        except (ValidationError, UserError):  # UserError: of a job's settings
             return None
 
     def _write(self, path: Path, table: Any, safe: bool = True) -> None:
@@ -393,8 +394,8 @@ def _table(model: BaseModel) -> dict[str, Any]:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(read_text(path, JOB_BYTES))
-    except (UserError, OSError, ValueError, RecursionError):
+        return read_json(path, JOB_BYTES)
+    except (UserError, ValueError):
         return None
 
 
