@@ -1,7 +1,6 @@
 """The work of `dreamreel job`: one job file, rendered for a farm."""
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,14 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from dreamreel.pipeline.app.options import Given
-from dreamreel.pipeline.app.terminal import json_report, print_json, stop_signals, terminal
+from dreamreel.pipeline.app.terminal import (
+    json_report,
+    print_error,
+    print_json,
+    print_result,
+    stop_signals,
+    terminal,
+)
 from dreamreel.pipeline.durable import write_whole
 from dreamreel.pipeline.errors import PassingError, Stopped, UserError
 from dreamreel.pipeline.jobs.checks import Checked, check, key_of
@@ -210,7 +216,8 @@ def _ended(as_json: bool, table: dict[str, Any], code: int) -> int:
     if as_json:
         print_json(table)
     elif code:
-        print(f"dreamreel: {table.get('error') or table.get('line')}", file=sys.stderr)
+        print_error(table.get("error") or table["line"])
     else:
-        print(table.get("output") or json.dumps({k: v for k, v in table.items() if k != "event"}))
+        told = {name: value for name, value in table.items() if name != "event"}
+        print_result(table.get("output") or json.dumps(told))
     return code

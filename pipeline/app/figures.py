@@ -6,7 +6,7 @@ from json import dumps
 from pathlib import Path
 
 from dreamreel.pipeline.app.options import Flag, Given, layer_table
-from dreamreel.pipeline.app.terminal import print_table, terminal
+from dreamreel.pipeline.app.terminal import print_result, print_table, terminal
 from dreamreel.pipeline.config.values import check_seconds, parse_fps, parse_span
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.checks import check_settings
@@ -44,7 +44,7 @@ def show_schedule(
     from dreamreel.pipeline.judging.charts import plot_curves
 
     plot_curves(found, rate, plot, sound.beats if sound else (), given.overwrite)
-    print(plot)
+    print_result(plot)
 
 
 def measure_dream(
