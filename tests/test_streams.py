@@ -159,7 +159,7 @@ def test_a_render_that_is_hung_up_on_saves_first(
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + getattr(signal, numbers[0]), err
     assert "the same command goes on" in err
-    assert (here / "o.mp4.unfinished" / "state.pt").exists()
+    assert (here / "o.mp4.unfinished" / "state.safetensors").exists()
 
 
 def test_a_hang_up_is_ignored_under_nohup(
