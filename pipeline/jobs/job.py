@@ -102,6 +102,8 @@ class Flight(Model):
     def _goes_on(self) -> "Flight":
         if self.own_frames < 1:
             raise ValueError(f"it ends at frame {self.frames}, before the zoom that it continues")
+        if self.earlier is not None and self.rate != flight_of(self.earlier.job).rate:
+            raise ValueError("its rate is not that of the zoom that it continues")
         return self
 
     @property

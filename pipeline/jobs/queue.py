@@ -22,6 +22,7 @@ import json
 import os
 import secrets
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -158,6 +159,14 @@ class Queue:
 
     folder: Path
 
+    @property
+    def _lock(self) -> Path:
+        return self.folder / "lock"
+
+    @property
+    def _lock_of_claims(self) -> Path:
+        return self.folder / "claims" / "lock"
+
     def path(self, kind: str, name: str, suffix: str = ".json") -> Path:
         """The path of a file of that `kind`, one of `FOLDERS`, for the job or task `name`."""
         return self.folder / kind / f"{name}{suffix}"
@@ -204,6 +213,9 @@ class Queue:
             (self.folder / name).mkdir(exist_ok=True)
             if (self.folder / name).is_symlink():
                 raise UserError(f"{self.folder / name} is a link; the queue's folders must be real")
+        for path in (self._lock, self._lock_of_claims):
+            if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+                raise UserError(f"{path} is no file, and must be one, to be locked; delete it")
 
     def take_over(self, batch: Path) -> None:
         """Make the queue that of the batch of the file or folder `batch`."""
@@ -212,9 +224,10 @@ class Queue:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the lock of whoever gives out work. Raises UserError if another process has it."""
-        lock = filelock.FileLock(self.folder / "lock")
+        lock = filelock.FileLock(self._lock)
         try:
-            lock.acquire(timeout=0)
+            with usable(self._lock):
+                lock.acquire(timeout=0)
         except filelock.Timeout as error:
             raise UserError(
                 f"{self.folder.parent} is being rendered already by another dreamreel batch; "
@@ -228,13 +241,15 @@ class Queue:
     @property
     def is_running(self) -> bool:
         """Whether a process gives out work now."""
-        if not (self.folder / "lock").exists():
+        if not self._lock.is_file():
             return False
-        lock = filelock.FileLock(self.folder / "lock")
+        lock = filelock.FileLock(self._lock)
         try:
             lock.acquire(timeout=0)
         except (filelock.Timeout, PermissionError):  # somebody else's, which may be held
             return True
+        except OSError:  # a link, say, which nobody can hold
+            return False
         lock.release()
         return False
 
@@ -302,7 +317,7 @@ class Queue:
     def claim(self, id_: str, lease: float = LEASE) -> "Held | None":
         """Claim the task with that id; None if somebody is at work on it."""
         path = self.path("claims", id_)
-        with filelock.FileLock(self.folder / "claims" / "lock"):
+        with filelock.FileLock(self._lock_of_claims):
             before = self._read(path, Claim)
             if before is not None and not before.is_dead():
                 return None
@@ -414,7 +429,7 @@ def _is_alive(process: int) -> bool:
 def _is_zombie(process: int) -> bool:
     """Whether the process has ended and its parent has not noticed (Linux)."""
     try:
-        stat = Path(f"/proc/{process}/stat").read_text()
+        told = Path(f"/proc/{process}/stat").read_text()
     except OSError:
         return False
-    return stat.rpartition(")")[2].split()[:1] == ["Z"]
+    return told.rpartition(")")[2].split()[:1] == ["Z"]

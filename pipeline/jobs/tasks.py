@@ -64,7 +64,10 @@ def perform(
     with its work saved, once `is_stopping()`, once the queue is paused, and once the claim on it
     was lost, as after a long sleep of this machine.
     """
-    held = queue.claim(task.id, lease)
+    try:
+        held = queue.claim(task.id, lease)
+    except OSError as error:  # a full disk, or a folder that is read-only
+        return Outcome(task=task, state="failed", error=_problem(error))
     if held is None:
         return Outcome(task=task, state="lost")
     with _renewing(held) as claim:

@@ -39,7 +39,7 @@ from dreamreel.pipeline.jobs.report import QUIET, Report
 from dreamreel.pipeline.jobs.segments import Segments, largest_state, unreadable_state
 from dreamreel.pipeline.jobs.soundness import check_zoom
 from dreamreel.pipeline.media.clips import Raster, Tracks
-from dreamreel.pipeline.media.encoding import CONTAINERS, Encoding
+from dreamreel.pipeline.media.encoding import CONTAINERS, Encoding, count_frames
 from dreamreel.pipeline.media.stills import load_picture
 from dreamreel.pipeline.networks.network import Network
 from dreamreel.pipeline.opening import check_readable
@@ -140,9 +140,24 @@ def earlier_zoom(film: Path) -> Earlier:
             f"--continue: there is no {state}; a zoom keeps its state if output.keep_state = true, "
             f"and dreamreel reproduce {record} makes both again"
         )
-    if load_state(state, _size(flight))["film"] != digest(film):
-        raise UserError(f"--continue: {state} is of another film, not of {film}")
-    return Earlier(film=named(film), job=job)
+    earlier = Earlier(film=named(film), job=job)
+    _kept_of(earlier)
+    return earlier
+
+
+def _kept_of(earlier: Earlier) -> dict[str, Any]:
+    """The content of the state file of the zoom `earlier`; see `load_state`. Raises UserError if it
+    is that of another film, or if the film has other frames than its job says."""
+    film, flight = earlier.film.path, flight_of(earlier.job)
+    kept = load_state(state_path(film), _size(flight))
+    if kept["film"] != digest(film):
+        raise UserError(f"--continue: {state_path(film)} is of another film, not of {film}")
+    if (frames := count_frames(film)) != flight.frames:
+        raise UserError(
+            f"--continue: {film} has {frames} frames, and {flight.frames} by its record: it cannot "
+            "go on"
+        )
+    return kept
 
 
 def music_of(earlier: Earlier, audio: Path | None) -> Path | None:
@@ -303,7 +318,7 @@ def _state_of(work: Segments, flight: Flight, network: Network, report: Report) 
     if flight.earlier is None:
         return ZoomState()
     path = state_path(flight.earlier.film.path)
-    kept = load_state(path, _size(flight))
+    kept = _kept_of(flight.earlier)
     try:
         state = _decoded(kept["state"], flight, network)
     except ValueError as error:
