@@ -33,7 +33,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scene: np.ndarray) -> 
 
 def shell(line: str) -> Run:
     """The run of `line` by bash, in which the word DREAM stands for our command."""
-    line = line.replace("DREAM ", f"{' '.join(map(repr, DREAM))} ")
+    line = line.replace("DREAM ", f"{' '.join(DREAM)} ")
     ended = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=120)
     return Run(ended.returncode, ended.stdout, ended.stderr)
 
@@ -95,6 +95,16 @@ def test_too_little_memory_gives_one_line(here: Path, mebibytes: int) -> None:
     run = shell(f"ulimit -v {mebibytes << 10}; DREAM {' '.join(IMAGE)}")
     assert run.code == 1 and run.out == "" and run.err.count("\n") == 1, run
     assert "there is not enough memory" in run.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_a_machine_without_proc_gives_one_line(here: Path) -> None:
+    if shell("unshare -m mount -t tmpfs none /proc").code:
+        pytest.skip("no file system may be mounted here")
+    run = shell(f"unshare -m bash -c 'mount -t tmpfs none /proc && DREAM {' '.join(IMAGE)}'")
+    # torch has printed a line of its own before.
+    assert "Traceback" not in run.err and run.err.count("\n") <= 2, run
+    assert run.code == 0 or "/proc, which must be mounted" in run.err, run
 
 
 # What a terminal would obey.

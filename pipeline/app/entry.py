@@ -75,6 +75,8 @@ def _told(error: Exception) -> str | None:
         return (
             f"there is not enough memory ({text or 'none is left'}); a smaller --width needs less"
         )
+    if "initialize cpuinfo" in text:
+        return f"torch cannot tell the processor ({text}); it reads /proc, which must be mounted"
     if isinstance(error, ImportError) and ("libGL" in text or "libgthread" in text):
         return (
             f"OpenCV cannot be loaded ({text}); install the library (Debian, Ubuntu: "

@@ -125,8 +125,8 @@ class Segments:
         free = shutil.disk_usage(self.folder).free
         if free < raw + coded:
             raise PassingError(
-                f"{self.folder.parent} has {free >> 20} MB of room, and this render needs at least "
-                f"{int(raw + coded) >> 20} MB; free some, or give another folder with -o"
+                f"{self.folder.parent} has {free / 1e6:.1f} MB of room, and this render needs at "
+                f"least {(raw + coded) / 1e6:.1f} MB; free some, or give another folder with -o"
             )
 
     def cut(self) -> None:
