@@ -21,7 +21,7 @@ from dreamreel.pipeline.app.options import (
     takes,
 )
 from dreamreel.pipeline.app.presets import PresetGroup
-from dreamreel.pipeline.app.terminal import print_json, print_table, terminal
+from dreamreel.pipeline.app.terminal import print_json, print_result, print_table, terminal
 from dreamreel.pipeline.errors import UserError
 
 if TYPE_CHECKING:  # imported late at run time: `dreamreel --help` is to be fast
@@ -166,7 +166,7 @@ def _render(job: "Job", given: Given, unit: str, json: bool) -> None:
     if json:
         print_json({"event": "done", "output": str(path)})
     else:
-        print(path)
+        print_result(path)
 
 
 @_command()
@@ -183,7 +183,7 @@ def reproduce(
         path = make_again(
             record, given.output, source, report, overwrite=given.overwrite, restart=given.restart
         )
-    print(path)
+    print_result(path)
 
 
 @_command()
@@ -252,7 +252,7 @@ def new_preset(
     """
     from dreamreel.pipeline.app.presets import write_preset
 
-    print(write_preset(name, base, given.set, description, given.overwrite))
+    print_result(write_preset(name, base, given.set, description, given.overwrite))
 
 
 @presets_app.command("check", cls=GroupedCommand)

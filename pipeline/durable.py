@@ -4,13 +4,13 @@ A file is created under a temporary name that cannot be guessed, and renamed onc
 the disk. Links are never followed.
 """
 
-import io
+import json
 import math
 import os
-import pickle
 import secrets
 import shutil
 import stat
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -21,10 +21,13 @@ import numpy as np
 # None, bool, int, float, str, tensors and arrays; and lists, and dicts by name, of these.
 Tree = Any
 
-# What torch.load raises for a file that is damaged or holds no tree.
+TENSOR = "<tensor>"  # the name that stands for a tensor's number, where no other name can stand
+
+# What `load_tree` raises for a file that is damaged or holds no tree. RuntimeError: of torch, and
+# of nesting that is too deep.
 UNREADABLE = (
-    *(OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, AttributeError),
-    pickle.UnpicklingError,
+    *(OSError, RuntimeError, LookupError, TypeError, ValueError, ArithmeticError),
+    *(AttributeError, MemoryError),
 )
 # Flags of os.open: refuse a link, keep the descriptor from child processes, do not translate line
 # ends. Each exists on some systems only.
@@ -33,23 +36,53 @@ NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(o
 
 def save_tree(path: Path, tree: Tree) -> None:
     """Write `tree` to `path`, with arrays as tensors. A file that is there is replaced once the new
-    one is on the disk."""
-    import torch
+    one is on the disk.
 
-    buffer = io.BytesIO()
-    torch.save(_with_tensors(tree), buffer)
-    write_whole(path, lambda file: file.write(buffer.getbuffer()))
-
-
-def load_tree(path: Path) -> Tree:
-    """The tree in the file `path`, with its tensors on the CPU. Loading it cannot run code.
-
-    Raises one of `UNREADABLE` if the file is damaged or holds no tree.
+    It is a safetensors file: the tensors, by number, and in its metadata the rest of the tree, as
+    JSON, and a checksum.
     """
-    import torch
+    from safetensors.torch import save
 
-    with open_own(path) as file:
-        return torch.load(file, map_location="cpu", weights_only=True)
+    tensors: list[Any] = []
+    plain = json.dumps(_without_tensors(tree, tensors))
+    metadata = {"tree": plain, "crc32": str(_checksum(plain, tensors))}
+    data = save({str(number): one for number, one in enumerate(tensors)}, metadata)
+    write_whole(path, lambda file: file.write(data))
+
+
+def load_tree(path: Path, most: int) -> Tree:
+    """The tree in the file `path`, which has at most `most` bytes, with its tensors on the CPU.
+    Loading it cannot run code.
+
+    Raises one of `UNREADABLE` if the file is larger, damaged or holds no tree.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    size = _own_bytes(path)
+    if size > most:
+        raise ValueError(f"it has {size >> 20} MiB, more than the {most >> 20} that it may have")
+    try:
+        with safe_open(path, "pt") as file:
+            found = file.metadata() or {}
+            tensors = [file.get_tensor(str(number)) for number in range(len(file.keys()))]
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+    if found["crc32"] != str(_checksum(found["tree"], tensors)):
+        raise ValueError("its bytes have changed since it was written")
+    return _with_tensors(json.loads(found["tree"]), tensors)
+
+
+def names_in_tree(path: Path) -> set[str]:
+    """The names at the top of the tree in the file `path`, whose tensors are not read. Raises one
+    of `UNREADABLE` if the file is damaged or holds no such tree."""
+    from safetensors import SafetensorError, safe_open
+
+    _own_bytes(path)
+    try:
+        with safe_open(path, "np") as file:  # without torch, whose import takes seconds
+            return set(dict(json.loads((file.metadata() or {})["tree"])))
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
 
 
 def check_finite(tree: Tree) -> None:
@@ -188,15 +221,46 @@ def _take_new_name(partial: Path, path: Path) -> None:
         partial.unlink()
 
 
-def _with_tensors(tree: Tree) -> Tree:
+def _own_bytes(path: Path) -> int:
+    """The bytes of the file `path`, which we wrote. Raises OSError as `open_own` does."""
+    with open_own(path) as file:
+        return os.fstat(file.fileno()).st_size
+
+
+def _checksum(plain: str, tensors: list[Any]) -> int:
+    """The CRC-32 of the JSON text `plain` and of `tensors`: of their types, shapes and bytes."""
+    import torch
+
+    about = [(str(one.dtype), list(one.shape)) for one in tensors]
+    found = zlib.crc32(f"{plain}{about}".encode())
+    for one in tensors:
+        found = zlib.crc32(one.reshape(-1).view(torch.uint8).numpy(), found)
+    return found
+
+
+def _without_tensors(tree: Tree, tensors: list[Any]) -> Tree:
+    """`tree` with a number in place of each tensor and array, which are added to `tensors`."""
     import torch
 
     if isinstance(tree, dict):
-        return {name: _with_tensors(value) for name, value in tree.items()}
+        return {name: _without_tensors(value, tensors) for name, value in tree.items()}
     if isinstance(tree, list | tuple):
-        return [_with_tensors(value) for value in tree]
+        return [_without_tensors(value, tensors) for value in tree]
     if isinstance(tree, np.ndarray):
-        return torch.from_numpy(np.ascontiguousarray(tree))
+        tree = torch.from_numpy(np.ascontiguousarray(tree))
     if isinstance(tree, torch.Tensor):
-        return tree.detach().cpu().clone(memory_format=torch.contiguous_format)
+        # A copy: safetensors refuses tensors that share their memory.
+        tensors.append(tree.detach().cpu().clone(memory_format=torch.contiguous_format))
+        return {TENSOR: len(tensors) - 1}
     return tree
+
+
+def _with_tensors(plain: Any, tensors: list[Any]) -> Tree:
+    """The tree of which `_without_tensors` made `plain` and `tensors`."""
+    if isinstance(plain, dict):
+        if plain.keys() == {TENSOR}:
+            return tensors[plain[TENSOR]]
+        return {name: _with_tensors(value, tensors) for name, value in plain.items()}
+    if isinstance(plain, list):
+        return [_with_tensors(value, tensors) for value in plain]
+    return plain

@@ -117,7 +117,9 @@ def address_error(path: Path) -> UserError | None:
 @contextmanager
 def usable(path: Path) -> Iterator[None]:
     """Turn an OSError inside the `with` into a UserError that names `path`. Raise UserError as well
-    if `path` is not UTF-8."""
+    if `path` is not UTF-8 or holds a NUL character."""
+    if "\0" in str(path):
+        raise UserError(f"{str(path)!r:.60} is no name of a file: it holds a NUL character")
     try:
         str(path).encode()  # OpenCV and PyAV take names as UTF-8
         yield

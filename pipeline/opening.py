@@ -7,8 +7,10 @@ its way to a library: as the absolute path of an existing regular file, with the
 alone, and in a format from a fixed list, which is detected by content.
 """
 
+import json
 import os
 import stat
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +46,7 @@ PICTURES = (
 
 # The endings that browsers and download programs give a file until it is whole.
 UNFINISHED = (".crdownload", ".part", ".partial", ".download", ".opdownload", ".aria2", ".!ut")
+LONGEST_NUMBER = 20  # digits of a whole number in JSON: those of the largest of 64 bits
 
 
 def regular_file(path: Path) -> Path:
@@ -84,6 +87,26 @@ def read_text(path: Path, most: int) -> str:
     if len(text) > most:
         raise UserError(f"{path} is larger than {most >> 20} MiB, the most that is read")
     return text.decode()
+
+
+def read_json(path: Path, most: int) -> Any:
+    """The content of the JSON file `path`, which has at most `most` bytes.
+
+    Raises UserError as `read_text` does, and ValueError if it is not JSON, or is JSON that readers
+    understand differently: a key stands twice, text is no Unicode, or a number is no number or has
+    more than `LONGEST_NUMBER` digits.
+    """
+    text = read_text(path, most).removeprefix("\ufeff")  # a mark that some editors put there
+    try:
+        found = json.loads(
+            text, object_pairs_hook=_table, parse_int=_whole, parse_constant=_no_number
+        )
+        json.dumps(found, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except UnicodeEncodeError as error:
+        raise ValueError("it holds text that is no Unicode") from error
+    return found
 
 
 def open_container(path: Path) -> "InputContainer":
@@ -155,3 +178,21 @@ def open_picture(path: Path, formats: tuple[str, ...] = PICTURES) -> Any:
     # Pillow 13 maps an uncompressed TIFF that has a name, and then turns it wrongly.
     file.filename = "" if file.format == "TIFF" else str(found)
     return file
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"{name!r:.60} stands in it twice")
+    return table
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > LONGEST_NUMBER:
+        raise ValueError(f"a number in it has {len(digits)} digits")
+    return int(digits)
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")

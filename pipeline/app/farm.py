@@ -1,7 +1,6 @@
 """The work of `dreamreel job`: one job file, rendered for a farm."""
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,12 +10,19 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from dreamreel.pipeline.app.options import Given
-from dreamreel.pipeline.app.terminal import json_report, print_json, stop_signals, terminal
+from dreamreel.pipeline.app.terminal import (
+    json_report,
+    print_error,
+    print_json,
+    print_result,
+    stop_signals,
+    terminal,
+)
 from dreamreel.pipeline.durable import write_whole
 from dreamreel.pipeline.errors import PassingError, Stopped, UserError
 from dreamreel.pipeline.jobs.checks import Checked, check, key_of
 from dreamreel.pipeline.jobs.identity import versions
-from dreamreel.pipeline.jobs.job import Job, Model, Piece, Shots, as_table
+from dreamreel.pipeline.jobs.job import Job, Model, Piece, Shots, as_table, fault_of
 from dreamreel.pipeline.jobs.paths import (
     JOB_BYTES,
     Target,
@@ -30,7 +36,7 @@ from dreamreel.pipeline.jobs.pieces import pieces_of
 from dreamreel.pipeline.jobs.report import Report
 from dreamreel.pipeline.jobs.run import run
 from dreamreel.pipeline.jobs.tasks import record_of
-from dreamreel.pipeline.opening import misnamed, read_text
+from dreamreel.pipeline.opening import misnamed, read_json
 
 
 @dataclass(frozen=True)
@@ -80,12 +86,15 @@ def read_job(file: Path) -> Job:
     """The job in `file`: a job alone, an entry of a batch's queue, or a record. Raises UserError if
     there is none."""
     try:
-        found = json.loads(read_text(file, JOB_BYTES))
-        table = found.get("job", found) if isinstance(found, dict) else found
+        found = read_json(file, JOB_BYTES)
+        table = found.get("job", found) if isinstance(found, dict) else None
+        if not isinstance(table, dict):
+            raise ValueError("it holds no table of a job")
         job = Job.model_validate_json(json.dumps(table))
-    except (ValueError, RecursionError) as error:
+    except (ValueError, UserError) as error:
         other = misnamed(file, "a job file", ("json", "text"))
-        raise UserError(other or f"{file} is no job file ({_why(error)})") from error
+        fault = fault_of(error) if isinstance(error, ValidationError) else str(error)
+        raise UserError(other or f"{file} is no job file ({fault})") from error
     if not job.output.is_absolute():
         job = job.model_copy(update={"output": file.absolute().parent / job.output})
     return job
@@ -183,22 +192,15 @@ def _pieces(job: Job, shots: Shots) -> list[Piece]:
 
 def _read_shots(job: Job) -> FoundShots | None:
     try:
-        text = read_text(shots_path(job.place), JOB_BYTES)
-        return FoundShots.model_validate_json(text)
-    except (ValidationError, ValueError, UserError):
+        found = read_json(shots_path(job.place), JOB_BYTES)
+        return FoundShots.model_validate_json(json.dumps(found))
+    except (ValueError, UserError):
         return None
 
 
 def _write_shots(job: Job, found: FoundShots) -> None:
     text = json.dumps(found.model_dump(mode="json", exclude_none=True)) + "\n"
     write_whole(shots_path(job.place), lambda file: file.write(text.encode()))
-
-
-def _why(error: Exception) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
-    fault = error.errors()[0]
-    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
 
 
 @contextmanager
@@ -214,7 +216,8 @@ def _ended(as_json: bool, table: dict[str, Any], code: int) -> int:
     if as_json:
         print_json(table)
     elif code:
-        print(f"dreamreel: {table.get('error') or table.get('line')}", file=sys.stderr)
+        print_error(table.get("error") or table["line"])
     else:
-        print(table.get("output") or json.dumps({k: v for k, v in table.items() if k != "event"}))
+        told = {name: value for name, value in table.items() if name != "event"}
+        print_result(table.get("output") or json.dumps(told))
     return code

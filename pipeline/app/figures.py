@@ -7,7 +7,7 @@ from json import dumps
 from pathlib import Path
 
 from dreamreel.pipeline.app.options import Flag, Given, layer_table
-from dreamreel.pipeline.app.terminal import print_table, terminal
+from dreamreel.pipeline.app.terminal import print_result, print_table, terminal
 from dreamreel.pipeline.config.fields import GROWTH
 from dreamreel.pipeline.config.values import check_seconds, parse_fps, parse_span
 from dreamreel.pipeline.errors import UserError
@@ -67,7 +67,7 @@ def show_schedule(
 
     beats = [beat for beat in sound.beats if beat < frames / rate] if sound else ()
     plot_curves(found, rate, plot, beats, given.overwrite)
-    print(plot)
+    print_result(plot)
 
 
 def measure_dream(

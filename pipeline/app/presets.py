@@ -3,13 +3,12 @@
 import json
 import os
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dreamreel.pipeline.app.help import WholeGroup
-from dreamreel.pipeline.app.terminal import print_table
+from dreamreel.pipeline.app.terminal import print_error, print_table
 from dreamreel.pipeline.errors import UserError, nearest, usable, visible
 
 if TYPE_CHECKING:  # imported late at run time: `dreamreel --help` is to be fast
@@ -111,7 +110,7 @@ def check(files: Sequence[str]) -> bool:
             preset = load_preset(f"./{file}" if unusual else file)
         except UserError as error:
             valid = False
-            print(f"dreamreel: {error}", file=sys.stderr)
+            print_error(str(error))
             continue
         print(visible(f"{file}: ok"))
         texts = _texts(preset.settings())

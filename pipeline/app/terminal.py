@@ -4,8 +4,10 @@ import json
 import signal
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from dreamreel.pipeline.errors import Stopped
@@ -13,6 +15,11 @@ from dreamreel.pipeline.jobs.report import Progress, Report
 
 JSON_EVERY = 0.5  # seconds between objects of progress; a round number
 LINES_EVERY = 5.0  # seconds between lines of progress; a round number, not tuned
+LONGEST_LINE = 2000  # characters of a notice or an error; a round number: some 20 lines of text
+# Unicode's categories of characters that a terminal obeys or cannot show: control characters, ends
+# of lines and halves of characters. The signs that turn the direction of text hide what is there.
+UNSHOWN = ("Cc", "Zl", "Zp", "Cs")
+DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 @contextmanager
@@ -34,11 +41,13 @@ def terminal(
     console = Console(stderr=True, quiet=quiet)
 
     def tell(line: str) -> None:
-        console.print(
-            f"note: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True
-        )
+        note = f"note: {printable(line)}"
+        if console.is_terminal:
+            console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        elif not quiet:
+            print_line(note)
 
-    show = _bar(console, unit) if console.is_terminal and not quiet else _lines(console, unit)
+    show = _bar(console, unit) if console.is_terminal and not quiet else _lines(quiet, unit)
     stop = _ending_when_stopped() if stoppable else nullcontext(lambda: False)
     with show as on_progress, stop as is_stopping:
         yield Report(on_progress, tell, is_stopping)
@@ -63,6 +72,35 @@ def json_report(is_stopping: Callable[[], bool] = lambda: False) -> Report:
     return Report(on_progress, on_notice, is_stopping)
 
 
+def printable(text: str) -> str:
+    """`text` as one line for a terminal: what a terminal would obey or could not show is escaped,
+    and the middle of more than `LONGEST_LINE` characters is left out."""
+    if len(text) > LONGEST_LINE:
+        text = f"{text[: LONGEST_LINE // 2]} ... {text[-LONGEST_LINE // 2 :]}"
+    return "".join(
+        one.encode("unicode_escape").decode()
+        if one in DIRECTIONS or unicodedata.category(one) in UNSHOWN
+        else one
+        for one in text
+    )
+
+
+def print_error(message: str) -> None:
+    """Print the `message` of an error on standard error."""
+    print_line(f"dreamreel: {message}")
+
+
+def print_line(line: str) -> None:
+    """Print `line` on standard error."""
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+def print_result(path: Path | str) -> None:
+    """Print the `path` of a result: for a program that reads it as it is, on a terminal as a line
+    that can be printed."""
+    print(printable(str(path)) if sys.stdout.isatty() else path)
+
+
 def print_json(table: dict[str, Any]) -> None:
     """Print `table` as one line of JSON."""
     print(json.dumps(table), flush=True)
@@ -70,15 +108,18 @@ def print_json(table: dict[str, Any]) -> None:
 
 @contextmanager
 def stop_signals(came: list[int]) -> Iterator[Callable[[], bool]]:
-    """A function that tells whether SIGINT or SIGTERM has come. The first is only noted in `came`,
-    the second ends the process."""
+    """A function that tells whether SIGINT, SIGTERM or SIGHUP has come. The first is only noted in
+    `came`, the second ends the process. A terminal that is closed may send several SIGHUP."""
+    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
 
     def note(number: int, frame: Any) -> None:
         came.append(number)
-        if len(came) > 1:
+        if len(came) > 1 and number != hang_up:
             raise SystemExit(128 + number)
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hang_up is not None and signal.getsignal(hang_up) != signal.SIG_IGN:  # as under nohup
+        numbers.append(hang_up)
     before = [signal.signal(number, note) for number in numbers]
     try:
         yield lambda: bool(came)
@@ -95,7 +136,7 @@ def _ending_when_stopped() -> Iterator[Callable[[], bool]]:
         with stop_signals(came) as is_stopping:
             yield is_stopping
     except Stopped as error:
-        print(f"dreamreel: {error}", file=sys.stderr)
+        print_error(str(error))
         raise SystemExit(128 + came[0] if came else 130) from None
 
 
@@ -125,7 +166,7 @@ def _bar(console: Any, unit: str) -> Iterator[Any]:
 
 
 @contextmanager
-def _lines(console: Any, unit: str) -> Iterator[Any]:
+def _lines(quiet: bool, unit: str) -> Iterator[Any]:
     began = last = time.monotonic()
     told: Progress | None = None
     newest: Progress | None = None
@@ -147,7 +188,8 @@ def _lines(console: Any, unit: str) -> Iterator[Any]:
             minutes, seconds = divmod(round((progress.total - progress.done) / rate), 60)
             left = f", {minutes}:{seconds:02} left"
         total = "" if progress.total is None else f"/{progress.total}"
-        console.print(f"{progress.done}{total} {unit}, {rate:.1f}/s{left}", highlight=False)
+        if not quiet:
+            print_line(f"{progress.done}{total} {unit}, {rate:.1f}/s{left}")
 
     yield on_progress
     if newest is not None and newest != told:
@@ -156,6 +198,7 @@ def _lines(console: Any, unit: str) -> Iterator[Any]:
 
 def print_table(rows: Sequence[tuple[str, ...]]) -> None:
     """Print `rows`, at least one, of text cells in aligned columns."""
+    rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))

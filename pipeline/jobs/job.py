@@ -10,7 +10,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from dreamreel.pipeline.config.fields import FilePath, Rate, Settings
 from dreamreel.pipeline.config.grammar import build
@@ -61,6 +68,12 @@ class Earlier(Model):
     film: NamedFile
     job: "Job"
 
+    @model_validator(mode="after")
+    def _is_of_a_zoom(self) -> "Earlier":
+        if self.job.flight is None or self.job.flight.size is None:
+            raise ValueError("it is no finished zoom")
+        return self
+
 
 class Flight(Model):
     """The part of a job that describes a zoom.
@@ -85,6 +98,14 @@ class Flight(Model):
     motion_only: bool = False
     raises_zoom: bool = False
     earlier: Earlier | None = None
+
+    @model_validator(mode="after")
+    def _goes_on(self) -> "Flight":
+        if self.own_frames < 1:
+            raise ValueError(f"it ends at frame {self.frames}, before the zoom that it continues")
+        if self.earlier is not None and self.rate != flight_of(self.earlier.job).rate:
+            raise ValueError("its rate is not that of the zoom that it continues")
+        return self
 
     @property
     def begins(self) -> int:
@@ -118,6 +139,11 @@ class Piece(Model):
     exact_from: FrameNumber | None = None
     place: FilePath
 
+    @model_validator(mode="after")
+    def _has_frames(self) -> "Piece":
+        _check_rising(self.first, self.stop)
+        return self
+
 
 class Shots(Model):
     """The shots of a video: its span from frame `first` to `stop` (excluded), the frames at which
@@ -129,6 +155,11 @@ class Shots(Model):
     cuts: tuple[FrameNumber, ...] = ()
     exact_from: FrameNumber | None = None
     is_whole: bool = True
+
+    @model_validator(mode="after")
+    def _is_in_order(self) -> "Shots":
+        _check_rising(self.first, *self.cuts, self.stop)
+        return self
 
     @property
     def spans(self) -> list[tuple[int, int]]:
@@ -166,8 +197,28 @@ class Job(Model):
         """The file that it makes, or the folder of its pictures. A still's name is no pattern."""
         return self.output if self.kind == "still" else place_of(self.output)
 
+    @model_validator(mode="after")
+    def _is_complete(self) -> "Job":
+        if (self.kind == "zoom") != (self.flight is not None):
+            raise ValueError("a zoom has a flight, and nothing else has")
+        if self.kind != "zoom" and self.source is None:
+            raise ValueError(f"a {self.kind} needs a source")
+        if self.piece is not None and self.kind != "video":
+            raise ValueError(f"a {self.kind} has no pieces")
+        if self.span[1] is not None:
+            _check_rising(*self.span)
+        return self
+
 
 Earlier.model_rebuild()
+
+
+def fault_of(error: ValidationError) -> str:
+    """The first fault that `error` tells of: the place in the table, and what is wrong there."""
+    fault = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, fault["loc"]))
+    told = fault["msg"].removeprefix("Value error, ")
+    return f"{where}: {told}" if where else told
 
 
 def flight_of(job: Job) -> Flight:
@@ -187,3 +238,10 @@ def source_of(job: Job) -> Path:
 def as_table(job: Job) -> dict[str, Any]:
     """`job` as a table that JSON can hold, without the fields that are None."""
     return job.model_dump(mode="json", exclude_none=True)
+
+
+def _check_rising(*numbers: int | None) -> None:
+    """Raise ValueError unless each of the frame `numbers` is larger than the one before."""
+    for before, after in pairwise(number for number in numbers if number is not None):
+        if after <= before:
+            raise ValueError(f"frame {after} does not come after frame {before}")

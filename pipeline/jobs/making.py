@@ -11,7 +11,7 @@ import torch
 from dreamreel.pipeline.errors import Stopped, UserError
 from dreamreel.pipeline.frames import Frame
 from dreamreel.pipeline.jobs.identity import identity_of, stamp
-from dreamreel.pipeline.jobs.job import Job, Threads
+from dreamreel.pipeline.jobs.job import MOST_THREADS, Job, Threads
 from dreamreel.pipeline.jobs.paths import Target
 from dreamreel.pipeline.jobs.report import Progress, Report
 from dreamreel.pipeline.jobs.segments import Segments, open_segments
@@ -35,7 +35,7 @@ def under_way(
     `open_segments` does.
     """
     threads = job.threads or Threads(
-        torch=torch.get_num_threads(), encoder=max(1, os.cpu_count() or 1)
+        torch=min(torch.get_num_threads(), MOST_THREADS), encoder=max(1, os.cpu_count() or 1)
     )
     identity = identity_of(job)
     place, keep = (out.place, False) if job.piece is None else (job.piece.place, True)

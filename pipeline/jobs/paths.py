@@ -26,7 +26,7 @@ from dreamreel.pipeline.durable import (
     check_own,
     create,
     flush,
-    load_tree,
+    names_in_tree,
     open_own,
     partial_path,
     write_whole,
@@ -35,18 +35,19 @@ from dreamreel.pipeline.errors import LONGEST_SHOWN, PassingError, UserError, ad
 from dreamreel.pipeline.media.encoding import CONTAINERS, usual_suffix
 from dreamreel.pipeline.media.exports import SERIES, check_series_name, is_animated
 from dreamreel.pipeline.media.sequences import is_series, names_series, printf_pattern, series_files
-from dreamreel.pipeline.opening import read_text
+from dreamreel.pipeline.opening import read_json
 
 # Bytes of a name. File systems allow `LONGEST`. A work folder's is shorter, by a round number.
 LONGEST, LONGEST_NAME = 255, 211
 LONG_NUMBER = 999_999  # of a picture, whose name must be possible; a round number
 RECORD_FORMAT = 2
 JOB_FORMAT = 2
-STATE_FORMAT = 1
+STATE_FORMAT = 2
 # Bytes of a job file or record that are read, at most: 64 MiB, far above any that we write. A round
 # number, against a huge file by that name.
 JOB_BYTES = 1 << 26
-JOB, LOCK, STATE = "job.json", "lock", "state.pt"
+JOB, LOCK, STATE = "job.json", "lock", "state.safetensors"
+FORMER_STATE = "state.pt"  # of renders that earlier versions of Dreamreel have begun
 WHOLE = "whole.json"  # in the work folder of a finished piece of a video
 # The parts that are written beside a result.
 Parts = tuple[str, ...]
@@ -56,8 +57,8 @@ RENDER: Parts = ("work", "record")
 KEPT_ZOOM: Parts = ("work", "record", "state")
 # The names that we give in a work folder: files, and those files while they are being written.
 OWN_FILES = re.compile(
-    r"job\.json|lock|state\.pt|whole\.json|\d{6,}\.(raw|mp4|mkv|mov)"
-    r"|\.(job\.json|state\.pt|whole\.json)\.[0-9a-f]{16}\.partial"
+    r"job\.json|lock|state\.(pt|safetensors)|whole\.json|\d{6,}\.(raw|mp4|mkv|mov)"
+    r"|\.(job\.json|state\.(pt|safetensors)|whole\.json)\.[0-9a-f]{16}\.partial"
 )
 OWN_PIECES = re.compile(r"pieces-[0-9a-f]{16}")  # folders for unfinished files
 PARTIAL = re.compile(r".*\.partial(\.\w+)?")
@@ -198,7 +199,7 @@ def is_record(path: Path) -> bool:
 def is_state(path: Path) -> bool:
     """Whether the file at `path` is the state of a finished zoom; see `state_path`."""
     try:
-        return {"film", "state"} <= load_tree(path).keys()
+        return {"film", "state"} <= names_in_tree(path)
     except UNREADABLE:
         return False
 
@@ -235,7 +236,7 @@ class WorkFolder:
 
     def is_begun(self) -> bool:
         """Whether any frames are saved in it."""
-        return _is_regular(self.path / STATE)
+        return any(os.path.lexists(self.path / name) for name in (STATE, FORMER_STATE))
 
     def clear(self, job_file: dict[str, Any]) -> None:
         """Delete all frames and write a new job file."""
@@ -519,8 +520,8 @@ def _keys(path: Path) -> set[Any]:
 def _json(path: Path) -> Any:
     """The content of the JSON file at `path`; None if it cannot be read."""
     try:
-        return json.loads(read_text(path, JOB_BYTES))
-    except (UserError, OSError, ValueError, RecursionError):
+        return read_json(path, JOB_BYTES)
+    except (UserError, ValueError):
         return None
 
 

@@ -1,15 +1,17 @@
 """Pieces: parts of a video that are rendered apart, planned and found again. Without torch."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from dreamreel.pipeline.durable import open_own
+from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.identity import versions
 from dreamreel.pipeline.jobs.job import Count, Model, Piece, Shots
-from dreamreel.pipeline.jobs.paths import WHOLE, folder_of
+from dreamreel.pipeline.jobs.paths import JOB_BYTES, WHOLE, folder_of
 from dreamreel.pipeline.jobs.record import Made
+from dreamreel.pipeline.opening import read_json
 
 # Frames of a piece, at least: 2 seconds at 24 a second. A piece costs the opening of the film and a
 # seek, some 0.2 s, as much as a frame or two. A round number.
@@ -74,15 +76,16 @@ def finished_piece(piece: Piece) -> FinishedPiece | None:
     """The `piece`, if it is finished; else None."""
     folder = folder_of(piece.place)
     try:
-        with open_own(folder / WHOLE) as file:
-            whole = WholePiece.model_validate_json(file.read())
-    except (OSError, ValidationError):
+        whole = WholePiece.model_validate_json(json.dumps(read_json(folder / WHOLE, JOB_BYTES)))
+    except (UserError, ValueError):
         return None
-    files = [folder / f"{number:06}{whole.suffix}" for number in range(len(whole.frames))]
     if whole.piece != piece.model_copy(update={"place": Path()}):
         return None  # another, of an earlier split
     if whole.made.versions != versions():
         return None
-    if sum(whole.frames) != piece.stop - piece.first or not all(file.is_file() for file in files):
+    if sum(whole.frames) != piece.stop - piece.first:
+        return None
+    files = [folder / f"{number:06}{whole.suffix}" for number in range(len(whole.frames))]
+    if not all(file.is_file() for file in files):
         return None
     return FinishedPiece(tuple(zip(files, whole.frames, strict=True)), whole)

@@ -22,6 +22,7 @@ import json
 import os
 import secrets
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -37,13 +38,14 @@ from dreamreel.pipeline.durable import create, open_own, partial_path, take_name
 from dreamreel.pipeline.errors import UserError, usable
 from dreamreel.pipeline.jobs.job import Count, Job, Model, Piece, Shots
 from dreamreel.pipeline.jobs.paths import JOB_BYTES
-from dreamreel.pipeline.opening import read_text
+from dreamreel.pipeline.opening import read_json
 
 QUEUE_FORMAT = 1
 FOLDERS = ("jobs", "shots", "pieces", "claims", "progress", "made", "logs")
 # Seconds for which a claim is believed after it was last renewed. A worker that was cut off must be
 # waited for that long; one whose disk stalls for longer is taken for dead. A round number.
 LEASE = 60.0
+LARGEST_PROCESS = 2**31 - 1  # number of a process: what os.kill takes
 RENEWED = 0.25  # of a lease, between renewals: three may fail before it runs out
 
 Doing = Literal["render", "shots", "piece", "join"]
@@ -141,7 +143,7 @@ class Claim(Model):
 
     token: str
     host: str
-    process: int
+    process: int = Field(ge=1, le=LARGEST_PROCESS)
     until: float
 
     def is_dead(self) -> bool:
@@ -156,6 +158,14 @@ class Queue:
     """The queue in `folder`, which is called `.batch`."""
 
     folder: Path
+
+    @property
+    def _lock(self) -> Path:
+        return self.folder / "lock"
+
+    @property
+    def _lock_of_claims(self) -> Path:
+        return self.folder / "claims" / "lock"
 
     def path(self, kind: str, name: str, suffix: str = ".json") -> Path:
         """The path of a file of that `kind`, one of `FOLDERS`, for the job or task `name`."""
@@ -203,6 +213,9 @@ class Queue:
             (self.folder / name).mkdir(exist_ok=True)
             if (self.folder / name).is_symlink():
                 raise UserError(f"{self.folder / name} is a link; the queue's folders must be real")
+        for path in (self._lock, self._lock_of_claims):
+            if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+                raise UserError(f"{path} is no file, and must be one, to be locked; delete it")
 
     def take_over(self, batch: Path) -> None:
         """Make the queue that of the batch of the file or folder `batch`."""
@@ -211,9 +224,10 @@ class Queue:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the lock of whoever gives out work. Raises UserError if another process has it."""
-        lock = filelock.FileLock(self.folder / "lock")
+        lock = filelock.FileLock(self._lock)
         try:
-            lock.acquire(timeout=0)
+            with usable(self._lock):
+                lock.acquire(timeout=0)
         except filelock.Timeout as error:
             raise UserError(
                 f"{self.folder.parent} is being rendered already by another dreamreel batch; "
@@ -227,13 +241,15 @@ class Queue:
     @property
     def is_running(self) -> bool:
         """Whether a process gives out work now."""
-        if not (self.folder / "lock").exists():
+        if not self._lock.is_file():
             return False
-        lock = filelock.FileLock(self.folder / "lock")
+        lock = filelock.FileLock(self._lock)
         try:
             lock.acquire(timeout=0)
         except (filelock.Timeout, PermissionError):  # somebody else's, which may be held
             return True
+        except OSError:  # a link, say, which nobody can hold
+            return False
         lock.release()
         return False
 
@@ -260,7 +276,7 @@ class Queue:
         """The entry called `name`. Raises UserError if it cannot be read."""
         path = self.path("jobs", name)
         found = self._read(path, Entry)
-        if found is None:
+        if found is None or found.name != name:
             raise UserError(
                 f"{path}, a job of the batch, cannot be read; delete it, and the job is done anew"
             )
@@ -301,7 +317,7 @@ class Queue:
     def claim(self, id_: str, lease: float = LEASE) -> "Held | None":
         """Claim the task with that id; None if somebody is at work on it."""
         path = self.path("claims", id_)
-        with filelock.FileLock(self.folder / "claims" / "lock"):
+        with filelock.FileLock(self._lock_of_claims):
             before = self._read(path, Claim)
             if before is not None and not before.is_dead():
                 return None
@@ -320,7 +336,7 @@ class Queue:
             return None
         try:
             return kind.model_validate_json(json.dumps(found))
-        except ValidationError:
+        except (ValidationError, UserError):  # UserError: of a job's settings
             return None
 
     def _write(self, path: Path, table: Any, safe: bool = True) -> None:
@@ -393,8 +409,8 @@ def _table(model: BaseModel) -> dict[str, Any]:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(read_text(path, JOB_BYTES))
-    except (UserError, OSError, ValueError, RecursionError):
+        return read_json(path, JOB_BYTES)
+    except (UserError, ValueError):
         return None
 
 
@@ -413,7 +429,7 @@ def _is_alive(process: int) -> bool:
 def _is_zombie(process: int) -> bool:
     """Whether the process has ended and its parent has not noticed (Linux)."""
     try:
-        stat = Path(f"/proc/{process}/stat").read_text()
+        told = Path(f"/proc/{process}/stat").read_text()
     except OSError:
         return False
-    return stat.rpartition(")")[2].split()[:1] == ["Z"]
+    return told.rpartition(")")[2].split()[:1] == ["Z"]

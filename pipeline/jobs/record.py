@@ -9,10 +9,10 @@ from pydantic import Field, ValidationError
 
 from dreamreel.pipeline.durable import write_whole
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.jobs.job import Count, FrameNumber, Job, Model, as_table
+from dreamreel.pipeline.jobs.job import Count, FrameNumber, Job, Model, as_table, fault_of
 from dreamreel.pipeline.jobs.paths import JOB_BYTES, RECORD_FORMAT, record_path
 from dreamreel.pipeline.media.sequences import is_series
-from dreamreel.pipeline.opening import misnamed, read_text
+from dreamreel.pipeline.opening import misnamed, read_json
 
 
 class Made(Model):
@@ -71,12 +71,11 @@ def read_record(path: Path, output: Path | None = None) -> Record:
         raise UserError(f"{path} is no record of a render")
     try:
         record = Record.model_validate_json(json.dumps(found))
-    except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(map(str, fault["loc"]))
-        raise UserError(
-            f"{path} is a record that makes no sense: {where}: {fault['msg']}"
-        ) from error
+    except (ValidationError, UserError) as error:  # UserError: of its settings
+        fault = fault_of(error) if isinstance(error, ValidationError) else str(error)
+        raise UserError(f"{path} is a record that makes no sense: {fault}") from error
+    if record.job.piece is not None:
+        raise UserError(f"{path} is a record that makes no sense: it is that of a piece")
     if output is None:
         output = path.parent / _checked_name(path, record.job.output)
     return record.model_copy(update={"job": record.job.model_copy(update={"output": output})})
@@ -84,16 +83,15 @@ def read_record(path: Path, output: Path | None = None) -> Record:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(read_text(path, JOB_BYTES))
-    except (OSError, ValueError, RecursionError, UserError) as error:
+        found = read_json(path, JOB_BYTES)
+    except (ValueError, UserError) as error:
         if not os.path.isfile(path):
             raise
         beside = record_path(path)
         more = f"; its record is {beside.name}, beside it" if os.path.isfile(beside) else ""
         other = misnamed(path, "a record", ("json", "text"))
-        raise UserError(
-            f"{other or f'{path} is no record that can be read ({error})'}{more}"
-        ) from error
+        told = other or f"{path} is no record that can be read ({error})"
+        raise UserError(f"{told}{more}") from error
     if not isinstance(found, dict):
         raise UserError(f"{path} is no record of a render")
     return found

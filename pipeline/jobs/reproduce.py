@@ -1,10 +1,9 @@
 """`reproduce`: a file rendered again from its record."""
 
-import os
 from contextlib import suppress
 from pathlib import Path
 
-from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.errors import UserError, usable
 from dreamreel.pipeline.jobs.identity import digest, found_again, versions
 from dreamreel.pipeline.jobs.job import Earlier, Flight, Job, NamedFile
 from dreamreel.pipeline.jobs.paths import record_path
@@ -59,10 +58,11 @@ def _found_source(file: NamedFile | None, record: Path, given: Path | None) -> N
     if file is None:
         return None
     path = given or file.path
-    if not os.path.exists(path):
-        path = record.parent / path.name
-    if find_series(path) is None:
-        check_readable(path)
+    with usable(path):
+        if not path.exists():
+            path = record.parent / path.name
+        if find_series(path) is None:
+            check_readable(path)
     if digest(path) != file.sha256:
         raise UserError(f"{path} is not what {record} was made of; its content differs")
     return NamedFile(path=path)

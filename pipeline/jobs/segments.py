@@ -1,22 +1,24 @@
 """The frames and the state of an unfinished render, kept on disk so that it can be resumed.
 
-The work folder holds `job.json` (the job and its thread counts), `lock`, `state.pt` (the state
-after the last saved frame) and the frames: encoded segments, and the raw frames of segments that
-are not encoded yet. A segment ends after a fixed number of frames, or with its shot, so that shots
-that were rendered apart make the same segments. A frame is done once the state after it is on disk.
+The work folder holds `job.json` (the job and its thread counts), `lock`, the state after the last
+saved frame (`STATE`) and the frames: encoded segments, and the raw frames of segments that are not
+encoded yet. A segment ends after a fixed number of frames, or with its shot, so that shots that
+were rendered apart make the same segments. A frame is done once the state after it is on disk.
 `paths` owns the folder and the names in it.
 """
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, model_validator
 
+from dreamreel.pipeline.config.values import LARGEST_SIDE, SMALLEST_SIDE
 from dreamreel.pipeline.durable import (
     UNREADABLE,
     Tree,
@@ -31,10 +33,9 @@ from dreamreel.pipeline.durable import (
 )
 from dreamreel.pipeline.errors import OtherRenderError, PassingError, UserError
 from dreamreel.pipeline.frames import Frame
-from dreamreel.pipeline.jobs.job import Threads
+from dreamreel.pipeline.jobs.job import Count, FrameNumber, Model, Threads
 from dreamreel.pipeline.jobs.paths import (
     STATE,
-    STATE_FORMAT,
     WorkFolder,
     folder_of,
     work_folder,
@@ -55,7 +56,30 @@ SHORTEST, LONGEST = 48, 250
 # 320x192 took 0.009 in H.264, 0.38 in FFV1 and 0.13 in ProRes.
 CODED = {"ffv1": 0.3, "prores": 0.1}
 CODED_ELSE = 0.004
+# Bytes of a state, at most: so many frames', and `STATE_BYTES` for all that does not grow with the
+# frame. A video's state has 9 times its frame's bytes in 8 bits; a zoom's canvas and goal, with the
+# widest margins, were seen at 40. Round numbers, far above those, against a huge file by that name.
+STATE_FRAMES, STATE_BYTES = 1 << 8, 1 << 30
 MOST_DIFFERENCES = 4  # named in a message of one line; a round number
+
+
+class Saved(Model):
+    """The content of the state file, without the state itself: the number of `frames` that are
+    saved, the number of the first of each segment, the time that they took, in seconds, and the
+    tile size in pixels that memory has forced on the network, if any."""
+
+    format: Literal[2] = 2
+    frames: Count
+    starts: list[FrameNumber]
+    seconds: float = Field(ge=0)
+    tile: int | None = Field(None, ge=SMALLEST_SIDE, le=LARGEST_SIDE)
+
+    @model_validator(mode="after")
+    def _is_in_order(self) -> "Saved":
+        edges = [*self.starts, self.frames]
+        if edges[0] != 0 or edges != sorted(set(edges)):
+            raise ValueError(f"{self.frames} frames in segments from {self.starts}")
+        return self
 
 
 class Segments:
@@ -101,8 +125,8 @@ class Segments:
         free = shutil.disk_usage(self.folder).free
         if free < raw + coded:
             raise PassingError(
-                f"{self.folder.parent} has {free >> 20} MB of room, and this render needs at least "
-                f"{int(raw + coded) >> 20} MB; free some, or give another folder with -o"
+                f"{self.folder.parent} has {free / 1e6:.1f} MB of room, and this render needs at "
+                f"least {(raw + coded) / 1e6:.1f} MB; free some, or give another folder with -o"
             )
 
     def cut(self) -> None:
@@ -143,15 +167,8 @@ class Segments:
             flush(self._open)
         now = time.monotonic()
         self.seconds += now - self._saved
-        tree = {
-            "format": STATE_FORMAT,
-            "frames": self.frames,
-            "starts": self._starts,
-            "seconds": self.seconds,
-            "tile": tile,
-            "state": state,
-        }
-        save_tree(self.folder / STATE, tree)
+        saved = Saved(frames=self.frames, starts=self._starts, seconds=self.seconds, tile=tile)
+        save_tree(self.folder / STATE, {**saved.model_dump(), "state": state})
         self.done, self._saved = self.frames, now
         if self._open is not None and self.frames - self._starts[-1] == self._length:
             self._end_segment()
@@ -180,7 +197,7 @@ class Segments:
             errors.close()
 
     def _resume(self) -> None:
-        if (self.folder / STATE).exists():
+        if os.path.lexists(self.folder / STATE):
             self._load()
         self.frames = self.done
         last = len(self._starts) - 1
@@ -189,9 +206,10 @@ class Segments:
             if path == self._raw(number) and number > last:
                 path.unlink()
         for number in range(len(self._starts)):
-            if self._segment(number).exists():
-                continue
             frames = self._frames_of(number)
+            if self._segment(number).exists():
+                self._check_segment(number, frames)
+                continue
             self._check_raw(number, frames)
             if number < last or frames == self._length:
                 self._waiting.append(number)
@@ -202,18 +220,22 @@ class Segments:
 
     def _load(self) -> None:
         try:
-            saved = load_tree(self.folder / STATE)
+            saved = load_tree(self.folder / STATE, largest_state(self._frame_bytes))
             check_finite(saved)
-            if saved["format"] != STATE_FORMAT:
-                raise ValueError(f"format {saved['format']}")
-            self.done, self.seconds = int(saved["frames"]), float(saved["seconds"])
-            self._starts = [int(start) for start in saved["starts"]]
-            self.tile = None if saved["tile"] is None else int(saved["tile"])
-            self.state = saved["state"]
-            if sorted({-1, *self._starts, self.done}) != [-1, *self._starts, self.done]:
-                raise ValueError(f"{self.done} frames in segments from {self._starts}")
+            state = saved.pop("state")
+            found = Saved.model_validate(saved)
         except UNREADABLE as error:
             raise UserError(unreadable_state(self.folder)) from error
+        self.done, self.seconds, self.tile = found.frames, found.seconds, found.tile
+        self._starts, self.state = found.starts, state
+
+    def _check_segment(self, number: int, frames: int) -> None:
+        try:
+            whole = count_frames(self._segment(number)) == frames
+        except (UserError, OSError, LookupError, ValueError):  # among them those of ffmpeg
+            whole = False
+        if not whole:
+            raise UserError(f"{self.folder} has lost frames; --restart begins anew")
 
     def _check_raw(self, number: int, frames: int) -> None:
         path = self._raw(number)
@@ -282,6 +304,11 @@ class Segments:
 
     def _raw(self, number: int) -> Path:
         return self.folder / f"{number:06}.raw"
+
+
+def largest_state(frame_bytes: int) -> int:
+    """The bytes of a state, at most, for frames of so many bytes."""
+    return STATE_BYTES + STATE_FRAMES * frame_bytes
 
 
 def unreadable_state(folder: Path) -> str:

@@ -72,7 +72,7 @@ def render_piece(checked: Checked, report: Report) -> Path:
     with under_way(
         checked.out, film.job, film.encoding, piece.stop - piece.first, film.network
     ) as work:
-        state = state_of(work, film.network)
+        state = state_of(work, film)
         dream_into(work, film, state, report)
         if work.frames != piece.stop - piece.first:
             raise UserError(

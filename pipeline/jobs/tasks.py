@@ -22,7 +22,7 @@ from dreamreel.pipeline.errors import OtherRenderError, PassingError, Stopped, U
 from dreamreel.pipeline.jobs.checks import Checked, check
 from dreamreel.pipeline.jobs.identity import digest
 from dreamreel.pipeline.jobs.job import Job
-from dreamreel.pipeline.jobs.paths import Target, folder_of, record_path
+from dreamreel.pipeline.jobs.paths import JOB_BYTES, Target, folder_of, record_path
 from dreamreel.pipeline.jobs.pieces import pieces_of
 from dreamreel.pipeline.jobs.queue import (
     LEASE,
@@ -42,6 +42,7 @@ from dreamreel.pipeline.jobs.report import Progress, Report
 from dreamreel.pipeline.jobs.run import run
 from dreamreel.pipeline.media.sequences import place_of
 from dreamreel.pipeline.memory import is_out_of_memory
+from dreamreel.pipeline.opening import read_json
 
 STEP_EVERY = 0.5  # seconds between writings of progress: what is watched changes no faster
 # Parts of messages of errors that are not the render's fault: a lost or full device.
@@ -64,7 +65,10 @@ def perform(
     with its work saved, once `is_stopping()`, once the queue is paused, and once the claim on it
     was lost, as after a long sleep of this machine.
     """
-    held = queue.claim(task.id, lease)
+    try:
+        held = queue.claim(task.id, lease)
+    except OSError as error:  # a full disk, or a folder that is read-only
+        return Outcome(task=task, state="failed", error=_problem(error))
     if held is None:
         return Outcome(task=task, state="lost")
     with _renewing(held) as claim:
@@ -163,14 +167,14 @@ def _rendered(queue: Queue, entry: Entry, report: Report) -> Path:
 def _made_still(queue: Queue, entry: Entry, task: Task) -> Outcome | None:
     out, made = entry.job.output, queue.path("made", entry.name, entry.job.output.suffix)
     try:
-        note = json.loads(_note_of(queue, entry).read_text())
+        note = read_json(_note_of(queue, entry), JOB_BYTES)
         if note["key"] != entry.job.key or entry.job.key is None:
             return None
         if made.is_file() and digest(made) == note["sha256"]:
             _publish_still(made, entry)
         if not out.is_file() or digest(out) != note["sha256"]:
             return None
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, UserError):
         return None
     return _outcome_of(task, out, 1, 0.0)
 

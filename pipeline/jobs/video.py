@@ -35,13 +35,14 @@ from dreamreel.pipeline.jobs.preparation import (
 from dreamreel.pipeline.jobs.record import Made
 from dreamreel.pipeline.jobs.report import Report
 from dreamreel.pipeline.jobs.segments import Segments, unreadable_state
+from dreamreel.pipeline.jobs.soundness import check_cuts, check_followed, check_video
 from dreamreel.pipeline.media.clips import Clip
 from dreamreel.pipeline.media.encoding import Encoding, alike
 from dreamreel.pipeline.media.reading import at_size, prefetch, read_frames
 from dreamreel.pipeline.motion.following import Followed, MovingFrame, follow_motion, frames_ahead
 from dreamreel.pipeline.motion.overlay import draw_motion
 from dreamreel.pipeline.networks.network import Network
-from dreamreel.pipeline.states import State, decode, encode, on_device
+from dreamreel.pipeline.states import decode, encode, on_device
 from dreamreel.pipeline.tensors import to_frame
 
 
@@ -72,7 +73,7 @@ def render_video(checked: Checked, report: Report) -> Path:
     """
     film, out = ready_video(checked, report), checked.out
     with under_way(out, film.job, film.encoding, film.total, film.network) as work:
-        state = state_of(work, film.network)
+        state = state_of(work, film)
         dream_into(work, film, state, report)
         made = made_of(film.network, work.frames, work.seconds, state)
         return finish_video(work, film, out, report, made)
@@ -154,7 +155,7 @@ def render_preview(checked: Checked, report: Report) -> Path:
     total = expected_frames(clip, span)
     job = as_run(job, clip, None)
     with under_way(out, job, encoding, total, None) as work:
-        state = _decoded(PreviewState, work) if work.done else PreviewState()
+        state = _preview_of(work, clip, job)
         with moving_frames(clip, job, span[0] + work.done, state, report) as moving:
             last, remembered = _remembering(moving)
 
@@ -207,16 +208,49 @@ def as_run(job: Job, clip: Clip, network: Network | None) -> Job:
     return job.model_copy(update=changes)
 
 
-def state_of(work: Segments, network: Network) -> FilmState:
-    """The state after the saved frames of `work`, on the device of `network`."""
-    return on_device(_decoded(FilmState, work), network.device) if work.done else FilmState()
-
-
-def _decoded(kind: type[State], work: Segments) -> State:
+def state_of(work: Segments, film: Filming) -> FilmState:
+    """The state after the saved frames of `work` of the video `film`, on the device of its network.
+    Raises UserError if it is damaged."""
+    if not work.done:
+        return FilmState()
+    settings = film.job.settings
+    size = film.clip.raster.size_at(settings.width)
     try:
-        return decode(kind, work.state)
+        state = decode(FilmState, work.state)
+        check_video(state.dream, size, _side(settings))
+        check_cuts(state.dream.cuts, *_saved_span(work, film.job))
     except ValueError as error:
         raise UserError(unreadable_state(work.folder)) from error
+    return on_device(state, film.network.device)
+
+
+def _preview_of(work: Segments, clip: Clip, job: Job) -> PreviewState:
+    """The state after the saved frames of `work` of a preview. Raises UserError if it is
+    damaged."""
+    settings = job.settings
+    if not work.done:
+        return PreviewState()
+    size = clip.raster.size_at(settings.width)
+    try:
+        state = decode(PreviewState, work.state)
+        check_followed(state.followed, size, _side(settings))
+        check_cuts(state.cuts, *_saved_span(work, job))
+    except ValueError as error:
+        raise UserError(unreadable_state(work.folder)) from error
+    return state
+
+
+def _saved_span(work: Segments, job: Job) -> tuple[int, int]:
+    """The frames of the source whose dreams `work` has: the first, less those that only lead to it,
+    and one past the last."""
+    first = job.span[0] if job.piece is None else job.piece.first - job.piece.preroll - 1
+    begins = job.span[0] if job.piece is None else job.piece.first
+    return first, begins + work.done
+
+
+def _side(settings: Settings) -> int | None:
+    """The `flow.height` at which motion is followed; None if it is not."""
+    return None if settings.flow.method == "none" else settings.flow.height
 
 
 def _finished(

@@ -14,7 +14,7 @@ from torch import Tensor
 from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.timeline import OverTime, notices
 from dreamreel.pipeline.dreaming.ascent import check_finite
-from dreamreel.pipeline.durable import UNREADABLE, load_tree
+from dreamreel.pipeline.durable import UNREADABLE, Tree, load_tree
 from dreamreel.pipeline.durable import check_finite as check_numbers
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Box, Frame, fitted_size
@@ -37,9 +37,10 @@ from dreamreel.pipeline.jobs.preparation import (
 )
 from dreamreel.pipeline.jobs.record import Made, read_record
 from dreamreel.pipeline.jobs.report import QUIET, Report
-from dreamreel.pipeline.jobs.segments import Segments, unreadable_state
+from dreamreel.pipeline.jobs.segments import Segments, largest_state, unreadable_state
+from dreamreel.pipeline.jobs.soundness import check_zoom
 from dreamreel.pipeline.media.clips import Raster, Tracks
-from dreamreel.pipeline.media.encoding import CONTAINERS, Encoding
+from dreamreel.pipeline.media.encoding import CONTAINERS, Encoding, count_frames
 from dreamreel.pipeline.media.stills import load_picture
 from dreamreel.pipeline.motion.bars import picture_of
 from dreamreel.pipeline.networks.network import Network
@@ -61,6 +62,9 @@ FASTEST_ADVISED = 99.0
 # H.264 the seam's warp error was about 2 times a normal step's at crf 17, 1.0 at 10 (7 finer), and
 # 0.2 to 1.0 in three loops of the samples.
 LOOP_FINER = 7
+# Zooms that continue one another, at most. A record holds the jobs of all of them, one inside the
+# other, three levels each, and JSON is read to a depth of 200.
+MOST_EARLIER = 50
 
 
 def render_zoom(checked: Checked, report: Report) -> Path:
@@ -84,7 +88,7 @@ def render_zoom(checked: Checked, report: Report) -> Path:
     journey = _journey(flight, canvas, network, report)
     encoding = _encoding_of(flight, out, settings, report)
     with under_way(out, job, encoding, flight.own_frames, network) as work:
-        state = _state_of(work, flight, network)
+        state = _state_of(work, flight, network, report)
         first = _first_picture(flight, photo, settings, network)
         images = infinite_zoom(first, network, over_time, journey, flight.begins + work.done, state)
         frames = _frames(images, encoding, network)
@@ -124,6 +128,13 @@ def earlier_zoom(film: Path) -> Earlier:
     if job.kind != "zoom":
         raise UserError(f"--continue: {film} is a {job.kind} by its record, not a zoom")
     flight = flight_of(job)
+    if flight.size is None:
+        raise UserError(f"--continue: {record} names no size of the zoom, so it is damaged")
+    if len(earlier_jobs(job)) + 1 > MOST_EARLIER:
+        raise UserError(
+            f"--continue: {film} continues {MOST_EARLIER} zooms already, one after the other, the "
+            "most; begin another with its last frame as PHOTO"
+        )
     if flight.loop:
         raise UserError(f"--continue: {film} is a loop, which goes on by itself")
     if flight.reverse:
@@ -133,9 +144,24 @@ def earlier_zoom(film: Path) -> Earlier:
             f"--continue: there is no {state}; a zoom keeps its state if output.keep_state = true, "
             f"and dreamreel reproduce {record} makes both again"
         )
-    if load_state(state)["film"] != digest(film):
-        raise UserError(f"--continue: {state} is of another film, not of {film}")
-    return Earlier(film=named(film), job=job)
+    earlier = Earlier(film=named(film), job=job)
+    _kept_of(earlier)
+    return earlier
+
+
+def _kept_of(earlier: Earlier) -> dict[str, Any]:
+    """The content of the state file of the zoom `earlier`; see `load_state`. Raises UserError if it
+    is that of another film, or if the film has other frames than its job says."""
+    film, flight = earlier.film.path, flight_of(earlier.job)
+    kept = load_state(state_path(film), _size(flight))
+    if kept["film"] != digest(film):
+        raise UserError(f"--continue: {state_path(film)} is of another film, not of {film}")
+    if (frames := count_frames(film)) != flight.frames:
+        raise UserError(
+            f"--continue: {film} has {frames} frames, and {flight.frames} by its record: it cannot "
+            "go on"
+        )
+    return kept
 
 
 def music_of(earlier: Earlier, audio: Path | None) -> Path | None:
@@ -154,21 +180,25 @@ def music_of(earlier: Earlier, audio: Path | None) -> Path | None:
     return found or audio
 
 
-def load_state(path: Path) -> dict[str, Any]:
-    """The content of the state file at `path` (see `state_path`).
+def load_state(path: Path, size: tuple[int, int]) -> dict[str, Any]:
+    """The content of the state file at `path` (see `state_path`) of a zoom whose frames have that
+    `size` (height, width) in pixels.
 
     It has the SHA-256 of the zoom as "film", that of the network's weights as "weights", and the
     encoded `ZoomState` as "state". Raises UserError if it cannot be read.
     """
     try:
-        kept = load_tree(path)
+        kept = load_tree(path, largest_state(3 * size[0] * size[1]))
         check_numbers(kept)
         if kept["format"] != STATE_FORMAT:
             raise ValueError(f"format {kept['format']}")
+        if not isinstance(kept["weights"], str):
+            raise ValueError("it names no weights")
         return {name: kept[name] for name in ("film", "weights", "state")}
     except UNREADABLE as error:
         raise UserError(
-            f"{path} is no state of a zoom that this version of Dreamreel can read: {error}"
+            f"{path} is no state of a zoom that this version of Dreamreel can read: {error}; "
+            "dreamreel reproduce makes the zoom and its state anew from its record"
         ) from error
 
 
@@ -280,26 +310,44 @@ def _plan(flight: Flight, encoding: Encoding, audio: Path | None) -> Plan:
     )
 
 
-def _state_of(work: Segments, flight: Flight, network: Network) -> ZoomState:
+def _state_of(work: Segments, flight: Flight, network: Network, report: Report) -> ZoomState:
     """The state to start from: that of the unfinished render, else that of the zoom which `flight`
-    continues, else a new one. If the network changed, what was learned of the old one is dropped.
+    continues, else a new one. If the network changed, what was learned of the old one is dropped,
+    with a notice to `report`. Raises UserError if the state is damaged.
     """
     if work.done:
         try:
-            return on_device(decode(ZoomState, work.state), network.device)
+            return _decoded(work.state, flight, network)
         except ValueError as error:
             raise UserError(unreadable_state(work.folder)) from error
     if flight.earlier is None:
         return ZoomState()
     path = state_path(flight.earlier.film.path)
-    kept = load_state(path)
+    kept = _kept_of(flight.earlier)
     try:
-        state = on_device(decode(ZoomState, kept["state"]), network.device)
+        state = _decoded(kept["state"], flight, network)
     except ValueError as error:
-        raise UserError(f"{path} holds no state of a zoom that can be read: {error}") from error
+        raise UserError(f"{path} is damaged ({error}); {_made_again(flight.earlier)}") from error
     if kept["weights"] != network.digest:
         state.forget_network()
+        report.on_notice(
+            f"{flight.earlier.film.path} was dreamed by another network, or with other weights: "
+            "how strong its dream is must be measured anew"
+        )
     return state
+
+
+def _decoded(tree: Tree, flight: Flight, network: Network) -> ZoomState:
+    """The state of the zoom `flight` of which `encode` made `tree`, on the device of `network`.
+    Raises ValueError if it is damaged."""
+    state = decode(ZoomState, tree)
+    check_zoom(state, _size(flight))
+    return on_device(state, network.device)
+
+
+def _made_again(earlier: Earlier) -> str:
+    """How to get the state of the zoom `earlier` anew, for a message."""
+    return f"dreamreel reproduce {record_path(earlier.film.path)} -o NEW.mp4 makes one anew"
 
 
 def _frames(images: Iterator[Tensor], encoding: Encoding, network: Network) -> Iterator[Frame]:

@@ -154,8 +154,16 @@ def working_frame(frame: Frame, side: int) -> Frame:
     to follow that.
     """
     frame = to_8_bits(frame if frame.shape[2] == 3 else np.ascontiguousarray(frame[..., :3]))
-    scale = side / min(frame.shape[:2])
-    if scale >= 1:
+    height, width = working_size((frame.shape[0], frame.shape[1]), side)
+    if (height, width) == frame.shape[:2]:
         return frame
-    height, width = (max(side, round(length * scale)) for length in frame.shape[:2])
     return np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA))
+
+
+def working_size(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """The size (height, width) of the working frame of a frame of `size`; see `working_frame`."""
+    scale = side / min(size)
+    if scale >= 1:
+        return size
+    height, width = (max(side, round(length * scale)) for length in size)
+    return height, width

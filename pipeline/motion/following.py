@@ -14,7 +14,7 @@ from dreamreel.pipeline.frames import Box, Frame
 from dreamreel.pipeline.motion.bars import picture_of
 from dreamreel.pipeline.motion.content import NOTHING, contrast
 from dreamreel.pipeline.motion.cuts import CutDetector
-from dreamreel.pipeline.motion.flow import find_estimator, working_frame
+from dreamreel.pipeline.motion.flow import find_estimator, working_frame, working_size
 from dreamreel.pipeline.motion.visibility import ALIKE, Motion, motion_between, standing
 
 # Of the contrast shortly before: a scene that has less before it turns dark fades, and ends so.
@@ -238,7 +238,7 @@ def refitted(small: Frame, box: Box, to: Box, side: int) -> Frame:
     """The picture `small` of `box`, at the working size of `side`, as that of the box `to`; edges
     repeated."""
     scale = small.shape[1] / box.size[1]
-    size = working_frame(np.zeros((*to.size, 3), np.uint8), side).shape[:2]
+    size = working_size(to.size, side)
     rows = (np.arange(size[0], dtype=np.float32) + 0.5) * to.size[0] / size[0]
     columns = (np.arange(size[1], dtype=np.float32) + 0.5) * to.size[1] / size[1]
     at_y = (rows + to.top - box.top) * small.shape[0] / box.size[0] - 0.5
