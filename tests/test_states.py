@@ -113,7 +113,7 @@ def changed(tree: Any, place: tuple[Any, ...], change: Callable[[Any], Any]) -> 
 
 
 # What a sound state may hold, too.
-MAY_BE_ANYTHING = ("added", "short", "targets", "contrasts")
+MAY_BE_ANYTHING = ("added", "short", "targets", "contrasts", "lively")
 
 
 def spoilt(value: Any) -> list[Any]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Dream
 from dreamreel.pipeline.dreaming.terms import (
+    TINY,
     Term,
     Terms,
     are_active,
@@ -20,6 +21,10 @@ from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.networks.network import Network
 from dreamreel.pipeline.tensors import blur, resize
 
+# An even climb: the size of a gradient is taken over cells, so many in the shorter side, blurred by
+# EVEN_SIGMA cells; EVEN_FLOOR, of the mean size, keeps places without any gradient as they are.
+EVEN_CELLS, EVEN_SIGMA, EVEN_FLOOR = 24, 1.6, 0.1
+
 
 @dataclass(frozen=True)
 class Ascent:
@@ -29,7 +34,8 @@ class Ascent:
     `fresh` (1, 1, H, W) is 1 at places not dreamed yet and 0 elsewhere; the gradients of the two
     are brought to scale apart, because those of undreamed places are far weaker. Each octave but
     the finest takes one step, `coarse` times as long as the finest octave's whole climb; None: it
-    takes the same steps as the finest. Unless `finest`, the finest octave takes none.
+    takes the same steps as the finest; 0: none. Unless `finest`, the finest octave takes none. If
+    `even`, dull places climb nearly as far as lively ones.
     """
 
     steps: int
@@ -37,12 +43,15 @@ class Ascent:
     fresh: Tensor | None = None
     coarse: float | None = None
     finest: bool = True
+    even: bool = False
 
     def within(self, octave: int, octaves: int) -> tuple[int, float]:
         """(steps, factor on `size`) for `octave`, from 0, the coarsest, of `octaves`."""
         if octave == octaves - 1:
             return (self.steps if self.finest else 0), 1.0
-        return (self.steps, 1.0) if self.coarse is None else (1, self.coarse * self.steps)
+        if self.coarse is None:
+            return self.steps, 1.0
+        return (1, self.coarse * self.steps) if self.coarse else (0, 1.0)
 
 
 def still_ascent(settings: Dream) -> Ascent:
@@ -85,6 +94,7 @@ def dream(
         for step in range(steps):
             shift = jitter(settings.jitter, size, (*key, octave, step))
             gradient = ascent_direction(dreamed, network, terms, settings, shift, fresh, seen)
+            gradient = evened(gradient) if ascent.even else gradient
             dreamed = (dreamed + length * gradient).clamp(0, 1)
             climbed.append(gradient.abs().mean())
             on_step()
@@ -152,6 +162,18 @@ def ascent_direction(
         return gradient / gradient_scale(gradient, settings.normalise)
     old, new = (gradient_scale(gradient, settings.normalise, at) for at in (1 - fresh, fresh))
     return gradient / old.lerp(new, fresh)
+
+
+def evened(gradient: Tensor) -> Tensor:
+    """`gradient` (1, 3, H, W) divided by its own size around each place, and brought to a mean
+    absolute value of 1."""
+    height, width = gradient.shape[2:]
+    cell = max(1, min(height, width) // EVEN_CELLS)
+    size = (max(1, height // cell), max(1, width // cell))
+    around = blur(resize(gradient.abs().mean(1, keepdim=True), size), EVEN_SIGMA)
+    around = around / around.mean().clamp_min(TINY)
+    divided = gradient / resize(EVEN_FLOOR + around, (height, width))
+    return divided / gradient_scale(divided, "mean")
 
 
 def jitter(largest: int, size: tuple[int, int], key: tuple[int, int, int, int]) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.dreaming.ascent import Ascent, dream, still_ascent
-from dreamreel.pipeline.dreaming.terms import Terms, response_of, terms_of
+from dreamreel.pipeline.dreaming.terms import Terms, placed_response_of, response_of, terms_of
 from dreamreel.pipeline.networks.network import Network
 
 
@@ -46,6 +46,11 @@ class Subject:
         tile = self.settings.dream.tile
         found: list[float] = response_of(images, self.network, self.terms, where, tile).tolist()
         return found
+
+    def placed_response(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The response of the terms to `image` (1, 3, H, W), and where; see
+        `placed_response_of`."""
+        return placed_response_of(image, self.network, self.terms, self.settings.dream.tile)
 
     def by(self, settings: Settings) -> "Subject":
         """This subject with other `settings`, and the same terms."""

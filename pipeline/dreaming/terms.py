@@ -112,15 +112,25 @@ def response_of(
     only where none is positive; where all weights are 0, all terms count alike. For `tile`, see
     `gradient_of`.
     """
-    counting = [term for term in terms if term.weight > 0]
-    counting = counting or [replace(term, weight=-term.weight) for term in terms if term.weight < 0]
-    counting = counting or [replace(term, weight=1.0) for term in terms]
-    means = mean_responses(images, network, counting, where, tile)
-    logs = [
-        term.weight * mean.clamp_min(SMALLEST_RESPONSE).log()
-        for term, mean in zip(counting, means, strict=True)
-    ]
-    return (torch.stack(logs).sum(0) / sum(term.weight for term in counting)).exp()
+    counting = _counting(terms)
+    return _together(counting, mean_responses(images, network, counting, where, tile))
+
+
+@torch.no_grad()
+def placed_response_of(
+    image: Tensor, network: Network, terms: Terms, tile: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """The response of `image` (1, 3, H, W) to `terms`, (1,), and where it is: (1, 1, h, w), with a
+    mean of 1, at the places of the first layer that counts. For `tile`, see `gradient_of`."""
+    counting = _counting(terms)
+    maps = _maps_of(image, network, counting, tile)
+    means = [_mean_of(found, None) for found in maps]
+    size, total = maps[0].shape[2:], sum(term.weight for term in counting)
+    places = torch.zeros_like(maps[0])
+    for term, found, mean in zip(counting, maps, means, strict=True):
+        share = F.interpolate(found / mean.clamp_min(SMALLEST_RESPONSE), size, mode="bilinear")
+        places += share * (term.weight / total)
+    return _together(counting, means), places
 
 
 @torch.no_grad()
@@ -133,13 +143,34 @@ def mean_responses(
 ) -> list[Tensor]:
     """For each of `terms`, the mean response of each of `images` (N, 3, H, W): (N,). Weights of
     terms are not applied. For `where` and `tile`, see `response_of`."""
-    maps = network.sight.within_memory(
+    return [_mean_of(found, where) for found in _maps_of(images, network, terms, tile)]
+
+
+def _counting(terms: Terms) -> list[Term]:
+    """The `terms` that count for a response, with positive weights; see `response_of`."""
+    counting = [term for term in terms if term.weight > 0]
+    counting = counting or [replace(term, weight=-term.weight) for term in terms if term.weight < 0]
+    return counting or [replace(term, weight=1.0) for term in terms]
+
+
+def _together(terms: Terms, means: Sequence[Tensor]) -> Tensor:
+    """The geometric mean of the mean responses `means` to `terms`, weighed by their weights."""
+    logs = [
+        term.weight * mean.clamp_min(SMALLEST_RESPONSE).log()
+        for term, mean in zip(terms, means, strict=True)
+    ]
+    return (torch.stack(logs).sum(0) / sum(term.weight for term in terms)).exp()
+
+
+def _maps_of(images: Tensor, network: Network, terms: Terms, tile: int | None) -> list[Tensor]:
+    """The response of `images` (N, 3, H, W) to each of `terms` at each place, (N, 1, h, w)."""
+    maps: list[Tensor] = network.sight.within_memory(
         lambda grid: _responses(images, network, terms, grid),
         (images.shape[2], images.shape[3]),
         _layers(terms),
         tile,
     )
-    return [_mean_of(found, where) for found in maps]
+    return maps
 
 
 def gradient_scale(gradient: Tensor, by: str, where: Tensor | float = 1.0) -> Tensor:

@@ -92,6 +92,10 @@ def check_zoom(state: ZoomState, size: Size) -> None:
     around = _margin(state.canvas, size)
     _check_picture("canvas", state.canvas, 3, around)
     _check_picture("grown", state.grown, 1, around)
+    if state.lively is not None:
+        _check_tensor("lively", state.lively, (1, 1, *state.lively.shape[2:]))
+        if state.lively.ndim != 4 or not state.lively.numel() or float(state.lively.min()) < 0:
+            raise ValueError("lively holds no response")
     if state.goal is not None:
         _check_picture("goal", state.goal, 3, _margin(state.goal, size))
     for name in ("mean", "spread"):

@@ -91,27 +91,47 @@ class DetailLoop:
         self.crisp = sharpness(within(calmer, margin))
         return calmer
 
-    def held(self, image: Tensor, taken: tuple[Tensor, Tensor], rate: float, margin: int) -> Tensor:
+    def held(
+        self,
+        image: Tensor,
+        taken: tuple[Tensor, Tensor],
+        rate: float,
+        margin: int,
+        lively: Tensor | None = None,
+    ) -> Tensor:
         """`image` (1, 3, H, W), just resampled, with its bands brought towards their energies.
 
         `taken`: the shares of the finest detail, across and down, that resampling took at each
         place, (1, 1, H, W) each. `rate`: frames a second. A `margin` of so many pixels is not
-        measured.
+        measured. `lively` (1, 1, H, W): the share of what is missing that is given at each place;
+        in dull ground, it would grow into a weave. None: all of it everywhere.
         """
         bands, rest = split(image, len(self.targets))
         now = _energies_within(bands, margin)
         least, most = (gain ** (USUAL_RATE / rate) for gain in (LEAST_GAIN, MOST_GAIN))
         for number in range(1, len(bands)):
             gain = math.sqrt(self.targets[number] / max(now[number], TINY))
-            bands[number] = bands[number] * min(max(gain, least), most)
+            bands[number] = bands[number] * _local(min(max(gain, least), most), lively, number)
         if bands:
-            bands[0] = bands[0] + self.control.output(self.short) * _lost(image, taken)
+            share = self.control.output(self.short)
+            given = share if lively is None or share < 0 else share * lively
+            bands[0] = bands[0] + given * _lost(image, taken)
         return join(bands, rest)
 
     def tell(self, image: Tensor) -> None:
         """Learn from the finished frame `image` (1, 3, H, W)."""
         self.short = math.log(max(self.crisp, TINY) / max(sharpness(image), TINY))
         self.control.learn(self.short)
+
+
+def _local(gain: float, lively: Tensor | None, number: int) -> Tensor | float:
+    """The `gain` of the band of that `number`; what is more than 1 only as far as places are
+    `lively`."""
+    if lively is None or gain <= 1:
+        return gain
+    for _ in range(number):
+        lively = F.avg_pool2d(lively, 2, ceil_mode=True)
+    return 1 + (gain - 1) * lively
 
 
 def _energies_within(bands: Bands, margin: int) -> list[float]:

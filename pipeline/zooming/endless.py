@@ -27,14 +27,16 @@ from dreamreel.pipeline.dreaming.terms import (
     terms_of,
 )
 from dreamreel.pipeline.networks.network import Network, judged_size
+from dreamreel.pipeline.tensors import blur, resize
 from dreamreel.pipeline.zooming.arrival import LIKE_IT, around, arrived, inlaid
 from dreamreel.pipeline.zooming.bands import USUAL_RATE, DetailLoop, within
 from dreamreel.pipeline.zooming.borders import filled, surrounded
 from dreamreel.pipeline.zooming.camera import view
-from dreamreel.pipeline.zooming.grain import generator, grain
+from dreamreel.pipeline.zooming.grain import generator, grain, seeds
 from dreamreel.pipeline.zooming.journey import (
     Journey,
     apparent_scale,
+    growth,
     homeward,
     margin_for,
     motions,
@@ -46,6 +48,10 @@ MEASURED_EVERY = 3  # frames between measurements of the response
 SPREAD_EVERY = 6  # frames between measurements of the spread
 GROWN_SECONDS = 0.5  # until new picture is as old as any
 GROWN_MORE = 6.0  # times further that it climbs until then
+# How the ascent differs between lively and dull places: it goes as 1 / (LIVELY_FLOOR + lively),
+# where the response is smoothed by LIVELY_SIGMA places. Below DULL of its mean, seeds are sown.
+LIVELY_FLOOR, LIVELY_SIGMA, DULL = 0.2, 1.5, 0.5
+GROWS = 1.05  # times in a second: above this, the picture grows
 
 
 @dataclass
@@ -59,11 +65,14 @@ class ZoomState:
     detail: DetailLoop = field(default_factory=DetailLoop)
     evolution: EvolutionLoop = field(default_factory=EvolutionLoop)
     variety: VarietyLoop = field(default_factory=VarietyLoop)
+    # (1, 1, h, w): the response at the places of a frame, over its mean, as last measured
+    lively: Tensor | None = None
 
     def forget_network(self) -> None:
         """Reset the controllers that steer by a network's responses, for another network."""
         self.evolution, self.variety = EvolutionLoop(), VarietyLoop()
         self.evolution.reference.strength = 0.0
+        self.lively = None
 
     def arrive(self, margin: int) -> None:
         """Make the canvas, which has arrived at the goal, the reference of the frames to come. It
@@ -103,6 +112,10 @@ class _Flight:
         return cls(
             network, journey, moves, homeward(moves) if has_goal else [], margin, size[0], goal
         )
+
+    def grows(self, number: int) -> bool:
+        """Whether the picture grows on the way to frame `number`."""
+        return growth([self.moves[number - 1]]) ** float(self.journey.rate) > GROWS
 
     def scale(self, number: int) -> float:
         """The scale at which frame `number` shows the goal; see `apparent_scale`."""
@@ -207,10 +220,16 @@ def _advance(state: ZoomState, flight: _Flight, settings: Settings, number: int)
     canvas, grown = seen.of(canvas), (seen.of(grown) * seen.seen).clamp(0, 1)
     if float(seen.seen.min()) < 1:
         canvas = filled(canvas, seen.seen, random)
-    canvas = state.detail.held(canvas, seen.taken, rate, flight.margin)
+    lively = _lively_at(state, flight, canvas)
+    full = None if lively is None else lively.clamp(0, 1)
+    canvas = state.detail.held(canvas, seen.taken, rate, flight.margin, full)
     if dreams:
-        canvas = (canvas + grain(canvas, random, rate)).clamp(0, 1)
-        ascent = _ascent_of_a_frame(settings, state.evolution.share, rate, grown)
+        noise = grain(canvas, random, rate)
+        if lively is not None:
+            noise = noise + seeds(canvas, (1 - lively / DULL).clamp(0, 1), random, rate)
+        canvas = (canvas + noise).clamp(0, 1)
+        grows = flight.grows(number)
+        ascent = _ascent_of_a_frame(settings, state.evolution.share, rate, grown, lively, grows)
         canvas = _dreamed(canvas, ascent, state, flight, settings, number)
     now = Palette.of(within(canvas, flight.margin))
     state.canvas = palette.held(canvas, now, 1 / rate, settings.zoom.hold_palette)
@@ -284,7 +303,8 @@ def _measure(state: ZoomState, subject: Subject) -> None:
         evolution.climbed = proportions(subject.terms)
     known = are_active(subject.terms) and evolution.reference.strength > 0
     if subject.number % MEASURED_EVERY == 0 and known:
-        found = subject.responses(image)[0]
+        response, state.lively = subject.placed_response(image)
+        found = float(response)
         evolution.tell(found, settings.dream.strength, subject.terms, state.detail.room)
     small = replace(subject, source=judged_size(image))
     layer = _layer_of_spread(small)
@@ -300,12 +320,38 @@ def _layer_of_spread(subject: Subject) -> str | None:
     return subject.network.deepest_layer((subject.source.shape[2], subject.source.shape[3]))
 
 
-def _ascent_of_a_frame(settings: Settings, share: float, rate: float, grown: Tensor) -> Ascent:
-    """The ascent of a frame at `rate` frames a second: the `share` of `zoom.evolve`, and up to
-    `GROWN_MORE` times that where picture has not `grown` (1, 1, H, W) yet."""
+def _lively_at(state: ZoomState, flight: _Flight, canvas: Tensor) -> Tensor | None:
+    """How lively each place of `canvas` is, (1, 1, H, W): the response there, smoothed, over its
+    mean. None as long as it was not measured."""
+    if state.lively is None:
+        return None
+    size = (canvas.shape[2] - 2 * flight.margin, canvas.shape[3] - 2 * flight.margin)
+    places = resize(blur(state.lively, LIVELY_SIGMA), size)
+    return F.pad(places, (flight.margin,) * 4, mode="replicate")
+
+
+def _ascent_of_a_frame(
+    settings: Settings,
+    share: float,
+    rate: float,
+    grown: Tensor,
+    lively: Tensor | None,
+    grows: bool,
+) -> Ascent:
+    """The ascent of a frame at `rate` frames a second: the `share` of `zoom.evolve`.
+
+    Where picture has not `grown` (1, 1, H, W) yet, it is up to `GROWN_MORE` times that. It is more
+    where the picture is dull, and less where it is `lively` (1, 1, H, W), if that is known. If the
+    picture `grows`, only the finest octave is climbed: the camera makes small things large, so that
+    small ones alone need to be born.
+    """
     way = settings.zoom.evolve * USUAL_RATE / rate
     steps = min(max(1, math.ceil(way)), max(1, settings.zoom.frame_steps))
     size = settings.dream.step_size * settings.dream.strength * way * share / steps
-    if float(grown.min()) == 1:
-        return Ascent(steps, size)
-    return Ascent(steps, size * (1 + (GROWN_MORE - 1) * (1 - grown)))
+    way_at: Tensor | float = size
+    if float(grown.min()) < 1:
+        way_at = size * (1 + (GROWN_MORE - 1) * (1 - grown))
+    if lively is not None:
+        more = 1 / (LIVELY_FLOOR + lively)
+        way_at = way_at * (more / more.mean())
+    return Ascent(steps, way_at, coarse=0 if grows else None, even=lively is not None)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dreamreel.pipeline.zooming.bands import USUAL_RATE
 
+SEEDS = 0.03  # standard deviation, of 1, of what is sown in dull places in a second
 GRAIN = 1.0  # levels of 255 in a frame, at 30 a second: new detail is dreamed from it
 
 
@@ -45,6 +46,12 @@ def grain(image: Tensor, random: torch.Generator, rate: float) -> Tensor:
     half = torch.randn(1, 1, size[0] // 2, size[1] // 2, generator=random)
     fine = fine + F.interpolate(half, size, mode="bicubic", align_corners=False)
     return (GRAIN / 255 * (USUAL_RATE / rate) ** 0.5 * fine).to(image.device)
+
+
+def seeds(image: Tensor, where: Tensor, random: torch.Generator, rate: float) -> Tensor:
+    """Soft noise to add to `image` (1, 3, H, W) in one frame, at `rate` frames a second, as far as
+    `where` (1, 1, H, W) says: something to dream from in dull places."""
+    return (SEEDS * rate**-0.5) * where * soft_noise(image, random)
 
 
 def soft_noise(image: Tensor, random: torch.Generator) -> Tensor:
