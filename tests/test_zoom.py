@@ -12,7 +12,7 @@ from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.config.schedule import Moment
 from dreamreel.pipeline.config.timeline import constant, settings_at
-from dreamreel.pipeline.dreaming.ascent import Ascent
+from dreamreel.pipeline.dreaming.ascent import Ascent, evened
 from dreamreel.pipeline.dreaming.control import GAINS, EvolutionLoop, Reference, VarietyLoop
 from dreamreel.pipeline.dreaming.objectives.activations import DEVIATION, DIVERSITY
 from dreamreel.pipeline.dreaming.terms import Term
@@ -317,3 +317,29 @@ def test_a_state_that_forgot_its_network_can_continue_undreamed(
     later = Journey(8, RATE, begins=2)
     images = list(infinite_zoom(picture, dreamnet, constant(quiet), later, 2, memory))
     assert len(images) == 6 and memory.evolution.reference.strength == 0
+
+
+def test_an_even_climb_goes_as_far_in_dull_places() -> None:
+    gradient = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    gradient[..., :48] *= 0.02
+    dull, lively = (evened(gradient)[..., part].abs().mean() for part in (slice(40), slice(56, 96)))
+    assert gradient[..., :40].abs().mean() < 0.03 * gradient[..., 56:].abs().mean()
+    assert dull > 0.1 * lively
+    assert float(evened(gradient).abs().mean()) == pytest.approx(1, rel=1e-3)
+    still = evened(torch.zeros(1, 3, 64, 96))
+    assert not still.any()
+
+
+def test_missing_detail_is_given_to_lively_places_alone(picture: Tensor) -> None:
+    loop = DetailLoop()
+    calm = loop.begin(picture)
+    everywhere = (torch.ones_like(picture[:, :1]),) * 2
+    loop.short = 1.0
+    lively = torch.zeros_like(picture[:, :1])
+    lively[..., picture.shape[3] // 2 :] = 1
+    faint = 0.5 + (calm - 0.5) * 0.3
+    plain, held = (loop.held(faint, everywhere, 30.0, 0, one) for one in (None, lively))
+    third = picture.shape[3] // 3
+    assert torch.allclose(held[..., -third:], plain[..., -third:], atol=1e-5)
+    assert sharpness(held[..., :third]) < 1.1 * sharpness(faint[..., :third])
+    assert sharpness(plain[..., :third]) > 1.1 * sharpness(faint[..., :third])

@@ -23,8 +23,10 @@ from dreamreel.pipeline.judging.zoom_figures import (
     ZoomFigures,
     early_frames,
     find_zoom,
+    fine_energy_of_ground,
     measure_zoom,
     seconds_of,
+    things_in,
 )
 from dreamreel.pipeline.media.encoding import Encoding, encode
 from dreamreel.pipeline.networks.network import Network
@@ -308,6 +310,8 @@ def test_measure_prints_text_or_json(
         "colour drift",
         "jump",
         "spread",
+        "things",
+        "ground",
         "warp error",
         "excitement",
     ]
@@ -387,3 +391,26 @@ def test_a_film_without_the_record_of_a_zoom_is_refused(
     assert "is a video by its record" in refusal(clip)
     record_path(clip).write_text("{")
     assert "clip.mp4.json is no record" in refusal(clip)
+
+
+def test_things_are_peaks_of_the_response() -> None:
+    places = torch.full((1, 1, 24, 40), 0.5)
+    spots = [(3, 4), (12, 20), (20, 33)]
+    for row, column in spots:
+        places[0, 0, row, column] = 4.0
+        places[0, 0, row, column + 1] = 3.0  # its own slope
+    assert things_in(places) == len(spots)
+    assert things_in(torch.ones(1, 1, 24, 40)) == 0
+
+
+def test_only_a_weave_in_dull_ground_counts() -> None:
+    lively = torch.ones(1, 1, 8, 8)
+    lively[..., :4] = 0.0
+    weave = torch.zeros(1, 3, 64, 64)
+    weave[..., ::2, ::2] = 0.2
+    left, right = weave.clone(), weave.clone()
+    left[..., 32:], right[..., :40] = 0, 0
+    clean = fine_energy_of_ground(right, lively)
+    woven = fine_energy_of_ground(left, lively)
+    assert clean is not None and woven is not None and woven > 100 * max(clean, 0.01)
+    assert fine_energy_of_ground(weave, torch.ones(1, 1, 8, 8)) is None

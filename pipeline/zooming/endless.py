@@ -157,10 +157,12 @@ def infinite_zoom(
         yield within(_canvas(state), flight.margin)
 
 
-def dreamed_response(image: Tensor, network: Network, settings: Settings) -> float:
-    """The response of `image` (1, 3, H, W) to the terms that a zoom with `settings` climbs."""
+def dreamed_response(image: Tensor, network: Network, settings: Settings) -> tuple[float, Tensor]:
+    """The response of `image` (1, 3, H, W) to the terms that a zoom with `settings` climbs, and how
+    lively each place is, (1, 1, h, w): the response there, smoothed, over its mean."""
     terms = terms_of(settings.dream, network, DEVIATION)
-    return Subject(image, 0, network, settings, terms).responses(image)[0]
+    response, places = Subject(image, 0, network, settings, terms).placed_response(image)
+    return float(response), blur(places, LIVELY_SIGMA)
 
 
 def spread_of(image: Tensor, network: Network, layer: str, tile: int | None = None) -> float:
