@@ -9,6 +9,7 @@ from dreamreel.pipeline.app import arguments as args
 from dreamreel.pipeline.app.entry import run_app
 from dreamreel.pipeline.app.help import GroupedCommand, WholeGroup
 from dreamreel.pipeline.app.options import (
+    CROP,
     DREAM,
     ENCODING,
     FILM,
@@ -60,7 +61,7 @@ def about(
 
 
 @_command()
-@takes(READING, DREAM, NETWORK, WIDTH, ENCODING, FILM, HARDWARE, common=RENDERS)
+@takes(READING, DREAM, NETWORK, WIDTH, CROP, ENCODING, FILM, HARDWARE, common=RENDERS)
 def video(
     source: args.Source,
     given: Given,
@@ -139,7 +140,7 @@ def zoom(
 
 
 @_command()
-@takes(DREAM, NETWORK, WIDTH, HARDWARE, common=STILLS)
+@takes(DREAM, NETWORK, WIDTH, CROP, HARDWARE, common=STILLS)
 def image(
     source: args.ImageSource,
     given: Given,
@@ -347,7 +348,7 @@ def measure(
 
 
 @_command()
-@takes(READING, WIDTH, common=("preset", "set"))
+@takes(READING, WIDTH, CROP, common=("preset", "set"))
 def shots(
     source: args.ShotsSource,
     given: Given,
@@ -360,7 +361,7 @@ def shots(
 
 
 @_command()
-@takes(READING, DREAM, NETWORK, WIDTH, ENCODING, FILM, HARDWARE, common=STILLS)
+@takes(READING, DREAM, NETWORK, WIDTH, CROP, ENCODING, FILM, HARDWARE, common=STILLS)
 def batch(
     source: args.BatchSource,
     given: Given,

@@ -25,6 +25,7 @@ from dreamreel.pipeline.app.jobs import (
     zoom_job,
 )
 from dreamreel.pipeline.app.options import (
+    CROP,
     DREAM,
     ENCODING,
     FILM,
@@ -34,6 +35,7 @@ from dreamreel.pipeline.app.options import (
     WIDTH,
     Flag,
     Given,
+    check_apart,
     table_of,
 )
 from dreamreel.pipeline.config.fields import Settings, all_fields, entry_at, path_settings, put
@@ -67,9 +69,9 @@ SPECIAL = {
 }
 SWITCHES = ("loop", "reverse", "motion-only", "preview-flow")
 FLAGS: dict[str, tuple[tuple[Flag, ...], ...]] = {
-    "video": (READING, DREAM, NETWORK, WIDTH, ENCODING, FILM, HARDWARE),
+    "video": (READING, DREAM, NETWORK, WIDTH, CROP, ENCODING, FILM, HARDWARE),
     "zoom": (DREAM, NETWORK, WIDTH, ENCODING, HARDWARE),
-    "still": (DREAM, NETWORK, WIDTH, HARDWARE),
+    "still": (DREAM, NETWORK, WIDTH, CROP, HARDWARE),
 }
 SUFFIXES = (*CONTAINERS, *ANIMATED, *PICTURES, ".avi", ".ts", ".mpg", ".jpeg", ".tiff", ".bmp")
 
@@ -451,6 +453,7 @@ def _given(row: Row, batch: BatchFile) -> Given:
             table: dict[str, Any] = {}
             put(table, key.removeprefix("set."), value.value)
             tables.append((value.where, with_paths_from(batch.folder, table, value.where)))
+    check_apart(flags[key] for key in row.keys if key in flags)
     for key, value in row.keys.items():
         if key in flags and not (row.kind == "zoom" and key == "fps"):
             tables += _flag_table(flags[key], value, batch)

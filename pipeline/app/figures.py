@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from json import dumps
 from pathlib import Path
+from typing import Any
 
 from dreamreel.pipeline.app.options import Flag, Given, layer_table
 from dreamreel.pipeline.app.terminal import print_table, terminal
@@ -11,6 +12,7 @@ from dreamreel.pipeline.config.values import check_seconds, parse_fps, parse_spa
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.checks import check_settings
 from dreamreel.pipeline.jobs.paths import PICTURE, Target, check_target, record_path
+from dreamreel.pipeline.jobs.record import read_record
 from dreamreel.pipeline.jobs.report import Progress
 from dreamreel.pipeline.media.stills import check_picture_name
 from dreamreel.pipeline.opening import check_readable
@@ -63,7 +65,7 @@ def measure_dream(
     is measured, if a file or an option cannot be used.
     """
     sets = [*given.set, *([f"dream.layers={layer_table(layers)}"] if layers else [])]
-    settings = replace(given, set=sets).settings()
+    settings = replace(given, set=sets).settings(*_crop_of(dream))
     span = (0, None) if frames is None else parse_span("--frames", frames)
     if judge.network is None and (judge.weights or judge.layers):
         raise UserError("--judge-weights and --judge-layers need --judge NETWORK")
@@ -119,6 +121,17 @@ def measure_zoom(
     if sheet is not None:
         figures.sheet(zoom, sheet, given.overwrite)
     print(dumps(figures.as_table(found), indent=2) if json else figures.describe(found))
+
+
+def _crop_of(dream: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The crop with which `dream` was made, by the record beside it, as a table with its source;
+    none where there is no such record."""
+    path = record_path(dream)
+    try:
+        source = read_record(path).job.settings.source
+    except UserError:
+        return []
+    return [(str(path), {"source": {"crop": source.crop, "crop_at": source.crop_at}})]
 
 
 def _judging(given: Given, judge: Judge) -> Given:

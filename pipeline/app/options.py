@@ -48,6 +48,11 @@ READING = (
     Flag("--stream", "source.stream", IN, "N"),
     Flag("--strict", "source.strict", IN, value=True, help="Refuse a damaged source."),
 )
+CROP = (
+    Flag("--crop", "source.crop", OUT, "W:H"),
+    Flag("--size", "source.crop", OUT, "WxH", help="Crop to the shape of this size, in pixels."),
+    Flag("--crop-at", "source.crop_at", OUT, "PLACE"),
+)
 DREAM = (
     Flag("--layers", "dream.layers", LOOK, "L"),
     Flag("--strength", "dream.strength", LOOK, "X"),
@@ -182,6 +187,7 @@ def takes(*flags: Iterable[Flag], common: Sequence[str]) -> Callable[..., Any]:
             found = {name: values.pop(_key(name)) for name in common}
             given = {name: (flag, values.pop(_key(name))) for name, flag in table.items()}
             used = {name: pair for name, pair in given.items() if pair[1] not in (None, False)}
+            check_apart(flag for flag, _ in used.values())
             for name in {"preset", "set"} & found.keys():
                 found[name] = found[name] or ()
             command(*args, **values, given=Given(used, **found))
@@ -193,6 +199,15 @@ def takes(*flags: Iterable[Flag], common: Sequence[str]) -> Callable[..., Any]:
         return called
 
     return decorate
+
+
+def check_apart(flags: Iterable[Flag]) -> None:
+    """Raise UserError if two of the `flags` that were given set the same setting."""
+    by_setting: dict[str, str] = {}
+    for flag in flags:
+        other = by_setting.setdefault(flag.setting, flag.name)
+        if other != flag.name:
+            raise UserError(f"{other} and {flag.name} both set {flag.setting}; give one of them")
 
 
 def layer_table(text: str) -> str:

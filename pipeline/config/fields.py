@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from dreamreel.pipeline.config.schedule import Schedule
-from dreamreel.pipeline.config.values import LARGEST_SIDE, SMALLEST_SIDE, parse_rate
+from dreamreel.pipeline.config.values import LARGEST_SIDE, SMALLEST_SIDE, parse_crop, parse_rate
 
 Table = Mapping[str, Any]
 
@@ -46,6 +46,13 @@ def _codec_name(value: Any) -> Any:
     return value
 
 
+def _crop_shape(value: Any) -> Any:
+    """`value` itself. Raises ValueError for text that is no crop."""
+    if isinstance(value, str):
+        parse_crop(value)
+    return value
+
+
 OTHER_CODEC_NAMES = {
     **dict.fromkeys(("avc", "x264", "libx264", "h.264"), "h264"),
     **dict.fromkeys(("h265", "x265", "libx265", "h.265"), "hevc"),
@@ -56,6 +63,11 @@ Codec = Annotated[
 Decoder = Literal["auto", "opencv", "pyav"]
 Speed = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower"]
 SPEEDS: tuple[str, ...] = get_args(Speed)
+CropShape = Annotated[str, BeforeValidator(_crop_shape)]
+CropPlace = Annotated[
+    Literal["centre", "top", "bottom", "left", "right"],
+    BeforeValidator(lambda value: {"center": "centre", "middle": "centre"}.get(value, value)),
+]
 Rate = Annotated[Fraction, BeforeValidator(parse_rate)]
 FilePath = Annotated[Path, Field(strict=False)]
 LayerWeights = Annotated[dict[str, float], BeforeValidator(_as_weights)]
@@ -223,7 +235,7 @@ class Shots(Section):
 
 
 class Source(Section):
-    """How a video is read."""
+    """How a video is read, and which part of its pictures."""
 
     stream: int = Field(
         0, ge=0, le=999, description="number of the video stream that is read, from 0"
@@ -232,6 +244,12 @@ class Source(Section):
         None,
         description="a constant rate, in frames a second: 24, 23.976 or 30000/1001; none: its own",
     )
+    crop: CropShape | None = Field(
+        None,
+        description="shape to which pictures are cropped, such as 9:16, or the size, such as "
+        "1080x1920; none: they stay whole",
+    )
+    crop_at: CropPlace = Field("centre", description="part of a picture that a crop keeps")
     decoder: Decoder = Field(
         "auto",
         description="what decodes a film: opencv, or pyav, which is exact and slower; auto: opencv "

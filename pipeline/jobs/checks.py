@@ -214,7 +214,8 @@ def _refuse_source_settings(settings: Settings) -> None:
     """Raise UserError if a setting of a video's source is given, since a zoom has none."""
     for name, value in settings.source:
         if value != type(settings.source).model_fields[name].default:
-            raise UserError(f"source.{name} = {value}: a zoom reads no video; leave it out")
+            instead = "give --size instead" if name.startswith("crop") else "leave it out"
+            raise UserError(f"source.{name} = {value}: a zoom reads no video; {instead}")
 
 
 def encoding_of(

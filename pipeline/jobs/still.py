@@ -17,6 +17,7 @@ from dreamreel.pipeline.jobs.job import source_of
 from dreamreel.pipeline.jobs.paths import Target
 from dreamreel.pipeline.jobs.preparation import ready_network
 from dreamreel.pipeline.jobs.report import Progress, Report
+from dreamreel.pipeline.media.cropping import Crop, crop_of
 from dreamreel.pipeline.media.reading import resized, still_at
 from dreamreel.pipeline.media.stills import (
     KEEPS_ALPHA,
@@ -44,17 +45,26 @@ def _from_picture(checked: Checked, report: Report) -> Path:
     """Dream the picture, keeping its alpha if the output's format can."""
     settings, out = checked.job.settings, checked.out
     picture = load_picture(source_of(checked.job), torch.device("cpu"))
-    size = fitted_size(picture.image.shape[2], picture.image.shape[3], settings.width)
+    whole = (picture.image.shape[2], picture.image.shape[3])
+    crop = crop_of(whole, settings.source)
+    size = fitted_size(*(whole if crop is None else crop.size), settings.width)
     network = ready_network(settings, size, report)
-    image = resize(picture.image, size).to(network.device)
+    image = _fitted(picture.image, crop, size).to(network.device)
     alpha = picture.alpha
     if alpha is not None:
-        alpha = resize(alpha[None, None], size)[0, 0]
+        alpha = _fitted(alpha[None, None], crop, size)[0, 0]
         if out.path.suffix.lower() not in KEEPS_ALPHA:
             report.on_notice(f"{out.path.suffix} keeps no transparency; it is left out")
     subject = Subject.of(image, 0, network, settings)
     dreamed = subject.dreamed(image, subject.still, _steps(subject, report))
     return _saved(subject, dreamed, out, alpha)
+
+
+def _fitted(image: Tensor, crop: Crop | None, size: tuple[int, int]) -> Tensor:
+    """`image` (1, C, H, W), cropped and resized to `size` (height, width)."""
+    if crop is not None:
+        image = image[:, :, *crop.part].contiguous(memory_format=torch.channels_last)
+    return resize(image, size)
 
 
 def _from_clip(checked: Checked, report: Report) -> Path:
