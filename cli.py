@@ -87,7 +87,8 @@ def video(
     if still is not None:
         spans = {"--frames": frames, "--start": start, "--end": end}
         refuse({**spans, "--preview-flow": preview_flow}, "--still makes one picture")
-        _render(still_of_video(source, given.output, settings, still), given, "steps", json)
+        job = still_of_video(source, given.output, settings, still, audio)
+        _render(job, given, "steps", json)
         return
     job = video_job(source, given.output, settings, (frames, start, end), audio, preview_flow)
     _render(job, given, "frames", json)
@@ -158,7 +159,7 @@ def image(
 def _render(job: "Job", given: Given, unit: str, json: bool) -> None:
     from dreamreel.pipeline.jobs.run import run
 
-    with terminal(unit, given.quiet, stoppable=unit == "frames", as_json=json) as report:
+    with terminal(unit, given.quiet, stoppable=True, as_json=json) as report:
         path = run(
             job, report, overwrite=given.overwrite, restart=given.restart, reads=given.reads()
         )
@@ -176,9 +177,11 @@ def reproduce(
     source: args.ReproduceSource = None,
 ) -> None:
     """Make a file again from its record: the same settings, source and number of threads."""
+    from dreamreel.pipeline.jobs.record import read_record
     from dreamreel.pipeline.jobs.reproduce import reproduce as make_again
 
-    with terminal("frames", given.quiet, stoppable=True) as report:
+    unit = "steps" if read_record(record).job.kind == "still" else "frames"
+    with terminal(unit, given.quiet, stoppable=True) as report:
         path = make_again(
             record, given.output, source, report, overwrite=given.overwrite, restart=given.restart
         )

@@ -495,7 +495,7 @@ def _job_of(row: Row, given: Given, batch: BatchFile) -> Job:
     if row.kind == "still":
         return image_job(row.source, place, settings)
     if (still := _text(row, "still")) is not None:
-        return still_of_video(row.source, place, settings, still)
+        return still_of_video(row.source, place, settings, still, _path(row, "audio", batch))
     span = (_text(row, "frames"), _text(row, "start"), _text(row, "end"))
     preview = _switch(row, "preview-flow")
     return video_job(row.source, place, settings, span, _path(row, "audio", batch), preview)

@@ -15,9 +15,9 @@ from dreamreel.pipeline.jobs.identity import stamp
 from dreamreel.pipeline.jobs.job import Job, as_table, flight_of, source_of
 from dreamreel.pipeline.jobs.paths import (
     KEPT_ZOOM,
-    PICTURE,
     PREVIEW,
     RENDER,
+    STILL,
     Target,
     check_target,
     check_video_name,
@@ -121,15 +121,17 @@ def _checked_picture(job: Job, out: Target) -> Checked:
     source = source_of(job)
     check_picture(source)
     check_picture_name(out.path)
-    check_target(out, [source], files_of(job), PICTURE)
+    check_target(out, [source], files_of(job), STILL)
     return Checked(job, out, (source,))
 
 
 def _checked_frame(job: Job, out: Target, report: Report) -> Checked:
     source, settings = source_of(job), job.settings.source
+    if job.audio is not None:
+        check_readable(job.audio.path)
     clip = probe(source, settings)
     check_picture_name(out.path)
-    check_target(out, [source, *clip.files], files_of(job), PICTURE)
+    check_target(out, [source, *clip.files], files_of(job), STILL)
     for notice in clip.notices:
         report.on_notice(notice)
     return Checked(job, out, (source,), clip)

@@ -32,7 +32,7 @@ from dreamreel.pipeline.durable import (
     write_whole,
 )
 from dreamreel.pipeline.errors import PassingError, UserError, usable
-from dreamreel.pipeline.media.encoding import CONTAINERS, usual_suffix
+from dreamreel.pipeline.media.encoding import CONTAINERS
 from dreamreel.pipeline.media.exports import SERIES, check_series_name, is_animated
 from dreamreel.pipeline.media.sequences import is_series, place_of, series_files
 from dreamreel.pipeline.opening import read_text
@@ -51,6 +51,7 @@ WHOLE = "whole.json"  # in the work folder of a finished piece of a video
 # The parts that are written beside a result.
 Parts = tuple[str, ...]
 PICTURE: Parts = ()
+STILL: Parts = ("record",)
 PREVIEW: Parts = ("work",)
 RENDER: Parts = ("work", "record")
 KEPT_ZOOM: Parts = ("work", "record", "state")
@@ -96,15 +97,15 @@ def check_video_name(path: Path) -> None:
         )
 
 
-def usual_output(source: Path, ending: str, codec: str) -> Path:
+def usual_output(source: Path, ending: str, suffix: str) -> Path:
     """The default path of a result, beside `source`: the name of the file, or of the folder of a
-    series, then `-`, `ending`, and the usual suffix for `codec`."""
+    series, then `-`, `ending`, and `suffix`."""
     with usable(source):
         series = not source.is_file() and (source.is_dir() or bool({*"%*?["} & {*source.name}))
     if series:
         folder = (source if source.is_dir() else source.parent).resolve()
-        return folder.with_name(f"{folder.name}-{ending}{usual_suffix(codec)}")
-    return source.parent / f"{source.stem}-{ending}{usual_suffix(codec)}"
+        return folder.with_name(f"{folder.name}-{ending}{suffix}")
+    return source.parent / f"{source.stem}-{ending}{suffix}"
 
 
 def record_path(place: Path) -> Path:
@@ -137,7 +138,7 @@ def check_target(
     """Raise UserError unless the result `out` and the files beside it can be written.
 
     None of them may be a file that is read: one of `sources`, of `others` or of `out.reads`.
-    `parts` says what is written beside the result: `PICTURE`, `PREVIEW`, `RENDER` or `KEPT_ZOOM`.
+    `parts` says what is written beside the result: `PICTURE`, `STILL` and so on.
     """
     _check_folder(out)
     beside = _companions(out.place) if parts else {}

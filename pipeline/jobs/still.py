@@ -1,22 +1,35 @@
 """The render of a still: a picture, or one frame of a video, dreamed into a picture file."""
 
 import itertools
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.dreaming.ascent import check_finite, octave_sizes
 from dreamreel.pipeline.dreaming.carrying import begin_shot
 from dreamreel.pipeline.dreaming.detail import mixed
 from dreamreel.pipeline.dreaming.subject import Subject
-from dreamreel.pipeline.frames import fitted_size
+from dreamreel.pipeline.errors import Stopped
+from dreamreel.pipeline.frames import Frame, fitted_size
 from dreamreel.pipeline.jobs.checks import Checked
-from dreamreel.pipeline.jobs.job import source_of
-from dreamreel.pipeline.jobs.paths import Target
-from dreamreel.pipeline.jobs.preparation import ready_network
+from dreamreel.pipeline.jobs.identity import named, named_again, versions
+from dreamreel.pipeline.jobs.job import Job, source_of
+from dreamreel.pipeline.jobs.making import threads_of
+from dreamreel.pipeline.jobs.paths import check_replaceable, is_record, record_path
+from dreamreel.pipeline.jobs.preparation import (
+    heard_by,
+    ready_network,
+    settings_over_time,
+    with_decoder,
+)
+from dreamreel.pipeline.jobs.record import Made, write_record
 from dreamreel.pipeline.jobs.report import Progress, Report
+from dreamreel.pipeline.media.clips import Clip
 from dreamreel.pipeline.media.cropping import Crop, crop_of
 from dreamreel.pipeline.media.reading import resized, still_at
 from dreamreel.pipeline.media.stills import (
@@ -26,25 +39,50 @@ from dreamreel.pipeline.media.stills import (
     save_picture,
 )
 from dreamreel.pipeline.networks.devices import torch_threads
+from dreamreel.pipeline.networks.network import Network
 from dreamreel.pipeline.tensors import resize, to_image
+
+
+@dataclass(frozen=True)
+class _Dreamed:
+    """A finished dream: its picture, the job as it was run, and the network that dreamed it."""
+
+    picture: Picture
+    job: Job
+    network: Network
 
 
 def render_still(checked: Checked, report: Report) -> Path:
     """Dream the job's source, a picture or the frame that a clip shows at the time `job.at`, into
-    the job's output, and return the path of the output.
+    the job's output, with a record beside it, and return the path of the output.
 
     Steps and notices go to `report`. Raises UserError if the network, the source or the output
-    cannot be used.
+    cannot be used, and Stopped, with nothing written, if `report` asks to stop.
     """
-    threads = checked.job.threads
-    with torch_threads(None if threads is None else threads.torch):
-        return (_from_picture if checked.clip is None else _from_clip)(checked, report)
+    began, threads = time.monotonic(), threads_of(checked.job)
+    with torch_threads(threads.torch):
+        dream = (_from_picture if checked.clip is None else _from_clip)(checked, report)
+    out = checked.out
+    made = Made(
+        versions=versions(),
+        network=dream.network.name,
+        device=str(dream.network.device),
+        frames=1,
+        seconds=round(time.monotonic() - began, 1),
+    )
+    changes = {"output": out.path, "threads": threads, "weights_sha256": dream.network.digest}
+    check_replaceable(record_path(out.path), is_record, "record of a render", out.overwrite)
+    write_record(record_path(out.path), dream.job.model_copy(update=changes), made)
+    save_picture(out.path, dream.picture, out.overwrite)
+    return out.path
 
 
-def _from_picture(checked: Checked, report: Report) -> Path:
+def _from_picture(checked: Checked, report: Report) -> _Dreamed:
     """Dream the picture, keeping its alpha if the output's format can."""
-    settings, out = checked.job.settings, checked.out
-    picture = load_picture(source_of(checked.job), torch.device("cpu"))
+    job, suffix = checked.job, checked.out.path.suffix
+    settings = job.settings
+    source = named(source_of(job))
+    picture = load_picture(source.path, torch.device("cpu"))
     whole = (picture.image.shape[2], picture.image.shape[3])
     crop = crop_of(whole, settings.source)
     size = fitted_size(*(whole if crop is None else crop.size), settings.width)
@@ -53,11 +91,44 @@ def _from_picture(checked: Checked, report: Report) -> Path:
     alpha = picture.alpha
     if alpha is not None:
         alpha = _fitted(alpha[None, None], crop, size)[0, 0]
-        if out.path.suffix.lower() not in KEEPS_ALPHA:
-            report.on_notice(f"{out.path.suffix} keeps no transparency; it is left out")
+        if suffix.lower() not in KEEPS_ALPHA:
+            report.on_notice(f"{suffix} keeps no transparency; it is left out")
     subject = Subject.of(image, 0, network, settings)
     dreamed = subject.dreamed(image, subject.still, _steps(subject, report))
-    return _saved(subject, dreamed, out, alpha)
+    job = job.model_copy(update={"source": source})
+    return _Dreamed(Picture(_shown(subject, dreamed), alpha), job, network)
+
+
+def _from_clip(checked: Checked, report: Report) -> _Dreamed:
+    """Dream the frame like the first frame of a shot, with the settings of its moment."""
+    job, clip = checked.job, checked.clip
+    assert clip is not None
+    changes = {
+        "source": named(source_of(job)),
+        "audio": named_again(job.audio),
+        "settings": with_decoder(job.settings, clip),
+    }
+    size = fitted_size(clip.height, clip.width, job.settings.width)
+    number, frame = still_at(clip, job.at or 0.0)
+    settings = _settings_at(number, job, clip)
+    network = ready_network(settings, size, report)
+    subject = _subject(frame, number, network, settings)
+    shot = begin_shot(subject, on_step=_steps(subject, report))
+    shown = _shown(subject, subject.source + shot.detail)
+    return _Dreamed(Picture(shown), job.model_copy(update=changes), network)
+
+
+def _settings_at(number: int, job: Job, clip: Clip) -> Settings:
+    """The settings of the frame of that `number`, as a render of the whole `clip` has them."""
+    own = clip.path if clip.is_file else None
+    heard = heard_by(job.settings, own if job.audio is None else job.audio.path)
+    frames = max(number + 1, clip.frames or 1)
+    return settings_over_time(job.settings, frames, clip.rate, heard)(number)
+
+
+def _subject(frame: Frame, number: int, network: Network, settings: Settings) -> Subject:
+    image = to_image(next(resized([frame], settings.width)), network.device)
+    return Subject.of(image, number, network, settings)
 
 
 def _fitted(image: Tensor, crop: Crop | None, size: tuple[int, int]) -> Tensor:
@@ -67,29 +138,22 @@ def _fitted(image: Tensor, crop: Crop | None, size: tuple[int, int]) -> Tensor:
     return resize(image, size)
 
 
-def _from_clip(checked: Checked, report: Report) -> Path:
-    """Dream the frame like the first frame of a shot."""
-    settings, clip = checked.job.settings, checked.clip
-    assert clip is not None
-    network = ready_network(settings, fitted_size(clip.height, clip.width, settings.width), report)
-    number, frame = still_at(clip, checked.job.at or 0.0)
-    image = to_image(next(resized([frame], settings.width)), network.device)
-    subject = Subject.of(image, number, network, settings)
-    shot = begin_shot(subject, on_step=_steps(subject, report))
-    return _saved(subject, image + shot.detail, checked.out, None)
-
-
 def _steps(subject: Subject, report: Report) -> Callable[[], None]:
-    """The callback that reports each step of a still to `report`."""
+    """The callback that reports each step of a still to `report`, and ends it where that asks."""
     sizes = octave_sizes(
         subject.source.shape[2:], subject.network, subject.terms, subject.settings.dream
     )
     done, total = itertools.count(1), subject.still.steps * len(sizes)
-    return lambda: report.on_progress(Progress(next(done), total))
+
+    def on_step() -> None:
+        report.on_progress(Progress(next(done), total))
+        if report.is_stopping():
+            raise Stopped("stopped; no picture was written, and the same command begins it anew")
+
+    return on_step
 
 
-def _saved(subject: Subject, dreamed: Tensor, out: Target, alpha: Tensor | None) -> Path:
+def _shown(subject: Subject, dreamed: Tensor) -> Tensor:
     shown = mixed(subject.source, dreamed, subject.settings.dream.mix)
     check_finite(shown, subject.network)
-    save_picture(out.path, Picture(shown, alpha), out.overwrite)
-    return out.path
+    return shown

@@ -1,0 +1,101 @@
+"""Stills: a name for each moment, a record to make them again, and a word when they are stopped."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dreamreel.pipeline.config.grammar import build
+from dreamreel.pipeline.errors import Stopped
+from dreamreel.pipeline.jobs.job import Job, NamedFile
+from dreamreel.pipeline.jobs.report import Report
+from dreamreel.pipeline.jobs.run import run
+from making import Run, write_clip
+
+Call = Callable[..., Run]
+QUICK = ("--set", "dream.steps=1", "--set", "dream.octaves=1", "--layers", "textures")
+
+
+@pytest.fixture
+def photo(tmp_path: Path, scene: np.ndarray) -> Path:
+    Image.fromarray(scene[:96, :160]).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+def test_stills_of_two_moments_have_two_names(
+    dreamreel: Call, tmp_path: Path, scene: np.ndarray
+) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", [scene[:96, i : 160 + i] for i in range(12)])
+    for moment, name in (("0", "0s"), ("0.25", "0.25s"), ("0:00.3", "0.3s")):
+        run = dreamreel("video", clip, "--still", moment, "--quiet", *QUICK)
+        assert run.out == f"{tmp_path / f'clip-dream-{name}.png'}\n", run.err
+
+
+def test_a_still_of_a_folder_of_pictures_is_called_after_it(
+    dreamreel: Call, tmp_path: Path, scene: np.ndarray
+) -> None:
+    (tmp_path / "frames").mkdir()
+    for number in range(3):
+        Image.fromarray(scene[:96, :160]).save(tmp_path / "frames" / f"img_{number:04}.png")
+    run = dreamreel("video", tmp_path / "frames/img_%04d.png", "--still", 0, "--quiet", *QUICK)
+    assert run.code == 0 and run.out.strip() == str(tmp_path / "frames-dream-0s.png"), run.err
+
+
+def test_a_picture_whose_format_cannot_be_written_becomes_a_png(
+    dreamreel: Call, photo: Path
+) -> None:
+    odd = photo.rename(photo.with_name("photo.picture"))
+    run = dreamreel("image", odd, "--quiet", *QUICK)
+    assert run.code == 0 and run.out.strip().endswith("photo-dream.png"), run.err
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_a_still_is_made_again_from_its_record(
+    dreamreel: Call, photo: Path, moving_clip: Path, tmp_path: Path, kind: str
+) -> None:
+    out, again = tmp_path / "o.png", tmp_path / "again.png"
+    source = (photo,) if kind == "image" else (moving_clip, "--still", "0.2")
+    made = dreamreel(kind, *source, "-o", out, "--seed", 5, "--width", 128, *QUICK)
+    assert made.code == 0, made.err
+    record = json.loads(Path(f"{out}.json").read_text())
+    assert record["job"]["settings"]["seed"] == 5 and record["made"]["frames"] == 1
+    run = dreamreel("reproduce", f"{out}.json", "-o", again)
+    assert run.code == 0 and "1/1 steps" in run.err, run.err
+    assert again.read_bytes() == out.read_bytes()
+
+
+def test_a_still_replaces_no_file_that_is_not_its_record(dreamreel: Call, photo: Path) -> None:
+    notes = photo.with_name("photo-dream.png.json")
+    notes.write_text('{"mine": 1}')
+    run = dreamreel("image", photo, *QUICK)
+    assert run.code == 2 and "is no record of a render" in run.err
+    assert notes.read_text() == '{"mine": 1}'
+    assert not photo.with_name("photo-dream.png").exists()
+
+
+def test_a_still_that_is_stopped_says_so_and_leaves_nothing(photo: Path) -> None:
+    job = Job(
+        kind="still",
+        source=NamedFile(path=photo),
+        output=photo.with_name("o.png"),
+        settings=build(("test", {"dream": {"steps": 3, "octaves": 1}})),
+    )
+    with pytest.raises(Stopped, match="no picture was written"):
+        run(job, Report(is_stopping=lambda: True))
+    assert list(photo.parent.iterdir()) == [photo]
+
+
+def test_a_still_of_a_video_has_the_settings_of_its_moment(
+    dreamreel: Call, moving_clip: Path, tmp_path: Path
+) -> None:
+    fading = ("--set", "dream.strength=0:(0), 10:(1), 11:(1)")
+    for name, moment, strength in (("a", 0, fading), ("b", 0.35, fading), ("c", 0.35, ())):
+        out = tmp_path / f"{name}.png"
+        run = dreamreel("video", moving_clip, "--still", moment, "-o", out, *strength, *QUICK)
+        assert run.code == 0, run.err
+    pixels = {name: np.asarray(Image.open(tmp_path / f"{name}.png")) for name in "abc"}
+    assert np.array_equal(pixels["b"], pixels["c"])
+    assert not np.array_equal(pixels["a"], pixels["b"])
