@@ -202,21 +202,9 @@ def layers(network: args.Network) -> None:
 
     The layer marked * is the default.
     """
-    from dreamreel.pipeline.networks.names import check_network_name
+    from dreamreel.pipeline.app.layers import show_layers
 
-    check_network_name(network)
-    from dreamreel.pipeline.networks.catalog import favourite_layer, network_layers
-
-    favourite = favourite_layer(network)
-    rows = [("layer", "channels", "stride", "receptive field")]
-    for layer in network_layers(network):
-        name = f"{layer.name} *" if layer.name == favourite else layer.name
-        field = layer.field
-        sees = ("", "whole picture")
-        if field.receptive is not None:
-            sees = (str(field.stride), str(field.receptive))
-        rows.append((name, str(layer.channels), *sees))
-    print_table(rows)
+    show_layers(network)
 
 
 @presets_app.callback(invoke_without_command=True)

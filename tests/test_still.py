@@ -11,6 +11,7 @@ from PIL import Image
 from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.errors import Stopped
 from dreamreel.pipeline.jobs.job import Job, NamedFile
+from dreamreel.pipeline.jobs.paths import usual_output
 from dreamreel.pipeline.jobs.report import Report
 from dreamreel.pipeline.jobs.run import run
 from making import Run, write_clip
@@ -99,3 +100,27 @@ def test_a_still_of_a_video_has_the_settings_of_its_moment(
     pixels = {name: np.asarray(Image.open(tmp_path / f"{name}.png")) for name in "abc"}
     assert np.array_equal(pixels["b"], pixels["c"])
     assert not np.array_equal(pixels["a"], pixels["b"])
+
+
+def test_a_missing_folder_of_a_result_is_made_and_paths_are_printed_as_given(
+    dreamreel: Call, photo: Path, moving_clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photo.parent)
+    film = ("video", moving_clip, "--frames", "0:1", "--set", "video.frame_steps=0")
+    for command, out in (
+        (("image", "photo.png"), "new/a/photo.png"),
+        (film, "films/b/c.mp4"),
+        (film, "pictures/d/%04d.png"),
+        (("schedule", "--set", "camera.zoom=1+s", "--plot", "plots/e.png"), None),
+    ):
+        run = dreamreel(*command, *(("-o", out, *QUICK, "--quiet") if out else ()))
+        assert run.code == 0, run.err
+        assert run.out.strip() == str(Path(out).parent if "%" in out else out) if out else True
+    assert Path("plots/e.png").is_file() and Path("pictures/d/0000.png").is_file()
+
+
+def test_the_usual_name_of_a_folder_given_as_a_dot_lies_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    named = usual_output(tmp_path / "frames" / "..", "dream", ".mp4")
+    assert named.resolve() == tmp_path.parent / f"{tmp_path.name}-dream.mp4"
+    assert usual_output(Path("samples"), "dream", ".mp4") == Path("samples-dream.mp4")

@@ -43,6 +43,7 @@ from dreamreel.pipeline.config.grammar import flatten
 from dreamreel.pipeline.config.presets import statements, with_paths_from
 from dreamreel.pipeline.errors import UserError, expanded, nearest, usable
 from dreamreel.pipeline.jobs.job import Job
+from dreamreel.pipeline.jobs.kinds import check_kind
 from dreamreel.pipeline.jobs.queue import Entry
 from dreamreel.pipeline.media.animations import find_animation
 from dreamreel.pipeline.media.clips import kind_of
@@ -120,6 +121,7 @@ class BatchFile:
 def read_batch(path: Path) -> BatchFile:
     """The batch file `path`. Raises UserError, in a line that names the place, if there is anything
     wrong in it that can be told without opening the sources."""
+    check_kind(path, "batch file", "folder")
     text = read_text(path, LARGEST)
     try:
         table = tomllib.loads(text)

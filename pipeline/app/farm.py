@@ -22,6 +22,7 @@ from dreamreel.pipeline.jobs.paths import (
     Target,
     check_replaceable,
     is_shots,
+    make_folder_of,
     remove_shots,
     remove_work,
     shots_path,
@@ -191,7 +192,9 @@ def _read_shots(job: Job) -> FoundShots | None:
 
 def _write_shots(job: Job, found: FoundShots) -> None:
     text = json.dumps(found.model_dump(mode="json", exclude_none=True)) + "\n"
-    write_whole(shots_path(place_of(job.output)), lambda file: file.write(text.encode()))
+    place = place_of(job.output)
+    make_folder_of(place)
+    write_whole(shots_path(place), lambda file: file.write(text.encode()))
 
 
 def _why(error: Exception) -> str:

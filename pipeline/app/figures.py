@@ -10,9 +10,11 @@ from dreamreel.pipeline.app.options import Flag, Given, layer_table
 from dreamreel.pipeline.app.terminal import print_table, terminal
 from dreamreel.pipeline.config.values import check_seconds, parse_fps, parse_span
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.jobs.checks import check_settings
+from dreamreel.pipeline.jobs.checks import Checked, check_settings
+from dreamreel.pipeline.jobs.job import Job, NamedFile
+from dreamreel.pipeline.jobs.kinds import checked_clip
 from dreamreel.pipeline.jobs.paths import PICTURE, Target, check_target, record_path
-from dreamreel.pipeline.jobs.record import read_record
+from dreamreel.pipeline.jobs.record import read_record, record_of_zoom
 from dreamreel.pipeline.jobs.report import Progress
 from dreamreel.pipeline.media.stills import check_picture_name
 from dreamreel.pipeline.opening import check_readable
@@ -105,6 +107,7 @@ def measure_zoom(
     its frames onto the picture `sheet`, if any."""
     record = record_path(path)
     _check_pictures(given, [path, record if record.exists() else None], plot, sheet)
+    record_of_zoom(path)
     from dreamreel.pipeline.jobs.preparation import loaded_network
     from dreamreel.pipeline.judging import zoom_figures as figures
 
@@ -162,15 +165,12 @@ def _check_pictures(given: Given, reads: Sequence[Path | None], *paths: Path | N
 def show_shots(source: Path, given: Given, as_json: bool) -> None:
     """Print the shots of the video `source`: their frames, times and lengths. Raises UserError if
     it cannot be read."""
-    from dreamreel.pipeline.jobs.checks import Checked
-    from dreamreel.pipeline.jobs.job import Job, NamedFile
-    from dreamreel.pipeline.jobs.paths import Target
-    from dreamreel.pipeline.jobs.shots import find_shots
-    from dreamreel.pipeline.media.clips import probe
-
     settings = given.settings()
+    clip = checked_clip(source, settings.source)
+    # Imported here because it imports torch, which takes seconds.
+    from dreamreel.pipeline.jobs.shots import find_shots
+
     job = Job(kind="video", source=NamedFile(path=source), output=source, settings=settings)
-    clip = probe(source, settings.source)
     with terminal("frames", given.quiet) as report:
         shots = find_shots(Checked(job, Target(source), (source,), clip), report)
     rows = [

@@ -19,8 +19,8 @@ from dreamreel.pipeline.config.values import (
 )
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.job import Flight, Job, NamedFile, as_table, flight_of
+from dreamreel.pipeline.jobs.kinds import check_kind, checked_clip
 from dreamreel.pipeline.jobs.paths import record_path, usual_output
-from dreamreel.pipeline.media.clips import probe
 from dreamreel.pipeline.media.encoding import usual_suffix
 from dreamreel.pipeline.media.reading import frames_between
 from dreamreel.pipeline.media.stills import can_be_written
@@ -128,6 +128,8 @@ def continued_zoom_job(film: Path, options: ZoomOptions, given: Given) -> Job:
     Raises UserError if `film` cannot be continued.
     """
     check_seconds("--seconds", options.seconds)
+    check_kind(film, "film", "picture")  # an animation is a picture
+    # Imported here because it imports torch, which takes seconds.
     from dreamreel.pipeline.jobs.zoom import earlier_zoom, music_of
 
     earlier = earlier_zoom(film)
@@ -164,5 +166,5 @@ def _span(
         )
     begins = None if start is None else parse_time("--start", start)
     ends = None if end is None else parse_time("--end", end)
-    clip = probe(source, settings.source)
+    clip = checked_clip(source, settings.source)
     return frames_between(clip, begins, ends)

@@ -13,6 +13,7 @@ from dreamreel.pipeline.errors import UserError, usable
 from dreamreel.pipeline.frames import fitted_size
 from dreamreel.pipeline.jobs.identity import stamp
 from dreamreel.pipeline.jobs.job import Job, as_table, flight_of, source_of
+from dreamreel.pipeline.jobs.kinds import check_kind, checked_clip
 from dreamreel.pipeline.jobs.paths import (
     KEPT_ZOOM,
     PREVIEW,
@@ -25,13 +26,15 @@ from dreamreel.pipeline.jobs.paths import (
     state_path,
 )
 from dreamreel.pipeline.jobs.report import QUIET, Report
-from dreamreel.pipeline.media.clips import Clip, Raster, kind_of, probe
+from dreamreel.pipeline.media.animations import find_animation
+from dreamreel.pipeline.media.clips import Clip, Raster
 from dreamreel.pipeline.media.encoding import CONTAINERS, Encoding, encoding_for
 from dreamreel.pipeline.media.exports import FASTEST_GIF, lossless_encoding
 from dreamreel.pipeline.media.mux import suffix_that_holds
 from dreamreel.pipeline.media.reading import damage
 from dreamreel.pipeline.media.stills import check_picture_name
-from dreamreel.pipeline.networks.names import check_network_name
+from dreamreel.pipeline.networks.dreamnet_layers import dreamnet_layers
+from dreamreel.pipeline.networks.names import check_layer, check_network_name
 from dreamreel.pipeline.opening import check_readable
 
 
@@ -60,7 +63,7 @@ def check(job: Job, out: Target, report: Report) -> Checked:
         case "zoom":
             return _checked_zoom(job, out)
         case "still" if job.at is None:
-            return _checked_picture(job, out)
+            return _checked_picture(job, out, report)
         case "still":
             return _checked_frame(job, out, report)
         case _:
@@ -68,8 +71,13 @@ def check(job: Job, out: Target, report: Report) -> Checked:
 
 
 def check_settings(settings: Settings) -> None:
-    """Raise UserError if the network is unknown or a file of weights cannot be read."""
+    """Raise UserError if the network is unknown, or a layer of `dreamnet`, or if a file of weights
+    cannot be read."""
     check_network_name(settings.network)
+    if settings.network == "dreamnet":
+        known = [row.name for row in dreamnet_layers()]
+        for name in settings.dream.layers:
+            check_layer(name, known, "dreamnet")
     for path in (settings.weights, settings.flow.weights):
         if path is not None:
             check_readable(path)
@@ -101,36 +109,22 @@ def may_continue(job: Job, out: Target) -> bool:
     return job.settings.output.keep_state and not ends
 
 
-def check_picture(path: Path) -> None:
-    """Raise UserError if the file at `path` is a film or a sound instead of a picture; the message
-    names the command that takes it."""
-    check_readable(path)
-    match kind_of(path):
-        case "film":
-            raise UserError(
-                f"{path} is a film, not a picture; dreamreel video dreams it, or one frame of it "
-                "with --still TIME"
-            )
-        case "sound":
-            raise UserError(
-                f"{path} is a sound, not a picture; dreamreel video and zoom take it as --audio"
-            )
-
-
-def _checked_picture(job: Job, out: Target) -> Checked:
+def _checked_picture(job: Job, out: Target, report: Report) -> Checked:
     source = source_of(job)
-    check_picture(source)
+    check_kind(source, "picture")
     check_picture_name(out.path)
     check_target(out, [source], files_of(job), STILL)
+    if find_animation(source) is not None:
+        report.on_notice(f"{source} moves: its first picture is dreamed; dreamreel video takes all")
     return Checked(job, out, (source,))
 
 
 def _checked_frame(job: Job, out: Target, report: Report) -> Checked:
     source, settings = source_of(job), job.settings.source
     if job.audio is not None:
-        check_readable(job.audio.path)
-    clip = probe(source, settings)
+        check_kind(job.audio.path, "sound", "film")
     check_picture_name(out.path)
+    clip = checked_clip(source, settings)
     check_target(out, [source, *clip.files], files_of(job), STILL)
     for notice in clip.notices:
         report.on_notice(notice)
@@ -149,19 +143,20 @@ def _checked_video(job: Job, out: Target, report: Report) -> Checked:
         if source.is_file():
             check_readable(source)
     if job.audio is not None:
-        check_readable(job.audio.path)
+        check_kind(job.audio.path, "sound", "film")
     check_video_name(out.path)
-    clip = probe(source, settings.source)
+    clip = checked_clip(source, settings.source)
+    _check_span(job, clip)
     clip = replace(
         clip,
         has_audio=clip.has_audio and settings.output.audio,
         subtitles=clip.subtitles if settings.output.subtitles else (),
     )
     out = _fitting_container(clip, out, report)
-    parts = PREVIEW if job.kind == "preview" else RENDER
-    check_target(out, [source, *clip.files], files_of(job), parts)
     if job.kind == "video":
         encoding_of(clip.raster, out, settings, QUIET)
+    parts = PREVIEW if job.kind == "preview" else RENDER
+    check_target(out, [source, *clip.files], files_of(job), parts)
     if settings.source.strict and (fault := damage(clip)) is not None:
         raise UserError(
             f"{source} is damaged ({fault}); without --strict, what can be read is dreamed"
@@ -169,8 +164,20 @@ def _checked_video(job: Job, out: Target, report: Report) -> Checked:
     for notice in clip.notices:
         report.on_notice(notice)
     if clip.series is not None and len(clip.series.files) == 1:
-        report.on_notice(f"{source} is one picture; dreamreel image makes a picture of it")
+        report.on_notice(
+            f"{source} is one picture, and so is the film; dreamreel image makes a picture of it, "
+            "dreamreel zoom a film"
+        )
     return Checked(job, out, (source,), clip)
+
+
+def _check_span(job: Job, clip: Clip) -> None:
+    """Raise UserError if the span of `job` begins behind the last frame of `clip`."""
+    if clip.frames is not None and job.span[0] >= clip.frames:
+        raise UserError(
+            f"{clip.path} ends before frame {job.span[0]}: it has {clip.frames}; give an earlier "
+            "start"
+        )
 
 
 def _fitting_container(clip: Clip, out: Target, report: Report) -> Target:
@@ -196,11 +203,10 @@ def _checked_zoom(job: Job, out: Target) -> Checked:
         check_readable(path)
     for file in (job.source, flight.to):
         if file is not None:
-            check_picture(file.path)
+            check_kind(file.path, "picture")
+    if job.audio is not None:
+        check_kind(job.audio.path, "sound", "film")
     check_video_name(out.path)
-    beside = [] if film is None else [record_path(film), state_path(film)]
-    parts = KEPT_ZOOM if may_continue(job, out) else RENDER
-    check_target(out, given, [*beside, *files_of(job)], parts)
     _refuse_source_settings(job.settings)
     if film is None:
         smallest = Raster(SMALLEST_SIDE, SMALLEST_SIDE, flight.rate, flight.own_frames)
@@ -209,6 +215,9 @@ def _checked_zoom(job: Job, out: Target) -> Checked:
         raise UserError("--loop ends at the beginning, --to at a photo; give only one of them")
     if job.source is not None and flight.colour is not None:
         raise UserError(f"a zoom begins with {job.source.path} or with --colour; give only one")
+    beside = [] if film is None else [record_path(film), state_path(film)]
+    parts = KEPT_ZOOM if may_continue(job, out) else RENDER
+    check_target(out, given, [*beside, *files_of(job)], parts)
     return Checked(job, out, tuple(given))
 
 

@@ -103,9 +103,16 @@ def usual_output(source: Path, ending: str, suffix: str) -> Path:
     with usable(source):
         series = not source.is_file() and (source.is_dir() or bool({*"%*?["} & {*source.name}))
     if series:
-        folder = (source if source.is_dir() else source.parent).resolve()
-        return folder.with_name(f"{folder.name}-{ending}{suffix}")
+        folder = source if source.is_dir() else source.parent
+        beside = folder.parent if folder.name not in ("", "..") else folder / ".."
+        return beside / f"{folder.resolve().name}-{ending}{suffix}"
     return source.parent / f"{source.stem}-{ending}{suffix}"
+
+
+def make_folder_of(place: Path) -> None:
+    """Make the folder of the result at `place`, and those above it, where they are missing."""
+    with usable(place.parent):
+        place.parent.mkdir(parents=True, exist_ok=True)
 
 
 def record_path(place: Path) -> Path:
@@ -256,6 +263,7 @@ def work_folder(place: Path, job_file: dict[str, Any]) -> Iterator[WorkFolder]:
     process renders into `place`, or if something that is not ours has the folder's name.
     """
     path = folder_of(place)
+    make_folder_of(place)
     if _mode(path) is None:
         _make(path, job_file)
     _check_work(path)
@@ -383,13 +391,22 @@ def _entries(folder: Path) -> list[tuple[Path, bool]]:
 
 
 def _check_folder(out: Target) -> None:
-    """Raise UserError unless the folder for `out` exists and `out` is not itself a folder."""
+    """Raise UserError unless the folder for `out` is there or can be made, and `out` is not itself
+    a folder."""
     place = out.place
     with usable(place):
         if not is_series(out.path) and place.is_dir():
             raise UserError(f"{place} is a folder; name a file in it, or {place}/%05d.png")
-        if not place.parent.is_dir():
-            raise UserError(f"there is no folder {place.parent} to write {place.name} into")
+        if not (nearest := _nearest_folder(place)).is_dir():
+            raise UserError(f"{nearest} is a file, not a folder to write {place.name} into")
+
+
+def _nearest_folder(place: Path) -> Path:
+    """What is there of the folder of `place`: it, or else the nearest one above it."""
+    folder = place.parent
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    return folder
 
 
 def _check_place(out: Target) -> None:
@@ -404,8 +421,8 @@ def _check_place(out: Target) -> None:
                 raise UserError(f"{place} is {_kind(mode)}; give another name with -o")
             if not out.overwrite:
                 raise UserError(f"{place} exists; --overwrite replaces it")
-    folder = place if is_series(out.path) and place.is_dir() else place.parent
-    for one in {folder, place.parent}:
+    above = _nearest_folder(place)
+    for one in {place if is_series(out.path) and place.is_dir() else above, above}:
         probe = partial_path(one / "probe")
         try:
             os.close(create(probe))

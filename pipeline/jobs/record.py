@@ -10,8 +10,9 @@ from pydantic import Field, ValidationError
 from dreamreel.pipeline.durable import write_whole
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.job import Count, FrameNumber, Job, Model, as_table
+from dreamreel.pipeline.jobs.kinds import check_kind
 from dreamreel.pipeline.jobs.paths import JOB_BYTES, RECORD_FORMAT, record_path
-from dreamreel.pipeline.media.sequences import is_series
+from dreamreel.pipeline.media.sequences import is_series, place_of
 from dreamreel.pipeline.opening import read_text
 
 
@@ -82,13 +83,34 @@ def read_record(path: Path, output: Path | None = None) -> Record:
     return record.model_copy(update={"job": record.job.model_copy(update={"output": output})})
 
 
+def record_of_zoom(path: Path) -> Record:
+    """The record beside the zoom `path`, a file or pictures. Raises UserError if there is none, or
+    that of another kind of render."""
+    record = record_path(place_of(path))
+    if not record.exists():
+        raise UserError(
+            f"{path} has no record {record.name} beside it, so it cannot be measured as a zoom; "
+            "a video is measured with its source: dreamreel measure SOURCE DREAM"
+        )
+    found = read_record(record)
+    if found.job.kind != "zoom":
+        source = "SOURCE" if found.job.source is None else found.job.source.path
+        raise UserError(
+            f"{path} is a {found.job.kind} by its record, not a zoom; give its source as well: "
+            f"dreamreel measure {source} {path}"
+        )
+    return found
+
+
 def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(read_text(path, JOB_BYTES))
     except (OSError, ValueError, RecursionError, UserError) as error:
         beside = record_path(path)
-        more = f"; its record is {beside.name}, beside it" if beside.is_file() else ""
-        raise UserError(f"{path} is no record that can be read ({error}){more}") from error
+        if beside.is_file():
+            raise UserError(f"{path} is no record; its record is {beside}") from error
+        check_kind(path, "record")
+        raise UserError(f"{path} is no record that can be read ({error})") from error
     if not isinstance(found, dict):
         raise UserError(f"{path} is no record of a render")
     return found

@@ -20,7 +20,7 @@ from dreamreel.pipeline.jobs.checks import Checked
 from dreamreel.pipeline.jobs.identity import named, named_again, versions
 from dreamreel.pipeline.jobs.job import Job, source_of
 from dreamreel.pipeline.jobs.making import threads_of
-from dreamreel.pipeline.jobs.paths import check_replaceable, is_record, record_path
+from dreamreel.pipeline.jobs.paths import check_replaceable, is_record, make_folder_of, record_path
 from dreamreel.pipeline.jobs.preparation import (
     heard_by,
     ready_network,
@@ -71,6 +71,7 @@ def render_still(checked: Checked, report: Report) -> Path:
         seconds=round(time.monotonic() - began, 1),
     )
     changes = {"output": out.path, "threads": threads, "weights_sha256": dream.network.digest}
+    make_folder_of(out.path)
     check_replaceable(record_path(out.path), is_record, "record of a render", out.overwrite)
     write_record(record_path(out.path), dream.job.model_copy(update=changes), made)
     save_picture(out.path, dream.picture, out.overwrite)

@@ -128,10 +128,11 @@ def save_picture(path: Path, picture: Picture, replace: bool) -> None:
 
 
 def write_new(path: Path, data: bytes, replace: bool) -> None:
-    """Write `data` to the file `path`, whole or not at all.
+    """Write `data` to the file `path`, whole or not at all. Its folder is made if it is missing.
 
     Raises UserError where `path` exists and `replace` is not set, OSError where writing fails.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         write_whole(path, lambda file: file.write(data), replace)
     except FileExistsError as error:
