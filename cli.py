@@ -157,11 +157,17 @@ def image(
 
 
 def _render(job: "Job", given: Given, unit: str, json: bool) -> None:
+    from dreamreel.pipeline.app.unused import unused_line
     from dreamreel.pipeline.jobs.run import run
 
     with terminal(unit, given.quiet, stoppable=True, as_json=json) as report:
         path = run(
-            job, report, overwrite=given.overwrite, restart=given.restart, reads=given.reads()
+            job,
+            report,
+            overwrite=given.overwrite,
+            restart=given.restart,
+            reads=given.reads(),
+            notice=unused_line(given, job),
         )
     if json:
         print_json({"event": "done", "output": str(path)})

@@ -38,6 +38,7 @@ from dreamreel.pipeline.app.options import (
     check_apart,
     table_of,
 )
+from dreamreel.pipeline.app.unused import unused_line
 from dreamreel.pipeline.config.fields import Settings, all_fields, entry_at, path_settings, put
 from dreamreel.pipeline.config.grammar import flatten
 from dreamreel.pipeline.config.presets import statements, with_paths_from
@@ -426,6 +427,8 @@ def _job(row: Row, batch: BatchFile) -> tuple[Job, Settings]:
         job = _job_of(row, given, batch)
     except UserError as error:
         raise _placed(error, row) from error
+    if (line := unused_line(given, job)) is not None and line not in batch.notices:
+        batch.notices.append(line)
     return job, job.settings
 
 

@@ -4,7 +4,7 @@ from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
-from dreamreel.pipeline.config.fields import Settings
+from dreamreel.pipeline.config.fields import Dream, Settings
 from dreamreel.pipeline.config.timeline import OverTime, constant, moment_of, settings_at
 from dreamreel.pipeline.dreaming.ascent import octave_sizes
 from dreamreel.pipeline.dreaming.terms import terms_of
@@ -62,7 +62,12 @@ def ready_network(settings: Settings, size: tuple[int, int], report: Report) -> 
     changing = {name.removeprefix("dream.layers.") for name in settings.schedules}
     seen = [term.layer for term in terms if term.weight or term.layer in changing]
     network.sight.check(settings.dream.tile, seen)
-    octave_sizes(size, network, terms, settings.dream)
+    fit, wanted = len(octave_sizes(size, network, terms, settings.dream)), settings.dream.octaves
+    if fit < wanted > Dream().octaves:
+        report.on_notice(
+            f"dream.octaves = {wanted}: only {fit} fit into {size[1]}x{size[0]} at these layers; a "
+            "larger width takes more"
+        )
     return network
 
 

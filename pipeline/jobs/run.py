@@ -15,18 +15,22 @@ def run(
     overwrite: bool = False,
     restart: bool = False,
     reads: tuple[Path, ...] = (),
+    notice: str | None = None,
 ) -> Path:
     """Render `job` into its output, and return the path of the output. Its suffix differs from the
     job's if the job's container could not hold the source's subtitles.
 
     With `overwrite`, the output may replace an existing file. An unfinished render is resumed, or
     discarded with `restart`. `reads` are files that were read to make the job, so that none of them
-    is written.
+    is written. `notice` is a line about the job, which `report` gets if it can work.
 
     Raises UserError if the job cannot work, if possible before anything is written, and Stopped,
     with all frames saved, if `report` asks to stop.
     """
-    return _render(check(job, Target(job.output, overwrite, restart, reads), report), report)
+    checked = check(job, Target(job.output, overwrite, restart, reads), report)
+    if notice is not None:
+        report.on_notice(notice)
+    return _render(checked, report)
 
 
 def _render(checked: Checked, report: Report) -> Path:
