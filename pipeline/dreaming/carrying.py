@@ -24,7 +24,7 @@ from dreamreel.pipeline.dreaming.control import (
 )
 from dreamreel.pipeline.dreaming.detail import Carried, hold_light, mixed
 from dreamreel.pipeline.dreaming.patches import fill_in
-from dreamreel.pipeline.dreaming.subject import Subject
+from dreamreel.pipeline.dreaming.subject import IDLE, OnSteps, Subject
 from dreamreel.pipeline.motion.following import Followed, MovingFrame
 from dreamreel.pipeline.motion.visibility import Motion
 from dreamreel.pipeline.networks.network import Network
@@ -64,13 +64,15 @@ def dream_video(
     network: Network,
     over_time: OverTime,
     state: VideoState | None = None,
+    on_first: OnSteps = IDLE,
 ) -> Iterator[Tensor]:
     """The dream of each frame, (1, 3, H, W) in [0, 1], in order.
 
     A shot's first frame is dreamed like a still. After that, detail is carried along the flow, and
     a few steps keep it alive, sized to hold the first frame's strength. Newly seen places are
     dreamed like a still, over a few frames. `over_time` gives the settings of each frame. `state`
-    is that after the frames before, if there are any; it is updated in place.
+    is that after the frames before, if there are any; it is updated in place. `on_first` gets the
+    steps of the first frame of all: those done, and their number.
     """
     state = state or VideoState()
     for moving in frames:
@@ -79,7 +81,8 @@ def dream_video(
         if moving.motion is None or state.carried is None:
             if moving.followed is not None and state.carried is not None:
                 state.cuts.append(moving.number)
-            carried = _first_frame(subject, state)
+            steps = on_first if state.carried is None else IDLE
+            carried = _first_frame(subject, state, subject.counting(steps))
         else:
             carried = _next_frame(subject, state, state.carried, moving.motion)
         _measure(subject, state, carried)
@@ -134,9 +137,9 @@ def touch_up(subject: Subject, arrived: Carried) -> Carried:
     return Carried(dreamed - source, arrived.direction, arrived.level)
 
 
-def _first_frame(subject: Subject, state: VideoState) -> Carried:
+def _first_frame(subject: Subject, state: VideoState, on_step: Callable[[], None]) -> Carried:
     state.forget()
-    carried = begin_shot(subject)
+    carried = begin_shot(subject, on_step)
     _begin_loops(subject, state, carried)
     state.strength.reference.strength = reference_strength(subject.settings, subject.terms)
     return carried

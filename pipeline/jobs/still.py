@@ -1,6 +1,5 @@
 """The render of a still: a picture, or one frame of a video, dreamed into a picture file."""
 
-import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Settings
-from dreamreel.pipeline.dreaming.ascent import check_finite, octave_sizes
+from dreamreel.pipeline.dreaming.ascent import check_finite
 from dreamreel.pipeline.dreaming.carrying import begin_shot
 from dreamreel.pipeline.dreaming.detail import mixed
 from dreamreel.pipeline.dreaming.subject import Subject
@@ -141,17 +140,13 @@ def _fitted(image: Tensor, crop: Crop | None, size: tuple[int, int]) -> Tensor:
 
 def _steps(subject: Subject, report: Report) -> Callable[[], None]:
     """The callback that reports each step of a still to `report`, and ends it where that asks."""
-    sizes = octave_sizes(
-        subject.source.shape[2:], subject.network, subject.terms, subject.settings.dream
-    )
-    done, total = itertools.count(1), subject.still.steps * len(sizes)
 
-    def on_step() -> None:
-        report.on_progress(Progress(next(done), total))
+    def on_steps(done: int, total: int) -> None:
+        report.on_progress(Progress(done, total))
         if report.is_stopping():
             raise Stopped("stopped; no picture was written, and the same command begins it anew")
 
-    return on_step
+    return subject.counting(on_steps)
 
 
 def _shown(subject: Subject, dreamed: Tensor) -> Tensor:

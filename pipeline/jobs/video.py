@@ -32,7 +32,7 @@ from dreamreel.pipeline.jobs.preparation import (
     with_decoder,
 )
 from dreamreel.pipeline.jobs.record import Made
-from dreamreel.pipeline.jobs.report import Report
+from dreamreel.pipeline.jobs.report import Report, on_first
 from dreamreel.pipeline.jobs.segments import Segments, unreadable_state
 from dreamreel.pipeline.media.clips import Clip
 from dreamreel.pipeline.media.encoding import Encoding, alike
@@ -107,7 +107,7 @@ def dream_into(work: Segments, film: Filming, state: "FilmState", report: Report
     after_cut = piece is not None and piece.after_cut
     with moving_frames(film.clip, film.job, begins, state, report, after_cut) as moving:
         last, remembered = _remembering(itertools.takewhile(_before(span[1]), moving))
-        images = dream_video(remembered, network, film.over_time, state.dream)
+        images = dream_video(remembered, network, film.over_time, state.dream, on_first(report))
 
         def frames() -> Iterator[Frame]:
             for image in images:

@@ -35,7 +35,7 @@ from dreamreel.pipeline.jobs.preparation import (
     settings_over_time,
 )
 from dreamreel.pipeline.jobs.record import Made, read_record
-from dreamreel.pipeline.jobs.report import QUIET, Report
+from dreamreel.pipeline.jobs.report import QUIET, Report, on_first
 from dreamreel.pipeline.jobs.segments import Segments, unreadable_state
 from dreamreel.pipeline.media.clips import Raster, Tracks
 from dreamreel.pipeline.media.encoding import CONTAINERS, Encoding
@@ -82,7 +82,8 @@ def render_zoom(checked: Checked, report: Report) -> Path:
     with under_way(out, job, encoding, flight.own_frames, network) as work:
         state = _state_of(work, flight, network)
         first = _first_picture(flight, photo, settings, network)
-        images = infinite_zoom(first, network, over_time, journey, flight.begins + work.done, state)
+        begins = flight.begins + work.done
+        images = infinite_zoom(first, network, over_time, journey, begins, state, on_first(report))
         frames = _frames(images, encoding, network)
         seconds, total = settings.output.save_seconds, flight.own_frames
         make(frames, work, lambda: encode(state), total, watched, report, seconds, network)
