@@ -124,3 +124,14 @@ def test_the_usual_name_of_a_folder_given_as_a_dot_lies_beside_it(tmp_path: Path
     named = usual_output(tmp_path / "frames" / "..", "dream", ".mp4")
     assert named.resolve() == tmp_path.parent / f"{tmp_path.name}-dream.mp4"
     assert usual_output(Path("samples"), "dream", ".mp4") == Path("samples-dream.mp4")
+
+
+def test_one_png_of_a_video_is_said_to_be_animated(
+    dreamreel: Call, moving_clip: Path, tmp_path: Path
+) -> None:
+    film = ("video", moving_clip, "--frames", "0:2", "--set", "video.frame_steps=0", *QUICK)
+    run = dreamreel(*film, "-o", tmp_path / "y.png")
+    assert run.code == 0 and f"one animated PNG; -o {tmp_path}/y/%05d.png" in run.err
+    for name in ("y/%05d.png", "y.apng"):
+        run = dreamreel(*film, "-o", tmp_path / name)
+        assert run.code == 0 and "animated" not in run.err

@@ -47,10 +47,10 @@ def suggestion(option: str, options: Sequence[str]) -> str:
     takes_settings = "--set" in taken
     if meant.split(" ")[0] in taken:
         return f"; here it is {meant}"
+    if meant in all_fields():
+        called.append(meant)
     if called and takes_settings:
-        return f"; --set {called[0]}=VALUE sets it: {all_fields()[called[0]].description}"
-    if meant in all_fields() and takes_settings:
-        return f"; --set {meant}=VALUE sets it: {all_fields()[meant].description}"
+        return f"; did you mean {' or '.join(map(_set, called))}?"
     alike = get_close_matches(f"--{word}", sorted(taken), n=2, cutoff=ALIKE)
     if alike:
         return f"; did you mean {' or '.join(alike)}?"
@@ -60,10 +60,13 @@ def suggestion(option: str, options: Sequence[str]) -> str:
         if len(word) > 2 and re.search(rf"\b{re.escape(word)}", field.description or "")
     ]
     if told and takes_settings:
-        return (
-            f"; did you mean --set {told[0]}=VALUE? It is the {all_fields()[told[0]].description}"
-        )
+        return f"; did you mean {_set(told[0])}?"
     return "; --help lists the options"
+
+
+def _set(name: str) -> str:
+    """How the setting `name` is given, and what it means."""
+    return f"--set {name}=VALUE ({all_fields()[name].description})"
 
 
 def _last(name: str) -> str:

@@ -32,6 +32,7 @@ from dreamreel.pipeline.media.encoding import CONTAINERS, Encoding, encoding_for
 from dreamreel.pipeline.media.exports import FASTEST_GIF, lossless_encoding
 from dreamreel.pipeline.media.mux import suffix_that_holds
 from dreamreel.pipeline.media.reading import damage
+from dreamreel.pipeline.media.sequences import is_series
 from dreamreel.pipeline.media.stills import check_picture_name
 from dreamreel.pipeline.networks.dreamnet_layers import dreamnet_layers
 from dreamreel.pipeline.networks.names import check_layer, check_network_name
@@ -163,6 +164,12 @@ def _checked_video(job: Job, out: Target, report: Report) -> Checked:
         )
     for notice in clip.notices:
         report.on_notice(notice)
+    if out.path.suffix.lower() == ".png" and not is_series(out.path):
+        frames = out.path.with_suffix("") / "%05d.png"
+        report.on_notice(
+            f"{out.path} becomes one animated PNG; -o {frames} makes a picture of each frame, "
+            "--still TIME one picture"
+        )
     if clip.series is not None and len(clip.series.files) == 1:
         report.on_notice(
             f"{source} is one picture, and so is the film; dreamreel image makes a picture of it, "
