@@ -168,6 +168,7 @@ def _render(job: "Job", given: Given, unit: str, json: bool) -> None:
             restart=given.restart,
             reads=given.reads(),
             notice=unused_line(given, job),
+            chosen=given.own_names(),
         )
     if json:
         print_json({"event": "done", "output": str(path)})

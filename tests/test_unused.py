@@ -61,6 +61,7 @@ def test_what_does_nothing_is_named_once(
         (FILM, "--preset creatures --preset draft"),
         (FILM, "--set camera.zoom=1.35"),
         (PICTURE, "--preset eyes"),
+        (PICTURE[:4], "--preset fever --steps 1"),
         (ZOOM, "--preset tunnel --set camera.zoom=1.5"),
         (STILL, "--crop 1:1 --crop-at left --set video.hold_light=0.5"),
     ],

@@ -44,13 +44,14 @@ class Checked:
     """A job that passed the checks.
 
     `out` is where its result goes, `reads` are the files that were given as its input, and `clip`
-    is its source if that is a clip; None for a picture or no source.
+    is its source if that is a clip; None for a picture or no source. `chosen` is as for `run`.
     """
 
     job: Job
     out: Target
     reads: tuple[Path, ...]
     clip: Clip | None = None
+    chosen: frozenset[str] = frozenset()
 
 
 def check(job: Job, out: Target, report: Report) -> Checked:

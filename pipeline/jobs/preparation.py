@@ -4,7 +4,7 @@ from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
-from dreamreel.pipeline.config.fields import Dream, Settings
+from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.timeline import OverTime, constant, moment_of, settings_at
 from dreamreel.pipeline.dreaming.ascent import octave_sizes
 from dreamreel.pipeline.dreaming.terms import terms_of
@@ -50,9 +50,15 @@ def settings_over_time(
     return at
 
 
-def ready_network(settings: Settings, size: tuple[int, int], report: Report) -> Network:
+def ready_network(
+    settings: Settings,
+    size: tuple[int, int],
+    report: Report,
+    chosen: frozenset[str] = frozenset(),
+) -> Network:
     """The network of `settings`, checked for a picture of `size` (height, width) in pixels. It
-    gives a notice to `report` if memory runs out.
+    gives a notice to `report` if memory runs out. So does this, if the octaves are `chosen`, as for
+    `run`, and do not all fit.
 
     Raises UserError if it lacks a layer, or if the tiles or the picture are too small for it.
     """
@@ -63,7 +69,7 @@ def ready_network(settings: Settings, size: tuple[int, int], report: Report) -> 
     seen = [term.layer for term in terms if term.weight or term.layer in changing]
     network.sight.check(settings.dream.tile, seen)
     fit, wanted = len(octave_sizes(size, network, terms, settings.dream)), settings.dream.octaves
-    if fit < wanted > Dream().octaves:
+    if fit < wanted and "dream.octaves" in chosen:
         report.on_notice(
             f"dream.octaves = {wanted}: only {fit} fit into {size[1]}x{size[0]} at these layers; a "
             "larger width takes more"

@@ -1,5 +1,7 @@
 """`run`: one render, from its job to a verified file."""
 
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from dreamreel.pipeline.jobs.checks import Checked, check
@@ -16,13 +18,16 @@ def run(
     restart: bool = False,
     reads: tuple[Path, ...] = (),
     notice: str | None = None,
+    chosen: Collection[str] = (),
 ) -> Path:
     """Render `job` into its output, and return the path of the output. Its suffix differs from the
     job's if the job's container could not hold the source's subtitles.
 
     With `overwrite`, the output may replace an existing file. An unfinished render is resumed, or
     discarded with `restart`. `reads` are files that were read to make the job, so that none of them
-    is written. `notice` is a line about the job, which `report` gets if it can work.
+    is written. `notice` is a line about the job, which `report` gets if it can work. `chosen` are
+    the settings that the user gave, rather than a look: if they cannot have their whole effect,
+    `report` gets a notice.
 
     Raises UserError if the job cannot work, if possible before anything is written, and Stopped,
     with all frames saved, if `report` asks to stop.
@@ -30,7 +35,7 @@ def run(
     checked = check(job, Target(job.output, overwrite, restart, reads), report)
     if notice is not None:
         report.on_notice(notice)
-    return _render(checked, report)
+    return _render(replace(checked, chosen=frozenset(chosen)), report)
 
 
 def _render(checked: Checked, report: Report) -> Path:

@@ -86,7 +86,7 @@ def _from_picture(checked: Checked, report: Report) -> _Dreamed:
     whole = (picture.image.shape[2], picture.image.shape[3])
     crop = crop_of(whole, settings.source)
     size = fitted_size(*(whole if crop is None else crop.size), settings.width)
-    network = ready_network(settings, size, report)
+    network = ready_network(settings, size, report, checked.chosen)
     image = _fitted(picture.image, crop, size).to(network.device)
     alpha = picture.alpha
     if alpha is not None:
@@ -111,7 +111,7 @@ def _from_clip(checked: Checked, report: Report) -> _Dreamed:
     size = fitted_size(clip.height, clip.width, job.settings.width)
     number, frame = still_at(clip, job.at or 0.0)
     settings = _settings_at(number, job, clip)
-    network = ready_network(settings, size, report)
+    network = ready_network(settings, size, report, checked.chosen)
     subject = _subject(frame, number, network, settings)
     shot = begin_shot(subject, on_step=_steps(subject, report))
     shown = _shown(subject, subject.source + shot.detail)

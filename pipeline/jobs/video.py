@@ -87,7 +87,8 @@ def ready_video(checked: Checked, report: Report) -> Filming:
     heard = heard_by(settings, audio or (source if clip.is_file else None))
     watched = [source] if heard in (None, source) else [source, heard]
     over_time = settings_over_time(settings, total or 1, clip.rate, heard, job.span[0])
-    network = ready_network(settings, fitted_size(clip.height, clip.width, settings.width), report)
+    size = fitted_size(clip.height, clip.width, settings.width)
+    network = ready_network(settings, size, report, checked.chosen)
     return Filming(as_run(job, clip, network), clip, encoding, total, over_time, network, watched)
 
 

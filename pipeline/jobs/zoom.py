@@ -75,7 +75,7 @@ def render_zoom(checked: Checked, report: Report) -> Path:
     canvas, audio = _size(flight), None if job.audio is None else job.audio.path
     job, over_time = _fast_enough(job, audio, report)
     settings = job.settings
-    network = ready_network(settings, canvas, report)
+    network = ready_network(settings, canvas, report, checked.chosen)
     job = job.model_copy(update={"weights_sha256": network.digest})
     journey = _journey(flight, canvas, network, report)
     encoding = _encoding_of(flight, out, settings, report)
