@@ -187,7 +187,7 @@ def reproduce(
     from dreamreel.pipeline.jobs.record import read_record
     from dreamreel.pipeline.jobs.reproduce import reproduce as make_again
 
-    unit = "steps" if read_record(record).job.kind == "still" else "frames"
+    unit = "steps" if read_record(record, given.output).job.kind == "still" else "frames"
     with terminal(unit, given.quiet, stoppable=True) as report:
         path = make_again(
             record, given.output, source, report, overwrite=given.overwrite, restart=given.restart

@@ -122,7 +122,8 @@ class BatchFile:
 def read_batch(path: Path) -> BatchFile:
     """The batch file `path`. Raises UserError, in a line that names the place, if there is anything
     wrong in it that can be told without opening the sources."""
-    check_kind(path, "batch file", "folder")
+    if path.is_file() and path.stat().st_size:
+        check_kind(path, "batch file")
     text = read_text(path, LARGEST)
     try:
         table = tomllib.loads(text)
