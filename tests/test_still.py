@@ -135,3 +135,16 @@ def test_one_png_of_a_video_is_said_to_be_animated(
     for name in ("y/%05d.png", "y.apng"):
         run = dreamreel(*film, "-o", tmp_path / name)
         assert run.code == 0 and "animated" not in run.err
+
+
+def test_a_still_of_a_batch_has_its_record_beside_it(
+    dreamreel: Call, photo: Path, tmp_path: Path
+) -> None:
+    text = '[[job]]\nsource = "photo.png"\nname = "one"\noctaves = 1\nsteps = 1\n'
+    (tmp_path / "jobs.toml").write_text(text)
+    run = dreamreel("batch", tmp_path / "jobs.toml", "--quiet")
+    out = tmp_path / "renders" / "one.png"
+    assert run.code == 0 and out.is_file(), run.err
+    again = dreamreel("reproduce", f"{out}.json", "-o", tmp_path / "again.png")
+    assert again.code == 0 and (tmp_path / "again.png").read_bytes() == out.read_bytes()
+    assert [path.name for path in (out.parent / ".batch" / "made").iterdir()] == ["one.png.json"]
