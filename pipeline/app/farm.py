@@ -58,7 +58,7 @@ def do_job(file: Path, task: FarmTask, given: Given, as_json: bool) -> int:
     be tried again, 130 if it was stopped. Raises UserError for a mistake of the user's."""
     came: list[int] = []
     with stop_signals(came) as is_stopping, _reporting(as_json) as shown:
-        report = Report(shown.on_progress, shown.on_notice, is_stopping, on_first=shown.on_first)
+        report = Report(shown.on_progress, shown.on_notice, is_stopping)
         try:
             told = _do(read_job(file), task, given, report)
         except Stopped as error:
