@@ -348,7 +348,7 @@ def test_a_sheet_shows_the_first_frame_first_and_the_last_one_last(
         (["--network", "vgg16"], ["--network"]),
         (["--weights", "f.pth"], ["--weights"]),
         (["--sheet", "s.doc"], [".doc"]),
-        (["--sheet", "nowhere/s.png"], ["nowhere"]),
+        (["--sheet", "/proc/s.png"], ["/proc"]),
         (["--device", "gpu"], ["gpu"]),
     ],
 )

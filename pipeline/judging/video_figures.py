@@ -23,8 +23,9 @@ from dreamreel.pipeline.frames import Frame, fitted_size
 from dreamreel.pipeline.jobs.checks import bars_at
 from dreamreel.pipeline.judging.charts import save_figure
 from dreamreel.pipeline.media.clips import Clip, probe
+from dreamreel.pipeline.media.cropping import at_size
 from dreamreel.pipeline.media.encoding import even
-from dreamreel.pipeline.media.reading import at_size, prefetch, read_frames
+from dreamreel.pipeline.media.reading import prefetch, read_frames
 from dreamreel.pipeline.motion.flow import FlowEstimator, find_estimator, working_frame
 from dreamreel.pipeline.motion.following import follow_motion
 from dreamreel.pipeline.motion.visibility import Motion, motion_between
