@@ -16,7 +16,7 @@ MEANT = {
     **dict.fromkeys(("model", "net"), "--network"),
     **dict.fromkeys(("layer", "channel"), "--layers"),
     **dict.fromkeys(("length", "duration"), "--seconds"),
-    **dict.fromkeys(("resolution", "height", "dimensions"), "--size"),
+    **dict.fromkeys(("resolution", "height", "dimensions", "crop"), "--size"),
     **dict.fromkeys(("aspect", "ratio", "vertical", "square", "aspect-ratio"), "--crop"),
     **dict.fromkeys(("rotate", "spin", "turn"), "camera.rotation"),
     **dict.fromkeys(("mute", "no-sound", "silent"), "--no-audio"),

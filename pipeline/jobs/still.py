@@ -31,7 +31,7 @@ from dreamreel.pipeline.jobs.preparation import (
 from dreamreel.pipeline.jobs.record import Made, write_record
 from dreamreel.pipeline.jobs.report import Progress, Report
 from dreamreel.pipeline.media.clips import Clip
-from dreamreel.pipeline.media.cropping import Crop, at_size, crop_of
+from dreamreel.pipeline.media.cropping import Crop, crop_of, scaled
 from dreamreel.pipeline.media.reading import still_at
 from dreamreel.pipeline.media.stills import (
     KEEPS_ALPHA,
@@ -125,7 +125,7 @@ def _from_clip(checked: Checked, report: Report) -> _Dreamed:
     number, frame = still_at(clip, job.at or 0.0)
     settings = _settings_at(number, job, clip, report)
     network = ready_network(settings, size, report, checked.chosen)
-    image = to_image(at_size(frame, size), network.device)
+    image = to_image(scaled(frame, size), network.device)
     bars = bars_at(settings, clip.size, size)
     scene = _Scene(image, number, bars, network, settings, report)
     shown = scene.dreamed(_as_shot)

@@ -37,7 +37,7 @@ from dreamreel.pipeline.jobs.report import Report, on_first
 from dreamreel.pipeline.jobs.segments import Segments, unreadable_state
 from dreamreel.pipeline.jobs.soundness import check_cuts, check_followed, check_video
 from dreamreel.pipeline.media.clips import Clip
-from dreamreel.pipeline.media.cropping import at_size
+from dreamreel.pipeline.media.cropping import scaled
 from dreamreel.pipeline.media.encoding import Encoding, alike
 from dreamreel.pipeline.media.reading import prefetch, read_frames
 from dreamreel.pipeline.motion.following import Followed, MovingFrame, follow_motion, frames_ahead
@@ -331,7 +331,7 @@ def moving_frames(
     clip = replace(clip, exact_from=state.exact_from)
     read = read_frames(clip, start, stop, report.on_notice, go_on_exactly)
     size = clip.raster.size_at(settings.width)
-    frames = (at_size(frame, size) for frame in read)
+    frames = (scaled(frame, size) for frame in read)
     first = list(itertools.islice(frames, 1))
     if not first and state.followed is None and start == job.span[0]:
         raise UserError(f"{clip.path} ends before frame {start}; give an earlier start")

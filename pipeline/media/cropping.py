@@ -54,10 +54,10 @@ def crop_of(
 def cropped(frames: Iterable[Frame], crop: Crop | None) -> Iterator[Frame]:
     """`frames` cropped and resized as `crop` says; unchanged where it is None."""
     for frame in frames:
-        yield frame if crop is None else at_size(frame[crop.part], crop.size)
+        yield frame if crop is None else scaled(frame[crop.part], crop.size)
 
 
-def at_size(frame: Frame, size: tuple[int, int]) -> Frame:
+def scaled(frame: Frame, size: tuple[int, int]) -> Frame:
     """`frame` resized to `size` (height, width)."""
     height, width = frame.shape[:2]
     if size == (height, width):

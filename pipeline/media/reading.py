@@ -17,7 +17,7 @@ from dreamreel.pipeline.frames import Frame, fitted_size
 from dreamreel.pipeline.media.animations import read_animation
 from dreamreel.pipeline.media.clips import Clip, probe
 from dreamreel.pipeline.media.converting import CHANGES, Decoded
-from dreamreel.pipeline.media.cropping import at_size, cropped
+from dreamreel.pipeline.media.cropping import cropped, scaled
 from dreamreel.pipeline.media.decoding import decode
 from dreamreel.pipeline.media.ffmpeg import run_ffmpeg
 from dreamreel.pipeline.media.opencv import decode_alone, decode_with_opencv
@@ -172,7 +172,7 @@ def _nearest(shown: Sequence[Fraction], time: Fraction, guess: int) -> int:
 def resized(frames: Iterable[Frame], width: int | None) -> Iterator[Frame]:
     """`frames` resized to `width` pixels, in proportion; unchanged where it is None."""
     for frame in frames:
-        yield at_size(frame, fitted_size(frame.shape[0], frame.shape[1], width))
+        yield scaled(frame, fitted_size(frame.shape[0], frame.shape[1], width))
 
 
 def prefetch(items: Iterable[Item], depth: int = 4) -> Generator[Item, None, None]:
