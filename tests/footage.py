@@ -26,6 +26,7 @@ HD = (720, 1280)
 RATE = Fraction(25)
 COUNT = 30  # frames
 DIGITS = 10  # binary digits of a frame's number, the highest first
+ZERO = 40  # level of the digit 0: a strip of darker ones is a black bar
 BARS = (
     (255, 255, 255), (192, 192, 0), (0, 192, 192), (0, 192, 0),
     (192, 0, 192), (192, 0, 0), (0, 0, 192), (64, 128, 200),
@@ -79,7 +80,8 @@ def draw(number: int, size: tuple[int, int] = SIZE, has_alpha: bool = False) -> 
     at = width * (number % 32) // 40
     frame[low:lowest, at : at + width // 8, :3] = (220, 60, 40)
     for digit, (left, right) in enumerate(columns(width, DIGITS)):
-        frame[lowest:, left:right, :3] = 255 * (number >> (DIGITS - 1 - digit) & 1)
+        is_one = number >> (DIGITS - 1 - digit) & 1
+        frame[lowest:, left:right, :3] = 255 if is_one else ZERO
     return np.ascontiguousarray(frame if has_alpha else frame[..., :3])
 
 

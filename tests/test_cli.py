@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -184,7 +185,7 @@ def bad_files(tmp_path: Path, moving_clip: Path, scene: np.ndarray) -> Path:
     run_ffmpeg("-f", "lavfi", "-i", "sine=duration=0.2", str(tmp_path / "sound.m4a"))
     (tmp_path / "look.toml").write_text("[dream]\nsteps = 3\n")
     (tmp_path / "jobs.toml").write_text('[[job]]\nsource = "clip.mp4"\n')
-    (tmp_path / "w.pth").write_text("weights")
+    (tmp_path / "w.pth").write_bytes(pickle.dumps({"weight": [1.0]}))
     (tmp_path / "films").mkdir()
     shutil.copy(moving_clip, tmp_path / "films" / "clip.mp4")
     return tmp_path
@@ -431,7 +432,7 @@ def test_a_missing_libgl_gives_one_line_with_the_remedy(tmp_path: Path, moving_c
         text=True,
         env=environment,
     )
-    assert done.returncode == 2
+    assert done.returncode == 1  # the machine's fault, not the user's
     assert done.stderr.count("\n") == 1
     assert "libGL.so.1" in done.stderr and "apt install libgl1" in done.stderr
 

@@ -383,7 +383,9 @@ def test_a_film_without_the_record_of_a_zoom_is_refused(
     write_clip(clip, [photo] * 4)
     assert "4 frames of 96x64" in refusal(clip) and "3 of 96x64" in refusal(clip)
     told = json.loads(record_path(clip).read_text())
-    record_path(clip).write_text(json.dumps(told | {"job": {**told["job"], "kind": "video"}}))
+    of_video = {**told["job"], "kind": "video", "source": {"path": str(clip)}}
+    del of_video["flight"]
+    record_path(clip).write_text(json.dumps(told | {"job": of_video}))
     assert "is a video by its record" in refusal(clip)
     record_path(clip).write_text("{")
     assert "clip.mp4.json is no record" in refusal(clip)

@@ -1,5 +1,6 @@
 """What a file is, by its content, and which command takes it: for who gave it to another."""
 
+import os
 from pathlib import Path
 
 from dreamreel.pipeline.config.fields import Settings, Source
@@ -28,7 +29,7 @@ MOST_TEXT = 1 << 20  # bytes of a TOML file that are read: far above any
 def kind_of_file(path: Path) -> str | None:
     """The kind of what is at `path`, one of `TAKEN`; None if it is none of them. Raises UserError
     if nothing is there, or if it cannot be read."""
-    if path.is_dir():
+    if os.path.isdir(path):
         return "folder"
     check_readable(path)
     content = content_in(path)
@@ -57,12 +58,12 @@ def checked_clip(path: Path, settings: Source) -> Clip:
     try:
         return probe(path, settings)
     except UserError:
-        if path.is_dir() and any(one.suffix.lower() in FILMS for one in path.iterdir()):
+        if os.path.isdir(path) and any(one.suffix.lower() in FILMS for one in path.iterdir()):
             raise UserError(
                 f"{path} holds films, and no series of pictures; dreamreel batch {path} dreams "
                 "each of them"
             ) from None
-        if path.is_file():
+        if os.path.isfile(path):
             check_kind(path, "film", "picture")
         raise
 

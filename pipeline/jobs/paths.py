@@ -421,9 +421,9 @@ def _check_folder(out: Target) -> None:
     with usable(place):
         if not out.is_series and place.is_dir():
             raise UserError(f"{place} is a folder; name a file in it, or {place}/%05d.png")
+        if not place.parent.is_dir() and (address := address_error(place)) is not None:
+            raise address
         if not (nearest := _nearest_folder(place)).is_dir():
-            if (address := address_error(place)) is not None:
-                raise address
             raise UserError(f"{nearest} is a file, not a folder to write {place.name} into")
 
 

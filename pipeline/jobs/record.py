@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from dreamreel.pipeline.durable import write_whole
-from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.errors import UserError, address_error
 from dreamreel.pipeline.jobs.job import Count, FrameNumber, Job, Model, as_table, fault_of
 from dreamreel.pipeline.jobs.kinds import check_kind
 from dreamreel.pipeline.jobs.paths import JOB_BYTES, RECORD_FORMAT, record_path
@@ -87,6 +87,8 @@ def record_of_zoom(path: Path) -> Record:
     that of another kind of render."""
     record = record_path(place_of(path))
     if not os.path.exists(record):
+        if not os.path.lexists(path) and (address := address_error(path)) is not None:
+            raise address
         raise UserError(
             f"{path} has no record {record.name} beside it, so it cannot be measured as a zoom; "
             "a video is measured with its source: dreamreel measure SOURCE DREAM"
