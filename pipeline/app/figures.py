@@ -10,7 +10,13 @@ from typing import Any
 from dreamreel.pipeline.app.options import Flag, Given, layer_table
 from dreamreel.pipeline.app.terminal import print_result, print_table, terminal
 from dreamreel.pipeline.config.fields import GROWTH
-from dreamreel.pipeline.config.values import check_seconds, parse_fps, parse_span
+from dreamreel.pipeline.config.values import (
+    MANY_FRAMES,
+    check_seconds,
+    parse_fps,
+    parse_span,
+    told_of_many,
+)
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.checks import Checked, check_settings
 from dreamreel.pipeline.jobs.job import Job, NamedFile
@@ -44,18 +50,20 @@ def show_schedule(
     frames = max(1, round(seconds * rate))
     if frames > MOST_SHOWN:
         raise UserError(
-            f"--seconds {seconds:g} at {float(rate):g} frames a second are {frames} frames, and "
-            f"schedule shows at most {MOST_SHOWN}: --seconds {float(MOST_SHOWN / rate):.6g} works"
+            f"--seconds {seconds:g} at {float(rate):g} frames a second are {frames:,} frames, and "
+            f"schedule shows at most {MOST_SHOWN:,}: --seconds {float(MOST_SHOWN / rate):.6g} works"
         )
     _check_pictures(given, [audio], plot)
     from dreamreel.pipeline.config import timeline
     from dreamreel.pipeline.media.sound import hear
 
     sound = None if audio is None else hear(audio, rate, frames)
-    found = timeline.curves(settings, frames, rate, sound)
     with terminal("frames", given.quiet) as report:
         for line in given.notices():
             report.on_notice(line)
+        if frames > MANY_FRAMES:
+            report.on_notice(told_of_many(frames))
+        found = timeline.curves(settings, frames, rate, sound)
         if timeline.without_beat(settings, sound):
             report.on_notice(f"no beat found in {audio}: beat is 0 throughout")
         faint = timeline.faint_zoom(settings, found.get(GROWTH, ()))
