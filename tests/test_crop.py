@@ -5,6 +5,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,7 +15,7 @@ from dreamreel.pipeline.config.values import parse_crop
 from dreamreel.pipeline.media.clips import probe
 from dreamreel.pipeline.media.cropping import crop_of
 from dreamreel.pipeline.media.reading import read_frames
-from making import Run, read_clip, run_ffmpeg
+from making import Run, read_clip, run_ffmpeg, write_clip
 
 Call = Callable[..., Run]
 QUICK = ("--set", "dream.steps=1", "--set", "dream.octaves=1", "--layers", "textures")
@@ -43,10 +44,31 @@ def test_a_crop_lies_where_it_is_asked_for(place: str, left: int) -> None:
     assert crop is not None and (crop.top, crop.left, crop.height) == (left, 0, 100)
 
 
-@pytest.mark.parametrize("text", ["9", "9:0", "0:9", "1:51", "9x9", "99999x9", "16:", "a:b", ""])
+@pytest.mark.parametrize(
+    "text", ["9", "9:0", "0:9", "1:51", "9x9", "99999x9", "16:", "a:b", "", "\u0669:16"]
+)
 def test_what_is_no_crop_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="9:16"):
         parse_crop(text)
+
+
+@pytest.mark.parametrize("bars", ["auto", "0:20:0:20"])
+def test_bars_are_those_of_the_cropped_picture(
+    dreamreel: Call, scene: np.ndarray, tmp_path: Path, bars: str
+) -> None:
+    letterbox = np.zeros((120, 160, 3), np.uint8)
+    letterbox[20:100] = scene[:80, :160]
+    clip = write_clip(tmp_path / "c.mkv", [letterbox] * 3)
+    given = ("--crop", "1:2", "--set", f"source.bars={bars}", "--set", "output.codec=ffv1")
+    run = dreamreel("video", clip, "-o", tmp_path / "o.mkv", *given, *QUICK)
+    assert run.code == 0 and "bars of 0:20:0:20 pixels" in run.err, run.err
+    still = dreamreel("video", clip, "--still", 0, "-o", tmp_path / "o.png", *given[:-2], *QUICK)
+    assert still.code == 0 and "bars of 0:20:0:20 pixels" in still.err, still.err
+    kept = letterbox[:, 50:110].astype(int)
+    for dreamed in (read_clip(tmp_path / "o.mkv")[0], cv2.imread(str(tmp_path / "o.png"))):
+        changed = np.abs(dreamed.astype(int) - kept).mean((1, 2))
+        # The lines beside the picture have the noise of the clip's codec.
+        assert changed[:16].max() < 1 and changed[104:].max() < 1 and changed[20:100].mean() > 2
 
 
 def test_pixels_that_are_not_square_are_counted_as_seen(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from dreamreel.pipeline.jobs.job import Job, NamedFile
 from dreamreel.pipeline.jobs.paths import usual_output
 from dreamreel.pipeline.jobs.report import Report
 from dreamreel.pipeline.jobs.run import run
+from dreamreel.pipeline.media.animations import moves
 from making import Run, write_clip
 
 Call = Callable[..., Run]
@@ -51,6 +52,19 @@ def test_a_picture_whose_format_cannot_be_written_becomes_a_png(
     odd = photo.rename(photo.with_name("photo.picture"))
     run = dreamreel("image", odd, "--quiet", *QUICK)
     assert run.code == 0 and run.out.strip().endswith("photo-dream.png"), run.err
+
+
+@pytest.mark.parametrize("ending", ["gif", "png", "webp", "avif"])
+def test_a_picture_that_moves_is_told(
+    dreamreel: Call, photo: Path, tmp_path: Path, ending: str
+) -> None:
+    frames = [Image.new("RGB", (64, 48), (60 * number, 90, 30)) for number in range(3)]
+    moving = tmp_path / f"moving.{ending}"
+    frames[0].save(moving, save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / f"still.{ending}")
+    assert moves(moving) and not moves(tmp_path / f"still.{ending}") and not moves(photo)
+    run = dreamreel("image", moving, "-o", tmp_path / "o.png", *QUICK)
+    assert run.code == 0 and "moving" in run.err and "dreamreel video takes all" in run.err
 
 
 @pytest.mark.parametrize("kind", ["image", "video"])

@@ -33,7 +33,7 @@ from dreamreel.pipeline.jobs.paths import (
     state_path,
 )
 from dreamreel.pipeline.jobs.report import QUIET, Report
-from dreamreel.pipeline.media.animations import find_animation, told_of_scan
+from dreamreel.pipeline.media.animations import moves, told_of_scan
 from dreamreel.pipeline.media.clips import Clip, Raster
 from dreamreel.pipeline.media.encoding import CONTAINERS, Encoding, encoding_for
 from dreamreel.pipeline.media.exports import FASTEST_GIF, LONGEST_IN_GIF, lossless_encoding
@@ -149,7 +149,7 @@ def _checked_picture(job: Job, out: Target, report: Report) -> Checked:
     check_picture(source)
     check_picture_name(out.path)
     check_target(out, [source], files_of(job), STILL)
-    if find_animation(source) is not None:
+    if moves(source):
         report.on_notice(f"{source} moves: its first picture is dreamed; dreamreel video takes all")
     return Checked(job, out, (source,))
 
