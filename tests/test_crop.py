@@ -64,10 +64,10 @@ def test_bars_are_those_of_the_cropped_picture(
     assert run.code == 0 and "bars of 0:20:0:20 pixels" in run.err, run.err
     still = dreamreel("video", clip, "--still", 0, "-o", tmp_path / "o.png", *given[:-2], *QUICK)
     assert still.code == 0 and "bars of 0:20:0:20 pixels" in still.err, still.err
-    kept = letterbox[:, 50:110].astype(int)
+    kept = read_clip(clip)[0][:, 50:110].astype(int)
     for dreamed in (read_clip(tmp_path / "o.mkv")[0], cv2.imread(str(tmp_path / "o.png"))):
         changed = np.abs(dreamed.astype(int) - kept).mean((1, 2))
-        # The lines beside the picture have the noise of the clip's codec.
+        # Beside the picture, its colours run over: they have half as many lines in the file.
         assert changed[:16].max() < 1 and changed[104:].max() < 1 and changed[20:100].mean() > 2
 
 
