@@ -63,7 +63,7 @@ def _told(name: str, before: Any, after: Any) -> str:
 
 def _text(name: str, value: Any) -> str:
     """`value` of the setting or part `name` as text: what a setting means by none, in words."""
-    if name == "span":
+    if name == "span" and isinstance(value, list) and len(value) == 2:
         first, stop = value
         return f"{first}:{'' if stop is None else stop}"
     if value is None:
