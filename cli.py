@@ -9,6 +9,7 @@ from dreamreel.pipeline.app import arguments as args
 from dreamreel.pipeline.app.entry import run_app
 from dreamreel.pipeline.app.help import GroupedCommand, WholeGroup
 from dreamreel.pipeline.app.options import (
+    CROP,
     DREAM,
     ENCODING,
     FILM,
@@ -60,7 +61,7 @@ def about(
 
 
 @_command()
-@takes(READING, DREAM, NETWORK, WIDTH, ENCODING, FILM, HARDWARE, common=RENDERS)
+@takes(READING, DREAM, NETWORK, WIDTH, CROP, ENCODING, FILM, HARDWARE, common=RENDERS)
 def video(
     source: args.Source,
     given: Given,
@@ -86,7 +87,8 @@ def video(
     if still is not None:
         spans = {"--frames": frames, "--start": start, "--end": end}
         refuse({**spans, "--preview-flow": preview_flow}, "--still makes one picture")
-        _render(still_of_video(source, given.output, settings, still), given, "steps", json)
+        job = still_of_video(source, given.output, settings, still, audio)
+        _render(job, given, "steps", json)
         return
     job = video_job(source, given.output, settings, (frames, start, end), audio, preview_flow)
     _render(job, given, "frames", json)
@@ -139,7 +141,7 @@ def zoom(
 
 
 @_command()
-@takes(DREAM, NETWORK, WIDTH, HARDWARE, common=STILLS)
+@takes(DREAM, NETWORK, WIDTH, CROP, HARDWARE, common=STILLS)
 def image(
     source: args.ImageSource,
     given: Given,
@@ -155,13 +157,20 @@ def image(
 
 
 def _render(job: "Job", given: Given, unit: str, json: bool) -> None:
+    from dreamreel.pipeline.app.unused import unused_line
     from dreamreel.pipeline.jobs.run import run
 
-    with terminal(unit, given.quiet, stoppable=unit == "frames", as_json=json) as report:
+    with terminal(unit, given.quiet, stoppable=True, as_json=json) as report:
         for line in given.notices():
             report.on_notice(line)
         path = run(
-            job, report, overwrite=given.overwrite, restart=given.restart, reads=given.reads()
+            job,
+            report,
+            overwrite=given.overwrite,
+            restart=given.restart,
+            reads=given.reads(),
+            notice=unused_line(given, job),
+            chosen=given.own_names(),
         )
     if json:
         print_json({"event": "done", "output": str(path)})
@@ -177,9 +186,11 @@ def reproduce(
     source: args.ReproduceSource = None,
 ) -> None:
     """Make a file again from its record: the same settings, source and number of threads."""
+    from dreamreel.pipeline.jobs.record import read_record
     from dreamreel.pipeline.jobs.reproduce import reproduce as make_again
 
-    with terminal("frames", given.quiet, stoppable=True) as report:
+    unit = "steps" if read_record(record, given.output).job.kind == "still" else "frames"
+    with terminal(unit, given.quiet, stoppable=True) as report:
         path = make_again(
             record, given.output, source, report, overwrite=given.overwrite, restart=given.restart
         )
@@ -200,21 +211,9 @@ def layers(network: args.Network) -> None:
 
     The layer marked * is the default.
     """
-    from dreamreel.pipeline.networks.names import check_network_name
+    from dreamreel.pipeline.app.layers import show_layers
 
-    check_network_name(network)
-    from dreamreel.pipeline.networks.catalog import favourite_layer, network_layers
-
-    favourite = favourite_layer(network)
-    rows = [("layer", "channels", "stride", "receptive field")]
-    for layer in network_layers(network):
-        name = f"{layer.name} *" if layer.name == favourite else layer.name
-        field = layer.field
-        sees = ("", "whole picture")
-        if field.receptive is not None:
-            sees = (str(field.stride), str(field.receptive))
-        rows.append((name, str(layer.channels), *sees))
-    print_table(rows)
+    show_layers(network)
 
 
 @presets_app.callback(invoke_without_command=True)
@@ -349,7 +348,7 @@ def measure(
 
 
 @_command()
-@takes(READING, WIDTH, common=("preset", "set"))
+@takes(READING, WIDTH, CROP, common=("preset", "set"))
 def shots(
     source: args.ShotsSource,
     given: Given,
@@ -362,7 +361,7 @@ def shots(
 
 
 @_command()
-@takes(READING, DREAM, NETWORK, WIDTH, ENCODING, FILM, HARDWARE, common=STILLS)
+@takes(READING, DREAM, NETWORK, WIDTH, CROP, ENCODING, FILM, HARDWARE, common=STILLS)
 def batch(
     source: args.BatchSource,
     given: Given,

@@ -1,10 +1,11 @@
 """Make the pictures of the pages again, from the samples, with dreamnet.
 
-    python samples/make_results.py [video] [zoom] [image] [pulse] [settings]
+    python samples/make_results.py [video] [zoom] [image] [pulse] [layers] [settings]
 
 Writes beside this file: `video.gif` (part of the clip and its dream, side by side),
-`zoom.gif`, `image.jpg` and `pulse.png` (the curves of the preset that reacts to music); and the
-table of settings in `presets/README.md`. The gallery of looks is made by `dreamreel batch`.
+`zoom.gif`, `image.jpg`, `pulse.png` (the curves of the preset that reacts to music) and
+`layers.jpg` (a dream of each layer of dreamnet); and the table of settings in `presets/README.md`.
+The gallery of looks is made by `dreamreel batch`.
 """
 
 import subprocess
@@ -18,12 +19,19 @@ import imageio_ffmpeg
 import numpy as np
 from pydantic.fields import FieldInfo
 
-from dreamreel.pipeline.config.fields import all_fields
+from dreamreel.pipeline import dream_image, load_network
+from dreamreel.pipeline.config.fields import Dream, Settings, all_fields
 from dreamreel.pipeline.frames import Frame
+from dreamreel.pipeline.media.cropping import scaled
 from dreamreel.pipeline.media.reading import read_frames, resized
+from dreamreel.pipeline.networks.dreamnet_layers import dreamnet_layers
+from dreamreel.pipeline.tensors import to_frame, to_image
 
 HERE = Path(__file__).resolve().parent
 GIF_WIDTH = 280  # pixels; two frames side by side are 560 wide
+# The picture of layers: (width, height) in pixels of a dream, (height, width) as it is shown, and
+# dreams in a row. Small enough for a page, large enough to tell eyes from fur.
+LAYER_SIZE, CELL, COLUMNS = (384, 216), (99, 176), 5
 
 
 def dreamreel(*arguments: object) -> None:
@@ -54,6 +62,13 @@ def label(frame: Frame, text: str) -> Frame:
     for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
         cv2.putText(frame, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, width, cv2.LINE_AA)
     return frame
+
+
+def captioned(frame: Frame, text: str) -> Frame:
+    """`frame` with `text` below it, black on white."""
+    strip = np.full((16, *frame.shape[1:]), 255, np.uint8)
+    cv2.putText(strip, text, (3, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.38, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.vstack([frame, strip])
 
 
 def small(path: Path, start: int = 0, stop: int | None = None) -> list[Frame]:
@@ -90,6 +105,22 @@ def pulse(folder: Path) -> None:
         "schedule", "pulse", "--audio", HERE / "beat.m4a", "--seconds", 4,
         "--plot", HERE / "pulse.png",
     )  # fmt: skip
+
+
+def layers(folder: Path) -> None:
+    """Write `layers.jpg`: what each layer of dreamnet makes of the same picture."""
+    network = load_network("dreamnet")
+    picture = cv2.imread(str(HERE / "clouds.jpg"))
+    image = to_image(cv2.resize(picture, LAYER_SIZE, interpolation=cv2.INTER_AREA), network.device)
+    cells = [scaled(to_frame(image), CELL)]
+    for row in dreamnet_layers():
+        dreamed = dream_image(image, network, Settings(dream=Dream(layers={row.name: 1.0})))
+        cells.append(scaled(to_frame(dreamed), CELL))
+    names = ["the picture", *(row.name for row in dreamnet_layers())]
+    cells = [captioned(cell, name) for cell, name in zip(cells, names, strict=True)]
+    cells += [np.full_like(cells[0], 255)] * (-len(cells) % COLUMNS)
+    rows = [np.hstack(cells[n : n + COLUMNS]) for n in range(0, len(cells), COLUMNS)]
+    cv2.imwrite(str(HERE / "layers.jpg"), np.vstack(rows), [cv2.IMWRITE_JPEG_QUALITY, 50])
 
 
 def put_into(path: Path, figures: str, mark: str = "figures") -> None:
@@ -143,6 +174,7 @@ RESULTS = {
     "zoom": zoom,
     "image": image,
     "pulse": pulse,
+    "layers": layers,
     "settings": settings,
 }
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 import footage
 from damage import time_limit
+from dreamreel.pipeline.app.figures import MOST_SHOWN
 from dreamreel.pipeline.config.fields import Source
 from dreamreel.pipeline.config.values import MOST_FRAMES
 from dreamreel.pipeline.errors import UserError
@@ -90,14 +91,19 @@ def test_many_frames_of_an_animation_are_told_before_they_are_read(
 
 
 @pytest.mark.parametrize(
-    "command", ["zoom -o z.mp4", "schedule --set dream.mix=t/90000"], ids=["zoom", "schedule"]
+    ("command", "why"),
+    [
+        ("zoom -o z.mp4", f"{MOST_FRAMES:,} is the most"),
+        ("schedule --set dream.mix=t/90000", f"at most {MOST_SHOWN:,}: --seconds 200 works"),
+    ],
+    ids=["zoom", "schedule"],
 )
 def test_more_frames_than_memory_holds_are_refused_at_once(
-    dreamreel: Call, command: str, tmp_path: Path
+    dreamreel: Call, command: str, why: str
 ) -> None:
     began = time.monotonic()
     run = dreamreel(*command.split(), "--seconds", 86400, "--fps", 1000)
-    assert run.code == 2 and f"{MOST_FRAMES:,} is the most" in " ".join(run.err.split())
+    assert run.code == 2 and why in " ".join(run.err.split())
     assert time.monotonic() - began < 2
 
 

@@ -13,6 +13,7 @@ from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.config.timeline import constant
 from dreamreel.pipeline.dreaming.carrying import VideoState, dream_video
 from dreamreel.pipeline.durable import load_tree, save_tree
+from dreamreel.pipeline.jobs.segments import largest_state
 from dreamreel.pipeline.motion.content import share_seen
 from dreamreel.pipeline.motion.following import follow_motion
 from dreamreel.pipeline.networks.network import Network
@@ -166,7 +167,8 @@ def test_a_render_goes_on_in_the_middle_of_the_dark(
         images = dream_video(moving, dreamnet, constant(settings), state)
         done = [to_frame(image) for _, image in zip(range(stop), images, strict=False)]
         save_tree(tmp_path / f"{stop}", encode(state))
-        state = on_device(decode(VideoState, load_tree(tmp_path / f"{stop}")), dreamnet.device)
+        saved = load_tree(tmp_path / f"{stop}", largest_state(pan[0].nbytes))
+        state = on_device(decode(VideoState, saved), dreamnet.device)
         moving = follow_motion(frames[stop:], RATE, settings, stop, state.followed)
         rest = dream_video(moving, dreamnet, constant(settings), state)
         assert all(map(np.array_equal, done + [to_frame(image) for image in rest], whole))

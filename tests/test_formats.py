@@ -258,7 +258,6 @@ def test_pictures_in_the_output_folder_are_replaced_only_on_request(
         ("o.xyz", {}, "ends in .xyz"),
         ("o/%d_%d.png", {}, "one number"),
         ("o/%d.xyz", {}, "ends in .xyz"),
-        ("no/such/%d.png", {}, "there is no folder"),
     ],
 )
 def test_an_output_that_cannot_be_written_is_refused_at_once(

@@ -136,8 +136,11 @@ def test_float_grey_is_read_if_its_values_are_known_and_else_refused(tmp_path: P
 
 def test_a_file_that_is_no_picture_gives_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("no picture at all")
-    with pytest.raises(UserError, match="no picture that can be read"):
+    with pytest.raises(UserError, match="a.png is a text, not a picture"):
         load_picture(tmp_path / "a.png", CPU)
+    (tmp_path / "b.png").write_bytes(b"\1\2\3 of an unknown kind")
+    with pytest.raises(UserError, match="no picture that can be read"):
+        load_picture(tmp_path / "b.png", CPU)
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.xyz", "a"])

@@ -236,9 +236,11 @@ def test_sound_that_begins_after_the_pictures_is_heard_when_it_is_shown(tmp_path
 
 def test_a_file_without_sound_is_refused(tmp_path: Path, odd_clip: Path) -> None:
     (tmp_path / "no.mp3").write_text("no music\n" * 99)
+    (tmp_path / "odd.mp3").write_bytes(b"\1\2\3 of an unknown kind" * 99)
     for path, words in (
         (odd_clip, "has no sound"),
-        (tmp_path / "no.mp3", "no sound that can be decoded"),
+        (tmp_path / "no.mp3", "no.mp3 is a text, not sound"),
+        (tmp_path / "odd.mp3", "no sound that can be decoded"),
         (tmp_path / "gone.mp3", "there is no file"),
         (tmp_path, "is a folder"),
     ):

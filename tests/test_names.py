@@ -142,10 +142,12 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @settings(max_examples=12, deadline=None)
 @example("\x1b[31m\r\x7f").via("escape sequences")
 @example("\u2028\x85\ufeff").via("line ends of Unicode")
+@example("a%03d").via("a pattern elsewhere")
 @given(name=ANY_NAME)
 def test_any_name_works_for_a_still(photo: Path, name: str) -> None:
     from dreamreel.pipeline.config.grammar import build
     from dreamreel.pipeline.jobs.job import NamedFile
+    from dreamreel.pipeline.jobs.record import read_record
     from dreamreel.pipeline.jobs.run import run
 
     with tempfile.TemporaryDirectory(dir=photo.parent) as folder:
@@ -155,7 +157,9 @@ def test_any_name_works_for_a_still(photo: Path, name: str) -> None:
         job = Job(kind="still", source=NamedFile(path=source), output=out,
                   settings=build(("test", {"dream": dream})))  # fmt: skip
         assert run(job) == out
-        assert {*os.listdir(folder)} == {source.name, out.name}
+        record = record_path(out)
+        assert {*os.listdir(folder)} == {source.name, out.name, record.name}
+        assert read_record(record).job.output == out
 
 
 # Long names.

@@ -201,7 +201,7 @@ def test_another_decoder_is_another_render(tmp_path: Path) -> None:
         render_video(source, out, LOSSLESS, report=stops)
     exactly = build(("test", LOSSLESS.model_dump(exclude_none=True)),
                     ("more", {"source": {"decoder": "pyav"}}))  # fmt: skip
-    with pytest.raises(UserError, match=r"source\.decoder was opencv, now pyav"):
+    with pytest.raises(UserError, match=r"source\.decoder was opencv, and you ask for pyav"):
         render_video(source, out, exactly)
 
 

@@ -11,7 +11,8 @@ from dreamreel.pipeline.jobs.report import Report
 from making import run_ffmpeg
 from rendering import render_video
 
-PLAIN = build(("test", {"dream": {"steps": 0, "octaves": 1}}))
+# The number of the first frame is a black strip at the bottom, which is no bar.
+PLAIN = build(("test", {"dream": {"steps": 0, "octaves": 1}, "source": {"bars": "keep"}}))
 WORDS = (
     "[Script Info]\nScriptType: v4.00+\nPlayResX: 160\nPlayResY: 96\n\n[V4+ Styles]\n"
     "Format: Name, Fontname, Fontsize, PrimaryColour, Alignment\nStyle: Big,Serif,20,&H0000FFFF,8\n"

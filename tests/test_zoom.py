@@ -20,7 +20,7 @@ from dreamreel.pipeline.networks.network import Network
 from dreamreel.pipeline.states import decode, encode, on_device
 from dreamreel.pipeline.tensors import luma, sharpness
 from dreamreel.pipeline.zooming.bands import DetailLoop, energies, join, split
-from dreamreel.pipeline.zooming.borders import filled
+from dreamreel.pipeline.zooming.borders import NOISE, filled, surrounded
 from dreamreel.pipeline.zooming.camera import Velocity
 from dreamreel.pipeline.zooming.endless import ZoomState, infinite_zoom, spread_of
 from dreamreel.pipeline.zooming.grain import generator, noise
@@ -177,6 +177,18 @@ def test_filling_keeps_known_places_and_continues_their_colours(picture: Tensor)
     assert torch.equal(made[:, :, 10:-10, 10:-10], picture[:, :, 10:-10, 10:-10])
     beside = picture[:, :, 12:-12, 10:14].mean((2, 3))
     assert (made[:, :, 12:-12, 6:10].mean((2, 3)) - beside).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("margin", [8, 26, 32, 64])
+@pytest.mark.parametrize("size", [(68, 120), (90, 160), (97, 131), (160, 90)])
+def test_a_margin_has_the_light_of_the_picture_that_it_surrounds(
+    size: tuple[int, int], margin: int
+) -> None:
+    grey = torch.full((1, 3, *size), 0.5)
+    around = surrounded(grey, margin, generator(0, 0))
+    assert float(around.min()) > 0.5 - 6 * NOISE and float(around.max()) < 0.5 + 6 * NOISE
+    edge = around[:, :, :4], around[:, :, -4:], around[..., :4], around[..., -4:]
+    assert all(abs(float(part.mean()) - 0.5) < NOISE for part in edge)
 
 
 def test_noise_has_coarse_and_fine_parts_and_depends_on_its_seed() -> None:

@@ -352,7 +352,7 @@ def test_a_sheet_shows_the_first_frame_first_and_the_last_one_last(
         (["--network", "vgg16"], ["--network"]),
         (["--weights", "f.pth"], ["--weights"]),
         (["--sheet", "s.doc"], [".doc"]),
-        (["--sheet", "nowhere/s.png"], ["nowhere"]),
+        (["--sheet", "/proc/s.png"], ["/proc"]),
         (["--device", "gpu"], ["gpu"]),
     ],
 )
@@ -387,7 +387,9 @@ def test_a_film_without_the_record_of_a_zoom_is_refused(
     write_clip(clip, [photo] * 4)
     assert "4 frames of 96x64" in refusal(clip) and "3 of 96x64" in refusal(clip)
     told = json.loads(record_path(clip).read_text())
-    record_path(clip).write_text(json.dumps(told | {"job": {**told["job"], "kind": "video"}}))
+    of_video = {**told["job"], "kind": "video", "source": {"path": str(clip)}}
+    del of_video["flight"]
+    record_path(clip).write_text(json.dumps(told | {"job": of_video}))
     assert "is a video by its record" in refusal(clip)
     record_path(clip).write_text("{")
     assert "clip.mp4.json is no record" in refusal(clip)

@@ -31,7 +31,7 @@ from dreamreel.pipeline.app.terminal import (
 )
 from dreamreel.pipeline.config.tables import shown
 from dreamreel.pipeline.config.values import parse_time
-from dreamreel.pipeline.errors import UserError, address_error, nearest, usable
+from dreamreel.pipeline.errors import UserError, nearest, usable
 from dreamreel.pipeline.jobs.batch import (
     PAGES,
     SPLIT_ABOVE,
@@ -46,6 +46,7 @@ from dreamreel.pipeline.jobs.batch import (
     write_plan,
 )
 from dreamreel.pipeline.jobs.job import Threads
+from dreamreel.pipeline.jobs.kinds import check_kind
 from dreamreel.pipeline.jobs.queue import Entry, Outcome, Queue, Step, queue_of
 from dreamreel.pipeline.jobs.report import Report
 from dreamreel.pipeline.jobs.segments import CODED
@@ -221,8 +222,7 @@ def find_batch(source: Path, given: Given, output: Path | None) -> BatchFile:
         if source.is_dir():
             return batch_of_folder(source, given, output)
     if source.suffix.lower() != ".toml":
-        if not os.path.lexists(source) and (address := address_error(source)) is not None:
-            raise address
+        check_kind(source, "batch file", "preset")
         raise UserError(f"{source} is neither a folder nor a batch file, which ends in .toml")
     if given.flags or given.preset or given.set:
         raise UserError(

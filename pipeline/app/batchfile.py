@@ -26,6 +26,7 @@ from dreamreel.pipeline.app.jobs import (
     zoom_job,
 )
 from dreamreel.pipeline.app.options import (
+    CROP,
     DREAM,
     ENCODING,
     FILM,
@@ -35,14 +36,17 @@ from dreamreel.pipeline.app.options import (
     WIDTH,
     Flag,
     Given,
+    check_apart,
     table_of,
 )
+from dreamreel.pipeline.app.unused import unused_line
 from dreamreel.pipeline.config.fields import Settings, all_fields, entry_at, path_settings, put
 from dreamreel.pipeline.config.grammar import flatten
 from dreamreel.pipeline.config.presets import not_toml, statements, with_paths_from
 from dreamreel.pipeline.config.tables import read_toml
 from dreamreel.pipeline.errors import UserError, address_error, expanded, nearest, usable
 from dreamreel.pipeline.jobs.job import Job
+from dreamreel.pipeline.jobs.kinds import check_kind
 from dreamreel.pipeline.jobs.queue import Entry
 from dreamreel.pipeline.media.animations import find_animation
 from dreamreel.pipeline.media.clips import kind_of
@@ -69,9 +73,9 @@ SPECIAL = {
 }
 SWITCHES = ("loop", "reverse", "motion-only", "preview-flow")
 FLAGS: dict[str, tuple[tuple[Flag, ...], ...]] = {
-    "video": (READING, DREAM, NETWORK, WIDTH, ENCODING, FILM, HARDWARE),
+    "video": (READING, DREAM, NETWORK, WIDTH, CROP, ENCODING, FILM, HARDWARE),
     "zoom": (DREAM, NETWORK, WIDTH, ENCODING, HARDWARE),
-    "still": (DREAM, NETWORK, WIDTH, HARDWARE),
+    "still": (DREAM, NETWORK, WIDTH, CROP, HARDWARE),
 }
 SUFFIXES = (*CONTAINERS, *ANIMATED, *PICTURES, ".avi", ".ts", ".mpg", ".jpeg", ".tiff", ".bmp")
 
@@ -120,6 +124,10 @@ class BatchFile:
 def read_batch(path: Path) -> BatchFile:
     """The batch file `path`. Raises UserError, in a line that names the place, if there is anything
     wrong in it that can be told without opening the sources."""
+    with usable(path):
+        holds_text = os.path.isfile(path) and os.path.getsize(path) > 0
+    if holds_text:
+        check_kind(path, "batch file")
     try:
         text = read_text(path, LARGEST)
         table = read_toml(text)
@@ -433,6 +441,8 @@ def _job(row: Row, batch: BatchFile) -> tuple[Job, Settings]:
         job = _job_of(row, given, batch)
     except UserError as error:
         raise _placed(error, row) from error
+    if (line := unused_line(given, job)) is not None and line not in batch.notices:
+        batch.notices.append(line)
     return job, job.settings
 
 
@@ -462,6 +472,7 @@ def _given(row: Row, batch: BatchFile) -> Given:
             table: dict[str, Any] = {}
             put(table, key.removeprefix("set."), value.value)
             tables.append((value.where, with_paths_from(batch.folder, table, value.where)))
+    check_apart(flags[key] for key in row.keys if key in flags)
     for key, value in row.keys.items():
         if key in flags and not (row.kind == "zoom" and key == "fps"):
             tables += _flag_table(flags[key], value, batch)
@@ -503,7 +514,7 @@ def _job_of(row: Row, given: Given, batch: BatchFile) -> Job:
     if row.kind == "still":
         return image_job(row.source, place, settings)
     if (still := _text(row, "still")) is not None:
-        return still_of_video(row.source, place, settings, still)
+        return still_of_video(row.source, place, settings, still, _path(row, "audio", batch))
     span = (_text(row, "frames"), _text(row, "start"), _text(row, "end"))
     preview = _switch(row, "preview-flow")
     return video_job(row.source, place, settings, span, _path(row, "audio", batch), preview)

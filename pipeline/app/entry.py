@@ -21,8 +21,9 @@ def run_app(app: typer.Typer) -> None:
     """Run the command in `sys.argv`, and end the process.
 
     A user's mistake becomes one line on standard error and exit code 2; Ctrl-C becomes exit code
-    130, a request to terminate 143, a hang-up 129. Where memory runs out, or what the command
-    printed is lost, the exit code is 1, after one line. Our own mistakes keep their traceback.
+    130, a request to terminate 143, a hang-up 129. Where memory runs out, where this machine lacks
+    a library, and where what the command printed is lost, the exit code is 1, after one line. Our
+    own mistakes keep their traceback.
     """
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", None)):
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # as under nohup

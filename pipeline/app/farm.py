@@ -28,6 +28,7 @@ from dreamreel.pipeline.jobs.paths import (
     Target,
     check_replaceable,
     is_shots,
+    make_folder_of,
     remove_shots,
     remove_work,
     shots_path,
@@ -200,6 +201,7 @@ def _read_shots(job: Job) -> FoundShots | None:
 
 def _write_shots(job: Job, found: FoundShots) -> None:
     text = json.dumps(found.model_dump(mode="json", exclude_none=True)) + "\n"
+    make_folder_of(job.place)
     write_whole(shots_path(job.place), lambda file: file.write(text.encode()))
 
 

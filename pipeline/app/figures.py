@@ -5,14 +5,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from json import dumps
 from pathlib import Path
+from typing import Any
 
 from dreamreel.pipeline.app.options import Flag, Given, layer_table
 from dreamreel.pipeline.app.terminal import print_result, print_table, terminal
 from dreamreel.pipeline.config.fields import GROWTH
-from dreamreel.pipeline.config.values import check_seconds, parse_fps, parse_span
+from dreamreel.pipeline.config.values import (
+    MANY_FRAMES,
+    check_seconds,
+    parse_fps,
+    parse_span,
+    told_of_many,
+)
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.jobs.checks import check_settings
+from dreamreel.pipeline.jobs.checks import Checked, check_settings
+from dreamreel.pipeline.jobs.job import Job, NamedFile
+from dreamreel.pipeline.jobs.kinds import checked_clip
 from dreamreel.pipeline.jobs.paths import PICTURE, Target, check_target, record_path
+from dreamreel.pipeline.jobs.record import read_record, record_of_zoom
 from dreamreel.pipeline.jobs.report import Progress
 from dreamreel.pipeline.media.sequences import names_series
 from dreamreel.pipeline.media.stills import check_picture_name
@@ -40,18 +50,20 @@ def show_schedule(
     frames = max(1, round(seconds * rate))
     if frames > MOST_SHOWN:
         raise UserError(
-            f"--seconds {seconds:g} at {float(rate):g} frames a second are {frames} frames, and "
-            f"schedule shows at most {MOST_SHOWN}: --seconds {float(MOST_SHOWN / rate):.6g} works"
+            f"--seconds {seconds:g} at {float(rate):g} frames a second are {frames:,} frames, and "
+            f"schedule shows at most {MOST_SHOWN:,}: --seconds {float(MOST_SHOWN / rate):.6g} works"
         )
     _check_pictures(given, [audio], plot)
     from dreamreel.pipeline.config import timeline
     from dreamreel.pipeline.media.sound import hear
 
     sound = None if audio is None else hear(audio, rate, frames)
-    found = timeline.curves(settings, frames, rate, sound)
     with terminal("frames", given.quiet) as report:
         for line in given.notices():
             report.on_notice(line)
+        if frames > MANY_FRAMES:
+            report.on_notice(told_of_many(frames))
+        found = timeline.curves(settings, frames, rate, sound)
         if timeline.without_beat(settings, sound):
             report.on_notice(f"no beat found in {audio}: beat is 0 throughout")
         faint = timeline.faint_zoom(settings, found.get(GROWTH, ()))
@@ -86,7 +98,7 @@ def measure_dream(
     is measured, if a file or an option cannot be used.
     """
     sets = [*given.set, *([f"dream.layers={layer_table(layers)}"] if layers else [])]
-    settings = replace(given, set=sets).settings()
+    settings = replace(given, set=sets).settings(*_crop_of(dream))
     span = (0, None) if frames is None else parse_span("--frames", frames)
     if judge.network is None and (judge.weights or judge.layers):
         raise UserError("--judge-weights and --judge-layers need --judge NETWORK")
@@ -126,6 +138,7 @@ def measure_zoom(
     its frames onto the picture `sheet`, if any."""
     record = record_path(path)
     _check_pictures(given, [path, record if os.path.exists(record) else None], plot, sheet)
+    record_of_zoom(path)
     from dreamreel.pipeline.jobs.preparation import loaded_network
     from dreamreel.pipeline.judging import zoom_figures as figures
 
@@ -142,6 +155,17 @@ def measure_zoom(
     if sheet is not None:
         figures.sheet(zoom, sheet, given.overwrite)
     print(dumps(figures.as_table(found), indent=2) if json else figures.describe(found))
+
+
+def _crop_of(dream: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The crop with which `dream` was made, by the record beside it, as a table with its source;
+    none where there is no such record."""
+    path = record_path(dream)
+    try:
+        source = read_record(path).job.settings.source
+    except UserError:
+        return []
+    return [(str(path), {"source": {"crop": source.crop, "crop_at": source.crop_at}})]
 
 
 def _judging(given: Given, judge: Judge) -> Given:
@@ -174,15 +198,12 @@ def _check_pictures(given: Given, reads: Sequence[Path | None], *paths: Path | N
 def show_shots(source: Path, given: Given, as_json: bool) -> None:
     """Print the shots of the video `source`: their frames, times and lengths. Raises UserError if
     it cannot be read."""
-    from dreamreel.pipeline.jobs.checks import Checked
-    from dreamreel.pipeline.jobs.job import Job, NamedFile
-    from dreamreel.pipeline.jobs.paths import Target
-    from dreamreel.pipeline.jobs.shots import find_shots
-    from dreamreel.pipeline.media.clips import probe
-
     settings = given.settings()
+    clip = checked_clip(source, settings.source)
+    # Imported here because it imports torch, which takes seconds.
+    from dreamreel.pipeline.jobs.shots import find_shots
+
     job = Job(kind="video", source=NamedFile(path=source), output=source, settings=settings)
-    clip = probe(source, settings.source)
     with terminal("frames", given.quiet) as report:
         shots = find_shots(Checked(job, Target(source), (source,), clip), report)
     rows = [

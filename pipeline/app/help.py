@@ -2,15 +2,33 @@
 
 from typing import Any
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
 from dreamreel.pipeline.app.options import OF_SETTING, PANELS, describe
+from dreamreel.pipeline.errors import UserError
 
 OTHERS = "Other"
+USAGE_ERROR: Any = typer.BadParameter.__base__  # typer has no public name for it
 
 
 class GroupedCommand(TyperCommand):
-    """A command whose help has a section for each of the `PANELS`."""
+    """A command whose help has a section for each of the `PANELS`, and which says what an unknown
+    option may stand for."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse `args`. Raises UserError, with a suggestion, for an unknown option."""
+        try:
+            return super().parse_args(ctx, args)
+        except USAGE_ERROR as error:
+            if not hasattr(error, "possibilities"):  # of unknown options alone
+                raise
+            # Imported here because it imports all settings, which help is to do without.
+            from dreamreel.pipeline.app.suggestions import suggestion
+
+            options = [name for one in self.get_params(ctx) for name in one.opts]
+            more = suggestion(error.option_name, options)
+            raise UserError(f"there is no option {error.option_name}{more}") from error
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments, and the options group by group."""

@@ -19,10 +19,11 @@ from dreamreel.pipeline.config.values import (
 )
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.job import Flight, Job, NamedFile, as_table, flight_of
+from dreamreel.pipeline.jobs.kinds import check_kind, checked_clip
 from dreamreel.pipeline.jobs.paths import record_path, usual_output
-from dreamreel.pipeline.media.clips import probe
 from dreamreel.pipeline.media.encoding import usual_suffix
 from dreamreel.pipeline.media.reading import frames_between
+from dreamreel.pipeline.media.stills import can_be_written
 
 
 @dataclass(frozen=True)
@@ -54,33 +55,37 @@ def video_job(
     return Job(
         kind="preview" if is_preview else "video",
         source=NamedFile(path=source),
-        output=output or usual_output(source, ending, settings.output.codec),
+        output=output or usual_output(source, ending, usual_suffix(settings.output.codec)),
         span=_span(source, settings, *span),
         audio=None if audio is None or is_preview else NamedFile(path=audio),
         settings=settings,
     )
 
 
-def still_of_video(source: Path, output: Path | None, settings: Settings, time: str) -> Job:
+def still_of_video(
+    source: Path, output: Path | None, settings: Settings, time: str, audio: Path | None
+) -> Job:
     """The job that dreams the frame of the video `source` that is shown at `time`, as given.
-
-    Raises UserError if `time` is no time.
-    """
+    Raises UserError if `time` is no time."""
+    at = parse_time("--still", time)
+    moment = f"{at:.3f}".rstrip("0").rstrip(".")
     return Job(
         kind="still",
         source=NamedFile(path=source),
-        output=output or source.parent / f"{source.stem}-dream.png",
-        at=parse_time("--still", time),
+        output=output or usual_output(source, f"dream-{moment}s", ".png"),
+        at=at,
+        audio=None if audio is None else NamedFile(path=audio),
         settings=settings,
     )
 
 
 def image_job(source: Path, output: Path | None, settings: Settings) -> Job:
     """The job that dreams the picture `source`."""
+    suffix = source.suffix if can_be_written(source) else ".png"
     return Job(
         kind="still",
         source=NamedFile(path=source),
-        output=output or source.parent / f"{source.stem}-dream{source.suffix}",
+        output=output or source.parent / f"{source.stem}-dream{suffix}",
         settings=settings,
     )
 
@@ -123,6 +128,8 @@ def continued_zoom_job(film: Path, options: ZoomOptions, given: Given) -> Job:
     Raises UserError if `film` cannot be continued.
     """
     check_seconds("--seconds", options.seconds)
+    check_kind(film, "film", "picture")  # an animation is a picture
+    # Imported here because it imports torch, which takes seconds.
     from dreamreel.pipeline.jobs.zoom import earlier_zoom, music_of
 
     earlier = earlier_zoom(film)
@@ -159,5 +166,5 @@ def _span(
         )
     begins = None if start is None else parse_time("--start", start)
     ends = None if end is None else parse_time("--end", end)
-    clip = probe(source, settings.source)
+    clip = checked_clip(source, settings.source)
     return frames_between(clip, begins, ends)

@@ -48,6 +48,11 @@ READING = (
     Flag("--stream", "source.stream", IN, "N"),
     Flag("--strict", "source.strict", IN, value=True, help="Refuse a damaged source."),
 )
+CROP = (
+    Flag("--crop", "source.crop", OUT, "W:H"),
+    Flag("--size", "source.crop", OUT, "WxH", help="Crop to the shape of this size, in pixels."),
+    Flag("--crop-at", "source.crop_at", OUT, "PLACE"),
+)
 DREAM = (
     Flag("--layers", "dream.layers", LOOK, "L"),
     Flag("--strength", "dream.strength", LOOK, "X"),
@@ -144,16 +149,25 @@ class Given:
 
     def has_set(self, setting: str) -> bool:
         """Whether the user gave `setting` a value by a flag, --set or a preset of their own."""
-        from dreamreel.pipeline.config.fields import entry_at
-        from dreamreel.pipeline.config.grammar import parse_assignment
-        from dreamreel.pipeline.config.presets import FOLDER, load_preset, merge_presets
+        return setting in self.own_names()
 
-        files = {name: load_preset(name, self.beside).files[-1] for name in self.preset}
-        own = [name for name, file in files.items() if file.parent != FOLDER]
-        tables = [table for _, table in (*merge_presets(own, self.beside), *self.tables)]
-        tables += [parse_assignment(text) for text in self.set]
-        by_flag = any(flag.setting == setting for flag, _ in self.flags.values())
-        return by_flag or any(entry_at(table, setting) is not None for table in tables)
+    def own_names(self) -> list[str]:
+        """The settings to which the user gave a value by a flag, --set or a preset of their own."""
+        from dreamreel.pipeline.config.grammar import flatten, parse_assignment
+        from dreamreel.pipeline.config.presets import FOLDER, merge_presets, names_in
+
+        bundled = {f"preset {name}" for name in names_in(FOLDER)}  # as tables name their sources
+        tables = [*merge_presets(list(self.preset), self.beside), *self.tables]
+        tables += [("--set", parse_assignment(text)) for text in self.set]
+        own = [(source, table) for source, table in tables if source not in bundled]
+        names = [name for source, table in own for name, _ in flatten(table, source)]
+        return [*names, *(flag.setting for flag, _ in self.flags.values())]
+
+    def looks(self) -> list[tuple[str, str]]:
+        """The name and the description of each preset that was given."""
+        from dreamreel.pipeline.config.presets import load_preset
+
+        return [(name, load_preset(name, self.beside).description) for name in self.preset]
 
     def notices(self) -> list[str]:
         """What to tell of the presets that were read."""
@@ -188,6 +202,7 @@ def takes(*flags: Iterable[Flag], common: Sequence[str]) -> Callable[..., Any]:
             found = {name: values.pop(_key(name)) for name in common}
             given = {name: (flag, values.pop(_key(name))) for name, flag in table.items()}
             used = {name: pair for name, pair in given.items() if pair[1] not in (None, False)}
+            check_apart(flag for flag, _ in used.values())
             for name in {"preset", "set"} & found.keys():
                 found[name] = found[name] or ()
             command(*args, **values, given=Given(used, **found))
@@ -199,6 +214,15 @@ def takes(*flags: Iterable[Flag], common: Sequence[str]) -> Callable[..., Any]:
         return called
 
     return decorate
+
+
+def check_apart(flags: Iterable[Flag]) -> None:
+    """Raise UserError if two of the `flags` that were given set the same setting."""
+    by_setting: dict[str, str] = {}
+    for flag in flags:
+        other = by_setting.setdefault(flag.setting, flag.name)
+        if other != flag.name:
+            raise UserError(f"{other} and {flag.name} both set {flag.setting}; give one of them")
 
 
 def layer_table(text: str) -> str:

@@ -14,6 +14,7 @@ from dreamreel.pipeline.errors import Stopped
 from dreamreel.pipeline.jobs.report import Progress, Report
 
 JSON_EVERY = 0.5  # seconds between objects of progress; a round number
+FIRST = "steps: dreaming the first frame, the slowest"
 LINES_EVERY = 5.0  # seconds between lines of progress; a round number, not tuned
 LONGEST_LINE = 2000  # characters of a notice or an error; a round number: some 20 lines of text
 # Unicode's categories of characters that a terminal obeys or cannot show: control characters, ends
@@ -49,8 +50,8 @@ def terminal(
 
     show = _bar(console, unit) if console.is_terminal and not quiet else _lines(quiet, unit)
     stop = _ending_when_stopped() if stoppable else nullcontext(lambda: False)
-    with show as on_progress, stop as is_stopping:
-        yield Report(on_progress, tell, is_stopping)
+    with show as (on_progress, on_first), stop as is_stopping:
+        yield Report(on_progress, tell, is_stopping, on_first=on_first)
 
 
 def json_report(is_stopping: Callable[[], bool] = lambda: False) -> Report:
@@ -69,7 +70,14 @@ def json_report(is_stopping: Callable[[], bool] = lambda: False) -> Report:
     def on_notice(line: str) -> None:
         print_json({"event": "notice", "line": line})
 
-    return Report(on_progress, on_notice, is_stopping)
+    def on_first(progress: Progress) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= JSON_EVERY:
+            last = now
+            print_json({"event": "first-frame", "done": progress.done, "total": progress.total})
+
+    return Report(on_progress, on_notice, is_stopping, on_first=on_first)
 
 
 def printable(text: str) -> str:
@@ -148,21 +156,24 @@ def _bar(console: Any, unit: str) -> Iterator[Any]:
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn(unit + "  {task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     with Bars(*columns, console=console) as bars:
-        task = bars.add_task("", total=None, rate="")
+        task = bars.add_task("", total=None, rate=unit)
         began = time.monotonic()
 
         def on_progress(progress: Progress) -> None:
             made = progress.done - progress.before
             if made == 1:  # frames of an earlier run say nothing about the speed of this one
-                bars.reset(task, total=progress.total, completed=progress.before, rate="")
-            rate = made / max(1e-9, time.monotonic() - began)
-            bars.update(task, completed=progress.done, total=progress.total, rate=f"{rate:.1f}/s")
+                bars.reset(task, total=progress.total, completed=progress.before, rate=unit)
+            rate = f"{unit}  {made / max(1e-9, time.monotonic() - began):.1f}/s"
+            bars.update(task, completed=progress.done, total=progress.total, rate=rate)
 
-        yield on_progress
+        def on_first(progress: Progress) -> None:
+            bars.update(task, completed=progress.done, total=progress.total, rate=FIRST)
+
+        yield on_progress, on_first
 
 
 @contextmanager
@@ -191,7 +202,13 @@ def _lines(quiet: bool, unit: str) -> Iterator[Any]:
         if not quiet:
             print_line(f"{progress.done}{total} {unit}, {rate:.1f}/s{left}")
 
-    yield on_progress
+    def on_first(progress: Progress) -> None:
+        nonlocal last
+        if not quiet and time.monotonic() - last >= LINES_EVERY:
+            last = time.monotonic()
+            print_line(f"{progress.done}/{progress.total} {FIRST}")
+
+    yield on_progress, on_first
     if newest is not None and newest != told:
         tell(newest)
 

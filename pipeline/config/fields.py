@@ -20,7 +20,13 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from dreamreel.pipeline.config.schedule import Schedule
-from dreamreel.pipeline.config.values import LARGEST_SIDE, SMALLEST_SIDE, parse_bars, parse_rate
+from dreamreel.pipeline.config.values import (
+    LARGEST_SIDE,
+    SMALLEST_SIDE,
+    parse_bars,
+    parse_crop,
+    parse_rate,
+)
 
 Table = Mapping[str, Any]
 
@@ -55,6 +61,13 @@ def _bars_text(value: str) -> str:
     return value
 
 
+def _crop_shape(value: Any) -> Any:
+    """`value` itself. Raises ValueError for text that is no crop."""
+    if isinstance(value, str):
+        parse_crop(value)
+    return value
+
+
 OTHER_CODEC_NAMES = {
     **dict.fromkeys(("avc", "avc1", "x264", "libx264", "h.264"), "h264"),
     **dict.fromkeys(("h265", "x265", "libx265", "h.265", "hvc1", "hev1"), "hevc"),
@@ -68,6 +81,11 @@ Codec = Annotated[CodecName, BeforeValidator(_codec_name)]
 Decoder = Literal["auto", "opencv", "pyav"]
 Speed = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower"]
 SPEEDS: tuple[str, ...] = get_args(Speed)
+CropShape = Annotated[str, BeforeValidator(_crop_shape)]
+CropPlace = Annotated[
+    Literal["centre", "top", "bottom", "left", "right"],
+    BeforeValidator(lambda value: {"center": "centre", "middle": "centre"}.get(value, value)),
+]
 Rate = Annotated[Fraction, BeforeValidator(parse_rate)]
 BarsText = Annotated[str, AfterValidator(_bars_text)]
 FilePath = Annotated[Path, Field(strict=False)]
@@ -237,7 +255,7 @@ class Shots(Section):
 
 
 class Source(Section):
-    """How a video is read."""
+    """How a video is read, and which part of its pictures."""
 
     stream: int = Field(
         0, ge=0, le=999, description="number of the video stream that is read, from 0"
@@ -246,6 +264,12 @@ class Source(Section):
         None,
         description="a constant rate, in frames a second: 24, 23.976 or 30000/1001; none: its own",
     )
+    crop: CropShape | None = Field(
+        None,
+        description="shape to which pictures are cropped, such as 9:16, or the size, such as "
+        "1080x1920; none: they stay whole",
+    )
+    crop_at: CropPlace = Field("centre", description="part of a picture that a crop keeps")
     decoder: Decoder = Field(
         "auto",
         description="what decodes a film: opencv, or pyav, which is exact and slower; auto: opencv "
@@ -254,7 +278,7 @@ class Source(Section):
     bars: BarsText = Field(
         "auto",
         description="flat borders that are not picture and not dreamed: auto finds them, keep "
-        "dreams in them too; or L:T:R:B, in pixels of the source",
+        "dreams in them too; or L:T:R:B, in pixels of the source, once cropped",
     )
     strict: bool = Field(
         False, description="whether a damaged source is refused, rather than dreamed in part"

@@ -16,12 +16,19 @@ from dreamreel.pipeline.config.fields import (
 )
 from dreamreel.pipeline.config.presets import preset_names
 from dreamreel.pipeline.config.schedule import EASES
+from dreamreel.pipeline.config.values import FASTEST, SLOWEST
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 # A number over time: the text of a schedule, or a table of its keys; see `schedule.parse`.
 OVER_TIME = [{"$ref": "#/$defs/schedule"}, {"$ref": "#/$defs/keys"}]
-RATE = r"^(\d{1,7}(\.\d{1,9})?|\d{1,7}/[1-9]\d{0,6})$"  # as `values.parse_rate` reads it
+# Texts as `values.parse_rate`, `parse_crop` and `parse_bars` read them, but for their bounds.
+RATE = r"^([0-9]{0,7}\.[0-9]{1,9}|[0-9]{1,7}(/[1-9][0-9]{0,6})?)$"
+SIDE = r"[0-9]{1,5}(\.[0-9]{1,5})?"
+PATTERNS = {
+    "source.crop": rf"^({SIDE}:{SIDE}|[0-9]{{1,5}}[xX][0-9]{{1,5}})$",
+    "source.bars": r"^(auto|keep|[0-9]{1,5}(:[0-9]{1,5}){3})$",
+}
 
 
 def preset_schema() -> dict[str, Any]:
@@ -86,10 +93,11 @@ def _values(name: str, field: FieldInfo) -> dict[str, Any]:
     if bool in kinds:
         return {"type": "boolean"}
     if Fraction in kinds:
-        number = {"type": "number", "minimum": 1, "maximum": 1000}
+        number = {"type": "number", "minimum": float(SLOWEST), "maximum": float(FASTEST)}
         return {"anyOf": [number, {"type": "string", "pattern": RATE}]}
     choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
-    return {"enum": choices} if choices else {"type": "string"}
+    pattern = {"pattern": PATTERNS[name]} if name in PATTERNS else {}
+    return {"enum": choices} if choices else {"type": "string", **pattern}
 
 
 def _number(field: FieldInfo) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dreamreel.pipeline.errors import UserError
 
 SMALLEST_SIDE, LARGEST_SIDE = 16, 16384  # pixels; x264 takes no larger side
 LAST_FRAME = 2**40  # largest frame number: 1,000 years at 30 frames a second
+MOST_OBLONG = 50  # times a crop's longer side over the shorter; a round number
 LONGEST_SECONDS = 86_400  # of a zoom: a day
 # Frames of a zoom or a schedule. All their settings and motions are worked out before the first:
 # 0.9 ms and 0.6 kB for each, measured with one schedule. A round number: 11 hours at 25 a second.
@@ -141,6 +142,25 @@ def parse_bars(text: str) -> Bars:
         )
     left, top, right, bottom = map(int, text.split(":"))
     return left, top, right, bottom
+
+
+def parse_crop(value: str) -> tuple[Fraction, Size | None]:
+    """(width over height, size (height, width) in pixels or None) from a shape such as `9:16`, or a
+    size such as `1080x1920`. Raises ValueError for anything else."""
+    shape = re.fullmatch(r"(\d{1,5}(?:\.\d{1,5})?):(\d{1,5}(?:\.\d{1,5})?)", value, re.ASCII)
+    size = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", value, re.ASCII)
+    if shape is not None:
+        wide, high = Fraction(shape[1]), Fraction(shape[2])
+        if high and 1 <= MOST_OBLONG * wide / high <= MOST_OBLONG**2:
+            return wide / high, None
+    if size is not None:
+        width, height = int(size[1]), int(size[2])
+        if all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in (width, height)):
+            return Fraction(width, height), (height, width)
+    raise ValueError(
+        f"is no shape to {MOST_OBLONG}:1, nor a size from {SMALLEST_SIDE} to {LARGEST_SIDE} pixels "
+        "a side; 9:16, 1:1 and 1080x1920 are"
+    )
 
 
 def parse_colour(option: str, text: str) -> Colour:

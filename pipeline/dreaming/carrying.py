@@ -25,7 +25,7 @@ from dreamreel.pipeline.dreaming.control import (
 )
 from dreamreel.pipeline.dreaming.detail import Carried, clipped, hold_light, mixed
 from dreamreel.pipeline.dreaming.patches import fill_in
-from dreamreel.pipeline.dreaming.subject import Subject
+from dreamreel.pipeline.dreaming.subject import IDLE, OnSteps, Subject
 from dreamreel.pipeline.frames import Box
 from dreamreel.pipeline.motion.content import share_seen
 from dreamreel.pipeline.motion.following import Followed, MovingFrame
@@ -131,6 +131,7 @@ def dream_video(
     network: Network,
     over_time: OverTime,
     state: VideoState | None = None,
+    on_first: OnSteps = IDLE,
 ) -> Iterator[Tensor]:
     """The dream of each frame, (1, 3, H, W) in [0, 1], in order.
 
@@ -138,9 +139,11 @@ def dream_video(
     a few steps keep it alive, sized to hold the first frame's strength. Newly seen places are
     dreamed like a still, over a few frames. Bars come out as they are. Where a frame has nothing to
     see, the dream is not shown, and waits. `over_time` gives the settings of each frame. `state`
-    is that after the frames before, if there are any; it is updated in place.
+    is that after the frames before, if there are any; it is updated in place. `on_first` gets the
+    steps of the first frame that is dreamed of all: those done, and their number.
     """
     state = state or VideoState()
+    on_steps = on_first if state.carried is None and not state.cuts else IDLE
     for moving in frames:
         whole = to_image(moving.frame, network.device)
         source = inside(whole, moving.box)
@@ -150,7 +153,8 @@ def dream_video(
             if moving.followed is not None and moving.followed.judged > 1:
                 state.cuts.append(moving.number)
         state.refit(moving.box)
-        carried, seen = _carried_to(subject, state, moving), share_seen(moving.contrast)
+        carried, seen = _carried_to(subject, state, moving, on_steps), share_seen(moving.contrast)
+        on_steps = on_steps if carried is None else IDLE
         state.carried, state.followed = carried, moving.followed
         if carried is not None and seen > 0:
             dreamed = (source + seen * carried.detail).clamp(0, 1)
@@ -159,13 +163,16 @@ def dream_video(
         yield whole
 
 
-def _carried_to(subject: Subject, state: VideoState, moving: MovingFrame) -> Carried | None:
-    """What the next frames need of this one; None as long as the shot has nothing to see."""
+def _carried_to(
+    subject: Subject, state: VideoState, moving: MovingFrame, on_steps: OnSteps
+) -> Carried | None:
+    """What the next frames need of this one; None as long as the shot has nothing to see.
+    `on_steps` gets the steps of a shot's first frame."""
     awake = share_seen(moving.contrast) >= AWAKE
     if state.carried is None or moving.motion is None:
         if not awake:
             return None
-        carried = _first_frame(subject, state, moving.contrast)
+        carried = _first_frame(subject, state, moving.contrast, on_steps)
     else:
         state.since += 1
         arrived = state.carried.along(moving.motion)
@@ -225,10 +232,13 @@ def touch_up(subject: Subject, arrived: Carried) -> Carried:
     return Carried(dreamed - source + unseen, arrived.direction, arrived.level)
 
 
-def _first_frame(subject: Subject, state: VideoState, contrast: float) -> Carried:
+def _first_frame(
+    subject: Subject, state: VideoState, contrast: float, on_steps: OnSteps
+) -> Carried:
     state.forget(state.first)
     state.awakening.begin(contrast)
-    carried = begin_shot(replace(subject, number=state.first))
+    first = replace(subject, number=state.first)
+    carried = begin_shot(first, first.counting(on_steps))
     _begin_loops(subject, state, carried)
     state.strength.reference.strength = reference_strength(subject.settings, subject.terms)
     return carried

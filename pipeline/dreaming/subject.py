@@ -1,14 +1,19 @@
 """A frame to be dreamed, with its network, settings and terms."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Settings
-from dreamreel.pipeline.dreaming.ascent import Ascent, dream, still_ascent
+from dreamreel.pipeline.dreaming.ascent import Ascent, dream, octave_sizes, still_ascent
 from dreamreel.pipeline.dreaming.terms import Terms, placed_response_of, response_of, terms_of
 from dreamreel.pipeline.networks.network import Network
+
+# Gets how many steps are done, and how many there are.
+OnSteps = Callable[[int, int], None]
+IDLE: OnSteps = lambda done, total: None  # noqa: E731
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,13 @@ class Subject:
     def still(self) -> Ascent:
         """The ascent of a picture that carries no dream yet."""
         return still_ascent(self.settings.dream)
+
+    def counting(self, on_steps: OnSteps) -> Callable[[], None]:
+        """The callback for each step of the ascent `still` that tells `on_steps` how many are done,
+        and how many there are in all octaves."""
+        size, done = self.source.shape[2:], itertools.count(1)
+        sizes = octave_sizes(size, self.network, self.terms, self.settings.dream)
+        return lambda: on_steps(next(done), self.still.steps * len(sizes))
 
     def dreamed(
         self, start: Tensor, ascent: Ascent, on_step: Callable[[], None] = lambda: None

@@ -28,6 +28,7 @@ from dreamreel.pipeline.jobs.report import Report
 from dreamreel.pipeline.jobs.segments import CODED, CODED_ELSE
 from dreamreel.pipeline.jobs.tasks import Split, already_made, bytes_of
 from dreamreel.pipeline.media.clips import probe
+from dreamreel.pipeline.media.cropping import crop_of
 from dreamreel.pipeline.media.stills import read_header
 
 # A network's name, the file of its weights if one was given, and their digest.
@@ -466,6 +467,8 @@ def _expected(checked: Checked) -> tuple[int | None, tuple[int, int] | None]:
         size = job.flight.size or (_size_of(job.source) if job.source else None) or DEFAULT_CANVAS
         return job.flight.own_frames, fitted_size(*size, width)
     found = _size_of(job.source) if job.source else None
+    crop = None if found is None else crop_of(found, job.settings.source)
+    found = found if crop is None else crop.size
     return 1, None if found is None else fitted_size(*found, width)
 
 

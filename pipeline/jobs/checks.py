@@ -20,11 +20,12 @@ from dreamreel.pipeline.config.values import (
 from dreamreel.pipeline.errors import UserError, usable
 from dreamreel.pipeline.jobs.identity import stamp
 from dreamreel.pipeline.jobs.job import Job, as_table, flight_of, source_of
+from dreamreel.pipeline.jobs.kinds import check_kind, checked_clip
 from dreamreel.pipeline.jobs.paths import (
     KEPT_ZOOM,
-    PICTURE,
     PREVIEW,
     RENDER,
+    STILL,
     Target,
     check_target,
     check_video_name,
@@ -32,15 +33,16 @@ from dreamreel.pipeline.jobs.paths import (
     state_path,
 )
 from dreamreel.pipeline.jobs.report import QUIET, Report
-from dreamreel.pipeline.media.animations import told_of_scan
-from dreamreel.pipeline.media.clips import Clip, Raster, kind_of, probe
+from dreamreel.pipeline.media.animations import moves, told_of_scan
+from dreamreel.pipeline.media.clips import Clip, Raster
 from dreamreel.pipeline.media.encoding import CONTAINERS, Encoding, encoding_for
 from dreamreel.pipeline.media.exports import FASTEST_GIF, LONGEST_IN_GIF, lossless_encoding
 from dreamreel.pipeline.media.mux import never_kept, suffix_that_holds
 from dreamreel.pipeline.media.reading import damage
 from dreamreel.pipeline.media.sound import check_sound
 from dreamreel.pipeline.media.stills import check_picture_name, no_picture
-from dreamreel.pipeline.networks.names import check_network_name
+from dreamreel.pipeline.networks.dreamnet_layers import dreamnet_layers
+from dreamreel.pipeline.networks.names import check_layer, check_network_name
 from dreamreel.pipeline.opening import check_readable
 
 
@@ -49,13 +51,14 @@ class Checked:
     """A job that passed the checks.
 
     `out` is where its result goes, `reads` are the files that were given as its input, and `clip`
-    is its source if that is a clip; None for a picture or no source.
+    is its source if that is a clip; None for a picture or no source. `chosen` is as for `run`.
     """
 
     job: Job
     out: Target
     reads: tuple[Path, ...]
     clip: Clip | None = None
+    chosen: frozenset[str] = frozenset()
 
 
 def check(job: Job, out: Target, report: Report) -> Checked:
@@ -69,7 +72,7 @@ def check(job: Job, out: Target, report: Report) -> Checked:
         case "zoom":
             return _checked_zoom(job, out, report)
         case "still" if job.at is None:
-            return _checked_picture(job, replace(out, picture=True))
+            return _checked_picture(job, replace(out, picture=True), report)
         case "still":
             return _checked_frame(job, replace(out, picture=True), report)
         case _:
@@ -77,8 +80,13 @@ def check(job: Job, out: Target, report: Report) -> Checked:
 
 
 def check_settings(settings: Settings) -> None:
-    """Raise UserError if the network is unknown or a file of weights cannot be read."""
+    """Raise UserError if the network is unknown, or a layer of `dreamnet`, or if a file of weights
+    cannot be read."""
     check_network_name(settings.network)
+    if settings.network == "dreamnet":
+        known = [row.name for row in dreamnet_layers()]
+        for name in settings.dream.layers:
+            check_layer(name, known, "dreamnet")
     for path in (settings.weights, settings.flow.weights):
         if path is not None:
             check_readable(path)
@@ -130,37 +138,30 @@ def may_continue(job: Job, out: Target) -> bool:
 
 
 def check_picture(path: Path) -> None:
-    """Raise UserError if the file at `path` is no picture. If it is a film or a sound, the message
-    names the command that takes it."""
-    check_readable(path)
-    match kind_of(path):
-        case "film":
-            raise UserError(
-                f"{path} is a film, not a picture; dreamreel video dreams it, or one frame of it "
-                "with --still TIME"
-            )
-        case "sound":
-            raise UserError(
-                f"{path} is a sound, not a picture; dreamreel video and zoom take it as --audio"
-            )
-        case None:
-            raise no_picture(path)
+    """Raise UserError if the file at `path` is no picture. The message names the command that takes
+    it, if there is one."""
+    if check_kind(path, "picture") is None:
+        raise no_picture(path)
 
 
-def _checked_picture(job: Job, out: Target) -> Checked:
+def _checked_picture(job: Job, out: Target, report: Report) -> Checked:
     source = source_of(job)
     check_picture(source)
     check_picture_name(out.path)
-    check_target(out, [source], files_of(job), PICTURE)
+    check_target(out, [source], files_of(job), STILL)
+    if moves(source):
+        report.on_notice(f"{source} moves: its first picture is dreamed; dreamreel video takes all")
     return Checked(job, out, (source,))
 
 
 def _checked_frame(job: Job, out: Target, report: Report) -> Checked:
     source, settings = source_of(job), job.settings.source
+    if job.audio is not None:
+        _check_music(job.audio.path)
+    check_picture_name(out.path)
     clip = _probed(source, settings, report)
     bars_at(job.settings, clip.size, clip.raster.size_at(job.settings.width))
-    check_picture_name(out.path)
-    check_target(out, [source, *clip.files], files_of(job), PICTURE)
+    check_target(out, [source, *clip.files], files_of(job), STILL)
     for notice in clip.notices:
         report.on_notice(notice)
     return Checked(job, out, (source,), _with_square_pixels(clip, job, out, report))
@@ -178,9 +179,10 @@ def _checked_video(job: Job, out: Target, report: Report) -> Checked:
         if source.is_file():
             check_readable(source)
     if job.audio is not None:
-        check_sound(job.audio.path)
+        _check_music(job.audio.path)
     check_video_name(out.path)
     clip = _probed(source, settings.source, report)
+    _check_span(job, clip)
     clip = replace(
         clip,
         has_audio=clip.has_audio and settings.output.audio,
@@ -188,10 +190,10 @@ def _checked_video(job: Job, out: Target, report: Report) -> Checked:
     )
     out = _fitting_container(clip, out, report)
     bars_at(settings, clip.size, clip.raster.size_at(settings.width))
-    parts = PREVIEW if job.kind == "preview" else RENDER
-    check_target(out, [source, *clip.files], files_of(job), parts)
     if job.kind == "video":
         encoding_of(clip.raster, out, settings, QUIET)
+    parts = PREVIEW if job.kind == "preview" else RENDER
+    check_target(out, [source, *clip.files], files_of(job), parts)
     if settings.source.strict and (fault := damage(clip)) is not None:
         raise UserError(
             f"{source} is damaged ({fault}); without --strict, what can be read is dreamed"
@@ -203,16 +205,40 @@ def _checked_video(job: Job, out: Target, report: Report) -> Checked:
     tracks = clip.tracks if suffix.lower() in CONTAINERS else None
     if tracks is not None and (lost := never_kept(tracks, suffix)) is not None:
         report.on_notice(lost)
+    if suffix.lower() == ".png" and not out.is_series:
+        frames = out.path.with_suffix("") / "%05d.png"
+        report.on_notice(
+            f"{out.path} becomes one animated PNG; -o {frames} makes a picture of each frame, "
+            "--still TIME one picture"
+        )
     if clip.series is not None and len(clip.series.files) == 1:
-        report.on_notice(f"{source} is one picture; dreamreel image makes a picture of it")
+        report.on_notice(
+            f"{source} is one picture, and so is the film; dreamreel image makes a picture of it, "
+            "dreamreel zoom a film"
+        )
     return Checked(job, out, (source,), clip)
+
+
+def _check_span(job: Job, clip: Clip) -> None:
+    """Raise UserError if the span of `job` begins behind the last frame of `clip`."""
+    if clip.frames is not None and job.span[0] >= clip.frames:
+        raise UserError(
+            f"{clip.path} ends before frame {job.span[0]}: it has {clip.frames}; give an earlier "
+            "start"
+        )
+
+
+def _check_music(path: Path) -> None:
+    """Raise UserError if the file at `path` is of a kind without sound, or has none."""
+    check_kind(path, "sound", "film")
+    check_sound(path)
 
 
 def _probed(path: Path, settings: Source, report: Report) -> Clip:
     """The clip at `path`; if it takes a while to find its frames, with a notice before."""
     if (told := told_of_scan(path)) is not None:
         report.on_notice(told)
-    return probe(path, settings)
+    return checked_clip(path, settings)
 
 
 def _with_square_pixels(clip: Clip, job: Job, out: Target, report: Report) -> Clip:
@@ -255,11 +281,8 @@ def _checked_zoom(job: Job, out: Target, report: Report) -> Checked:
         if file is not None:
             check_picture(file.path)
     if job.audio is not None:
-        check_sound(job.audio.path)
+        _check_music(job.audio.path)
     check_video_name(out.path)
-    beside = [] if film is None else [record_path(film), state_path(film)]
-    parts = KEPT_ZOOM if may_continue(job, out) else RENDER
-    check_target(out, given, [*beside, *files_of(job)], parts)
     _refuse_source_settings(job.settings)
     if film is None:
         smallest = Raster(SMALLEST_SIDE, SMALLEST_SIDE, flight.rate, flight.own_frames)
@@ -270,6 +293,9 @@ def _checked_zoom(job: Job, out: Target, report: Report) -> Checked:
         raise UserError(f"a zoom begins with {job.source.path} or with --colour; give only one")
     if flight.frames > MANY_FRAMES:
         report.on_notice(told_of_many(flight.frames))
+    beside = [] if film is None else [record_path(film), state_path(film)]
+    parts = KEPT_ZOOM if may_continue(job, out) else RENDER
+    check_target(out, given, [*beside, *files_of(job)], parts)
     return Checked(job, out, tuple(given))
 
 
@@ -277,7 +303,8 @@ def _refuse_source_settings(settings: Settings) -> None:
     """Raise UserError if a setting of a video's source is given, since a zoom has none."""
     for name, value in settings.source:
         if name != "bars" and value != type(settings.source).model_fields[name].default:
-            raise UserError(f"source.{name} = {value}: a zoom reads no video; leave it out")
+            instead = "give --size instead" if name.startswith("crop") else "leave it out"
+            raise UserError(f"source.{name} = {value}: a zoom reads no video; {instead}")
 
 
 def encoding_of(

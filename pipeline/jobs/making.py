@@ -34,9 +34,7 @@ def under_way(
     render, and `network` the tile size that memory had forced on it before. Raises UserError as
     `open_segments` does.
     """
-    threads = job.threads or Threads(
-        torch=min(torch.get_num_threads(), MOST_THREADS), encoder=max(1, os.cpu_count() or 1)
-    )
+    threads = threads_of(job)
     identity = identity_of(job)
     place, keep = (out.place, False) if job.piece is None else (job.piece.place, True)
     with (
@@ -46,6 +44,12 @@ def under_way(
         if network is not None:
             network.sight.tile = work.tile
         yield work
+
+
+def threads_of(job: Job) -> Threads:
+    """The thread counts of the render of `job`: its own, or those of this process."""
+    torch_count, encoder = min(torch.get_num_threads(), MOST_THREADS), max(1, os.cpu_count() or 1)
+    return job.threads or Threads(torch=torch_count, encoder=encoder)
 
 
 def make(

@@ -32,7 +32,7 @@ from dreamreel.pipeline.durable import (
     write_whole,
 )
 from dreamreel.pipeline.errors import LONGEST_SHOWN, PassingError, UserError, address_error, usable
-from dreamreel.pipeline.media.encoding import CONTAINERS, usual_suffix
+from dreamreel.pipeline.media.encoding import CONTAINERS
 from dreamreel.pipeline.media.exports import SERIES, check_series_name, is_animated
 from dreamreel.pipeline.media.sequences import is_series, names_series, printf_pattern, series_files
 from dreamreel.pipeline.opening import read_json
@@ -52,6 +52,7 @@ WHOLE = "whole.json"  # in the work folder of a finished piece of a video
 # The parts that are written beside a result.
 Parts = tuple[str, ...]
 PICTURE: Parts = ()
+STILL: Parts = ("record",)
 PREVIEW: Parts = ("work",)
 RENDER: Parts = ("work", "record")
 KEPT_ZOOM: Parts = ("work", "record", "state")
@@ -104,15 +105,22 @@ def check_video_name(path: Path) -> None:
         )
 
 
-def usual_output(source: Path, ending: str, codec: str) -> Path:
+def usual_output(source: Path, ending: str, suffix: str) -> Path:
     """The default path of a result, beside `source`: the name of the file, or of the folder of a
-    series, then `-`, `ending`, and the usual suffix for `codec`."""
+    series, then `-`, `ending`, and `suffix`."""
     with usable(source):
         series = names_series(source)
     if series:
-        folder = (source if source.is_dir() else source.parent).resolve()
-        return folder.with_name(f"{folder.name}-{ending}{usual_suffix(codec)}")
-    return source.parent / f"{source.stem}-{ending}{usual_suffix(codec)}"
+        folder = source if source.is_dir() else source.parent
+        beside = folder.parent if folder.name not in ("", "..") else folder / ".."
+        return beside / f"{folder.resolve().name}-{ending}{suffix}"
+    return source.parent / f"{source.stem}-{ending}{suffix}"
+
+
+def make_folder_of(place: Path) -> None:
+    """Make the folder of the result at `place`, and those above it, where they are missing."""
+    with usable(place.parent):
+        place.parent.mkdir(parents=True, exist_ok=True)
 
 
 def record_path(place: Path) -> Path:
@@ -152,7 +160,7 @@ def check_target(
     """Raise UserError unless the result `out` and the files beside it can be written.
 
     None of them may be a file that is read: one of `sources`, of `others` or of `out.reads`.
-    `parts` says what is written beside the result: `PICTURE`, `PREVIEW`, `RENDER` or `KEPT_ZOOM`.
+    `parts` says what is written beside the result: `PICTURE`, `STILL` and so on.
     """
     _check_folder(out)
     _check_names(out, parts)
@@ -271,6 +279,7 @@ def work_folder(place: Path, job_file: dict[str, Any]) -> Iterator[WorkFolder]:
     process renders into `place`, or if something that is not ours has the folder's name.
     """
     path = folder_of(place)
+    make_folder_of(place)
     if _mode(path) is None:
         _make(path, job_file)
     _check_work(path)
@@ -406,15 +415,24 @@ def _entries(folder: Path) -> list[tuple[Path, bool]]:
 
 
 def _check_folder(out: Target) -> None:
-    """Raise UserError unless the folder for `out` exists and `out` is not itself a folder."""
+    """Raise UserError unless the folder for `out` is there or can be made, and `out` is not itself
+    a folder."""
     place = out.place
     with usable(place):
         if not out.is_series and place.is_dir():
             raise UserError(f"{place} is a folder; name a file in it, or {place}/%05d.png")
-        if not place.parent.is_dir():
-            if (address := address_error(place)) is not None:
-                raise address
-            raise UserError(f"there is no folder {place.parent} to write {place.name} into")
+        if not place.parent.is_dir() and (address := address_error(place)) is not None:
+            raise address
+        if not (nearest := _nearest_folder(place)).is_dir():
+            raise UserError(f"{nearest} is a file, not a folder to write {place.name} into")
+
+
+def _nearest_folder(place: Path) -> Path:
+    """What is there of the folder of `place`: it, or else the nearest one above it."""
+    folder = place.parent
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    return folder
 
 
 def _check_names(out: Target, parts: Parts) -> None:
@@ -451,8 +469,8 @@ def _check_place(out: Target) -> None:
                 raise UserError(f"{place} is {_kind(mode)}; give another name with -o")
             if not out.overwrite:
                 raise UserError(f"{place} exists; --overwrite replaces it")
-    folder = place if out.is_series and place.is_dir() else place.parent
-    for one in {folder, place.parent}:
+    above = _nearest_folder(place)
+    for one in {place if out.is_series and place.is_dir() else above, above}:
         probe = partial_path(one / "probe")
         try:
             os.close(create(probe))

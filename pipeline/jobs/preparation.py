@@ -76,20 +76,32 @@ def told_bars(number: int, frame: Frame, box: Box) -> str:
     )
 
 
-def ready_network(settings: Settings, size: tuple[int, int], report: Report) -> Network:
+def ready_network(
+    settings: Settings,
+    size: tuple[int, int],
+    report: Report,
+    chosen: frozenset[str] = frozenset(),
+) -> Network:
     """The network of `settings`, checked for a picture of `size` (height, width) in pixels, for
     which there must be memory now. It gives a notice to `report` if memory runs out later.
 
-    Raises UserError as `fitting_network` does, and if a picture of that size does not fit.
+    `chosen` is as for `fitting_network`. Raises UserError as that does, and if a picture of that
+    size does not fit.
     """
-    network = fitting_network(settings, size, report)
+    network = fitting_network(settings, size, report, chosen)
     if network.device.type == "cpu":
         check_fits("a frame", size, PICTURE_BYTES, "a smaller --width would work")
     return network
 
 
-def fitting_network(settings: Settings, size: tuple[int, int], report: Report) -> Network:
-    """The network of `settings`, which may be used elsewhere or later, for a picture of `size`.
+def fitting_network(
+    settings: Settings,
+    size: tuple[int, int],
+    report: Report,
+    chosen: frozenset[str] = frozenset(),
+) -> Network:
+    """The network of `settings`, which may be used elsewhere or later, for a picture of `size`. If
+    the octaves are `chosen`, as for `run`, and do not all fit, `report` gets a notice.
 
     Raises UserError if it lacks a layer, or if the tiles or the picture are too small for it.
     """
@@ -101,7 +113,12 @@ def fitting_network(settings: Settings, size: tuple[int, int], report: Report) -
     changing = {name.removeprefix("dream.layers.") for name in settings.schedules}
     seen = [term.layer for term in terms if term.weight or term.layer in changing]
     network.sight.check(settings.dream.tile, seen)
-    octave_sizes(size, network, terms, settings.dream)
+    fit, wanted = len(octave_sizes(size, network, terms, settings.dream)), settings.dream.octaves
+    if fit < wanted and "dream.octaves" in chosen:
+        report.on_notice(
+            f"dream.octaves = {wanted}: only {fit} fit into {size[1]}x{size[0]} at these layers; a "
+            "larger width takes more"
+        )
     return network
 
 

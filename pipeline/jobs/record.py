@@ -8,10 +8,11 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from dreamreel.pipeline.durable import write_whole
-from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.errors import UserError, address_error
 from dreamreel.pipeline.jobs.job import Count, FrameNumber, Job, Model, as_table, fault_of
+from dreamreel.pipeline.jobs.kinds import check_kind
 from dreamreel.pipeline.jobs.paths import JOB_BYTES, RECORD_FORMAT, record_path
-from dreamreel.pipeline.media.sequences import is_series
+from dreamreel.pipeline.media.sequences import place_of
 from dreamreel.pipeline.opening import misnamed, read_json
 
 
@@ -44,7 +45,7 @@ class Record(Model):
 
 def write_record(path: Path, job: Job, made: Made) -> None:
     """Write the record of `job` to `path`, whole or not at all."""
-    named = job.model_copy(update={"output": _name_of(job.output)})
+    named = job.model_copy(update={"output": _name_of(job)})
     table = {
         "record": RECORD_FORMAT,
         "job": as_table(named),
@@ -77,8 +78,29 @@ def read_record(path: Path, output: Path | None = None) -> Record:
     if record.job.piece is not None:
         raise UserError(f"{path} is a record that makes no sense: it is that of a piece")
     if output is None:
-        output = path.parent / _checked_name(path, record.job.output)
+        output = path.parent / _checked_name(path, record.job)
     return record.model_copy(update={"job": record.job.model_copy(update={"output": output})})
+
+
+def record_of_zoom(path: Path) -> Record:
+    """The record beside the zoom `path`, a file or pictures. Raises UserError if there is none, or
+    that of another kind of render."""
+    record = record_path(place_of(path))
+    if not os.path.exists(record):
+        if not os.path.lexists(path) and (address := address_error(path)) is not None:
+            raise address
+        raise UserError(
+            f"{path} has no record {record.name} beside it, so it cannot be measured as a zoom; "
+            "a video is measured with its source: dreamreel measure SOURCE DREAM"
+        )
+    found = read_record(record)
+    if found.job.kind != "zoom":
+        source = "SOURCE" if found.job.source is None else found.job.source.path
+        raise UserError(
+            f"{path} is a {found.job.kind} by its record, not a zoom; give its source as well: "
+            f"dreamreel measure {source} {path}"
+        )
+    return found
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -88,26 +110,29 @@ def _json(path: Path) -> dict[str, Any]:
         if not os.path.isfile(path):
             raise
         beside = record_path(path)
-        more = f"; its record is {beside.name}, beside it" if os.path.isfile(beside) else ""
+        if os.path.isfile(beside):
+            raise UserError(f"{path} is no record; its record is {beside}") from error
+        check_kind(path, "record")
         other = misnamed(path, "a record", ("json", "text"))
-        told = other or f"{path} is no record that can be read ({error})"
-        raise UserError(f"{told}{more}") from error
+        raise UserError(other or f"{path} is no record that can be read ({error})") from error
     if not isinstance(found, dict):
         raise UserError(f"{path} is no record of a render")
     return found
 
 
-def _name_of(output: Path) -> Path:
-    """`output` as its record holds it: a plain name, or folder/pattern for pictures."""
-    return Path(*output.parts[-2:]) if is_series(output) else Path(output.name)
+def _name_of(job: Job) -> Path:
+    """The output of `job` as its record holds it: a plain name, or folder/pattern for pictures."""
+    output = job.output
+    return Path(output.name) if job.place == output else Path(*output.parts[-2:])
 
 
-def _checked_name(path: Path, output: Path) -> Path:
-    """`output`, which the record at `path` names. Raises UserError if it would not lie beside the
-    record."""
+def _checked_name(path: Path, job: Job) -> Path:
+    """The output of `job`, which the record at `path` names. Raises UserError if it would not lie
+    beside the record."""
+    output = job.output
     names = str(output).split("/")
     plain = all(_is_plain_name(name) for name in names)
-    if not plain or len(names) != (2 if is_series(output) else 1):
+    if not plain or len(names) != (1 if job.place == output else 2):
         raise UserError(
             f"{path} names {str(output)!r:.80} as its output, which is no plain name of a file "
             "beside it; give another with -o"

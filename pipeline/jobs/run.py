@@ -1,5 +1,7 @@
 """`run`: one render, from its job to a verified file."""
 
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from dreamreel.pipeline.errors import PassingError
@@ -17,19 +19,26 @@ def run(
     overwrite: bool = False,
     restart: bool = False,
     reads: tuple[Path, ...] = (),
+    notice: str | None = None,
+    chosen: Collection[str] = (),
 ) -> Path:
     """Render `job` into its output, and return the path of the output. Its suffix differs from the
     job's if the job's container could not hold the source's subtitles.
 
     With `overwrite`, the output may replace an existing file. An unfinished render is resumed, or
     discarded with `restart`. `reads` are files that were read to make the job, so that none of them
-    is written.
+    is written. `notice` is a line about the job, which `report` gets if it can work. `chosen` are
+    the settings that the user gave, rather than a look: if they cannot have their whole effect,
+    `report` gets a notice.
 
     Raises UserError if the job cannot work, if possible before anything is written, and Stopped,
     with all frames saved, if `report` asks to stop.
     """
     try:
-        return _render(check(job, Target(job.output, overwrite, restart, reads), report), report)
+        checked = check(job, Target(job.output, overwrite, restart, reads), report)
+        if notice is not None:
+            report.on_notice(notice)
+        return _render(replace(checked, chosen=frozenset(chosen)), report)
     except Exception as error:
         if not is_out_of_memory(error):
             raise

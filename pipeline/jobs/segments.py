@@ -33,6 +33,7 @@ from dreamreel.pipeline.durable import (
 )
 from dreamreel.pipeline.errors import OtherRenderError, PassingError, UserError
 from dreamreel.pipeline.frames import Frame
+from dreamreel.pipeline.jobs.differences import differ_in_version_only, differences
 from dreamreel.pipeline.jobs.job import Count, FrameNumber, Model, Threads
 from dreamreel.pipeline.jobs.paths import (
     STATE,
@@ -390,27 +391,13 @@ def _threads_of(work: WorkFolder, out: Path, identity: Identity) -> Threads:
         raise UserError(
             f"{work.path}: its job file lacks the job or the threads; --restart begins anew"
         ) from error
-    if differences := list(_differences(before, identity)):
-        named = "; ".join(differences[:MOST_DIFFERENCES])
-        if len(differences) > MOST_DIFFERENCES:
-            named += f"; and {len(differences) - MOST_DIFFERENCES} more"
-        only_version = {one.partition(" ")[0] for one in differences} <= {"code", "dreamreel"}
+    if found := differences(before, identity):
+        named = "; ".join(found[:MOST_DIFFERENCES])
+        if len(found) > MOST_DIFFERENCES:
+            named += f"; and {len(found) - MOST_DIFFERENCES} more"
         raise OtherRenderError(
-            f"an unfinished render of {out} differs from this one: {named}. Repeat the command "
-            "that began it to finish it, or give --restart to discard it, or another name with -o",
-            only_version,
+            f"an unfinished render of {out} is another one: {named}. Give the old command to "
+            "finish it, --restart to discard it, or another name with -o",
+            differ_in_version_only(before, identity),
         )
     return threads
-
-
-def _differences(then: Identity, now: Identity, name: str = "") -> Iterator[str]:
-    for key in sorted({*then, *now}):
-        before, after = then.get(key), now.get(key)
-        if isinstance(before, dict) and isinstance(after, dict):
-            yield from _differences(before, after, f"{name}{key}.")
-        elif before != after:
-            yield f"{name}{key} was {_as_text(before)}, now {_as_text(after)}"
-
-
-def _as_text(value: object) -> str:
-    return "not set" if value is None else str(value)

@@ -1,6 +1,6 @@
 """The render of a still: a picture, or one frame of a video, dreamed into a picture file."""
 
-import itertools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +10,29 @@ from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.values import Bars
-from dreamreel.pipeline.dreaming.ascent import check_finite, octave_sizes
+from dreamreel.pipeline.dreaming.ascent import check_finite
 from dreamreel.pipeline.dreaming.carrying import begin_shot
 from dreamreel.pipeline.dreaming.detail import mixed
 from dreamreel.pipeline.dreaming.subject import Subject
+from dreamreel.pipeline.errors import Stopped
 from dreamreel.pipeline.frames import Box, fitted_size
 from dreamreel.pipeline.jobs.checks import Checked, bars_at
-from dreamreel.pipeline.jobs.job import source_of
-from dreamreel.pipeline.jobs.paths import Target
-from dreamreel.pipeline.jobs.preparation import ready_network, told_bars
+from dreamreel.pipeline.jobs.identity import named, named_again, versions
+from dreamreel.pipeline.jobs.job import Job, source_of
+from dreamreel.pipeline.jobs.making import threads_of
+from dreamreel.pipeline.jobs.paths import check_replaceable, is_record, make_folder_of, record_path
+from dreamreel.pipeline.jobs.preparation import (
+    heard_by,
+    ready_network,
+    settings_over_time,
+    told_bars,
+    with_decoder,
+)
+from dreamreel.pipeline.jobs.record import Made, write_record
 from dreamreel.pipeline.jobs.report import Progress, Report
-from dreamreel.pipeline.media.reading import at_size, still_at
+from dreamreel.pipeline.media.clips import Clip
+from dreamreel.pipeline.media.cropping import Crop, crop_of, scaled
+from dreamreel.pipeline.media.reading import still_at
 from dreamreel.pipeline.media.stills import (
     KEEPS_ALPHA,
     Picture,
@@ -35,46 +47,97 @@ from dreamreel.pipeline.networks.network import Network
 from dreamreel.pipeline.tensors import inside, pasted, resize, to_frame, to_image
 
 
+@dataclass(frozen=True)
+class _Dreamed:
+    """A finished dream: its picture, the job as it was run, and the network that dreamed it."""
+
+    picture: Picture
+    job: Job
+    network: Network
+
+
 def render_still(checked: Checked, report: Report) -> Path:
     """Dream the job's source, a picture or the frame that a clip shows at the time `job.at`, into
-    the job's output, and return the path of the output.
+    the job's output, with a record beside it, and return the path of the output.
 
     Steps and notices go to `report`. Raises UserError if the network, the source or the output
-    cannot be used.
+    cannot be used, and Stopped, with nothing written, if `report` asks to stop.
     """
-    threads = checked.job.threads
-    with torch_threads(None if threads is None else threads.torch):
-        return (_from_picture if checked.clip is None else _from_clip)(checked, report)
+    began, threads = time.monotonic(), threads_of(checked.job)
+    with torch_threads(threads.torch):
+        dream = (_from_picture if checked.clip is None else _from_clip)(checked, report)
+    out = checked.out
+    made = Made(
+        versions=versions(),
+        network=dream.network.name,
+        device=str(dream.network.device),
+        frames=1,
+        seconds=round(time.monotonic() - began, 1),
+    )
+    changes = {"output": out.path, "threads": threads, "weights_sha256": dream.network.digest}
+    make_folder_of(out.path)
+    check_replaceable(record_path(out.path), is_record, "record of a render", out.overwrite)
+    write_record(record_path(out.path), dream.job.model_copy(update=changes), made)
+    save_picture(out.path, dream.picture, out.overwrite)
+    return out.path
 
 
-def _from_picture(checked: Checked, report: Report) -> Path:
+def _from_picture(checked: Checked, report: Report) -> _Dreamed:
     """Dream the picture, keeping its alpha if the output's format can."""
-    settings, out = checked.job.settings, checked.out
-    picture = load_picture(source_of(checked.job), torch.device("cpu"))
-    size = fitted_size(picture.image.shape[2], picture.image.shape[3], settings.width)
-    network = ready_network(settings, size, report)
-    image = resize(picture.image, size).to(network.device)
+    job, suffix = checked.job, checked.out.path.suffix
+    settings = job.settings
+    source = named(source_of(job))
+    picture = load_picture(source.path, torch.device("cpu"))
+    whole = (picture.image.shape[2], picture.image.shape[3])
+    if (crop := crop_of(whole, settings.source)) is not None:
+        whole = crop.size
+    size = fitted_size(*whole, settings.width)
+    network = ready_network(settings, size, report, checked.chosen)
+    image = _fitted(picture.image, crop, size).to(network.device)
     alpha = picture.alpha
     if alpha is not None:
-        alpha = resize(alpha[None, None], size)[0, 0]
-        if out.path.suffix.lower() not in KEEPS_ALPHA:
-            report.on_notice(f"{out.path.suffix} keeps no transparency; it is left out")
-    bars = bars_at(settings, (picture.image.shape[2], picture.image.shape[3]), size)
+        alpha = _fitted(alpha[None, None], crop, size)[0, 0]
+        if suffix.lower() not in KEEPS_ALPHA:
+            report.on_notice(f"{suffix} keeps no transparency; it is left out")
+    bars = bars_at(settings, whole, size)
     scene = _Scene(image, 0, bars, network, settings, report)
-    return _saved(scene.dreamed(_as_picture), out, alpha)
+    job = job.model_copy(update={"source": source})
+    return _Dreamed(Picture(scene.dreamed(_as_picture), alpha), job, network)
 
 
-def _from_clip(checked: Checked, report: Report) -> Path:
-    """Dream the frame like the first frame of a shot."""
-    settings, clip = checked.job.settings, checked.clip
+def _fitted(image: Tensor, crop: Crop | None, size: tuple[int, int]) -> Tensor:
+    """`image` (1, C, H, W), cropped and resized to `size` (height, width)."""
+    if crop is not None:
+        image = image[:, :, *crop.part].contiguous(memory_format=torch.channels_last)
+    return resize(image, size)
+
+
+def _from_clip(checked: Checked, report: Report) -> _Dreamed:
+    """Dream the frame like the first frame of a shot, with the settings of its moment."""
+    job, clip = checked.job, checked.clip
     assert clip is not None
-    size = clip.raster.size_at(settings.width)
-    network = ready_network(settings, size, report)
-    number, frame = still_at(clip, checked.job.at or 0.0)
-    image = to_image(at_size(frame, size), network.device)
+    changes = {
+        "source": named(source_of(job)),
+        "audio": named_again(job.audio),
+        "settings": with_decoder(job.settings, clip),
+    }
+    size = clip.raster.size_at(job.settings.width)
+    number, frame = still_at(clip, job.at or 0.0)
+    settings = _settings_at(number, job, clip, report)
+    network = ready_network(settings, size, report, checked.chosen)
+    image = to_image(scaled(frame, size), network.device)
     bars = bars_at(settings, clip.size, size)
     scene = _Scene(image, number, bars, network, settings, report)
-    return _saved(scene.dreamed(_as_shot), checked.out, None)
+    shown = scene.dreamed(_as_shot)
+    return _Dreamed(Picture(shown), job.model_copy(update=changes), network)
+
+
+def _settings_at(number: int, job: Job, clip: Clip, report: Report) -> Settings:
+    """The settings of the frame of that `number`, as a render of the whole `clip` has them."""
+    own = clip.path if clip.is_file else None
+    heard = heard_by(job.settings, own if job.audio is None else job.audio.path)
+    frames = max(number + 1, clip.frames or 1)
+    return settings_over_time(job.settings, frames, clip.rate, heard, report=report)(number)
 
 
 @dataclass(frozen=True)
@@ -118,14 +181,11 @@ def _as_shot(subject: Subject, report: Report) -> Tensor:
 
 
 def _steps(subject: Subject, report: Report) -> Callable[[], None]:
-    """The callback that reports each step of a still to `report`."""
-    sizes = octave_sizes(
-        subject.source.shape[2:], subject.network, subject.terms, subject.settings.dream
-    )
-    done, total = itertools.count(1), subject.still.steps * len(sizes)
-    return lambda: report.on_progress(Progress(next(done), total))
+    """The callback that reports each step of a still to `report`, and ends it where that asks."""
 
+    def on_steps(done: int, total: int) -> None:
+        report.on_progress(Progress(done, total))
+        if report.is_stopping():
+            raise Stopped("stopped; no picture was written, and the same command begins it anew")
 
-def _saved(image: Tensor, out: Target, alpha: Tensor | None) -> Path:
-    save_picture(out.path, Picture(image, alpha), out.overwrite)
-    return out.path
+    return subject.counting(on_steps)

@@ -22,7 +22,14 @@ from dreamreel.pipeline.errors import OtherRenderError, PassingError, Stopped, U
 from dreamreel.pipeline.jobs.checks import Checked, check
 from dreamreel.pipeline.jobs.identity import digest
 from dreamreel.pipeline.jobs.job import Job
-from dreamreel.pipeline.jobs.paths import JOB_BYTES, Target, folder_of, record_path
+from dreamreel.pipeline.jobs.paths import (
+    JOB_BYTES,
+    Target,
+    check_replaceable,
+    folder_of,
+    is_record,
+    record_path,
+)
 from dreamreel.pipeline.jobs.pieces import pieces_of
 from dreamreel.pipeline.jobs.queue import (
     LEASE,
@@ -37,7 +44,7 @@ from dreamreel.pipeline.jobs.queue import (
     job_of_piece,
     pieces_folder,
 )
-from dreamreel.pipeline.jobs.record import Record, read_record
+from dreamreel.pipeline.jobs.record import Record, read_record, write_record
 from dreamreel.pipeline.jobs.report import Progress, Report
 from dreamreel.pipeline.jobs.run import run
 from dreamreel.pipeline.media.sequences import place_of
@@ -153,7 +160,7 @@ def record_of(job: Job, output: Path | None = None) -> Record | None:
 def _rendered(queue: Queue, entry: Entry, report: Report) -> Path:
     if entry.job.kind != "still":
         return _run(entry.job, entry, report)
-    # A picture has no record by which it could be known again: its digest is noted first.
+    # A picture has no work folder that tells whether it is finished: its digest is noted first.
     out = entry.job.output
     made = queue.path("made", entry.name, out.suffix)
     run(entry.job.model_copy(update={"output": made}), report, overwrite=True)
@@ -181,6 +188,7 @@ def _made_still(queue: Queue, entry: Entry, task: Task) -> Outcome | None:
 
 def _publish_still(made: Path, entry: Entry) -> None:
     out = entry.job.output
+    _move_record(made, out, entry.replaces)
     try:
         take_name(made, out, entry.replaces)
     except FileExistsError as error:
@@ -191,6 +199,16 @@ def _publish_still(made: Path, entry: Entry) -> None:
         with open_own(made) as file:  # the result goes to another file system
             write_whole(out, lambda copy: shutil.copyfileobj(file, copy), entry.replaces)
         made.unlink()
+
+
+def _move_record(made: Path, out: Path, replaces: bool) -> None:
+    """Bring the record of the picture `made`, if it has one, beside `out`, as that of `out`."""
+    if not record_path(made).is_file():
+        return
+    record = read_record(record_path(made), out)
+    check_replaceable(record_path(out), is_record, "record of a render", replaces)
+    write_record(record_path(out), record.job, record.made)
+    record_path(made).unlink()
 
 
 def _note_of(queue: Queue, entry: Entry) -> Path:

@@ -33,12 +33,13 @@ from dreamreel.pipeline.jobs.preparation import (
     with_decoder,
 )
 from dreamreel.pipeline.jobs.record import Made
-from dreamreel.pipeline.jobs.report import Report
+from dreamreel.pipeline.jobs.report import Report, on_first
 from dreamreel.pipeline.jobs.segments import Segments, unreadable_state
 from dreamreel.pipeline.jobs.soundness import check_cuts, check_followed, check_video
 from dreamreel.pipeline.media.clips import Clip
+from dreamreel.pipeline.media.cropping import scaled
 from dreamreel.pipeline.media.encoding import Encoding, alike
-from dreamreel.pipeline.media.reading import at_size, prefetch, read_frames
+from dreamreel.pipeline.media.reading import prefetch, read_frames
 from dreamreel.pipeline.motion.following import Followed, MovingFrame, follow_motion, frames_ahead
 from dreamreel.pipeline.motion.overlay import draw_motion
 from dreamreel.pipeline.networks.network import Network
@@ -89,7 +90,8 @@ def ready_video(checked: Checked, report: Report) -> Filming:
     heard = heard_by(settings, audio or (source if clip.is_file else None))
     watched = [source] if heard in (None, source) else [source, heard]
     over_time = settings_over_time(settings, total or 1, clip.rate, heard, job.span[0], report)
-    network = ready_network(settings, clip.raster.size_at(settings.width), report)
+    size = clip.raster.size_at(settings.width)
+    network = ready_network(settings, size, report, checked.chosen)
     return Filming(as_run(job, clip, network), clip, encoding, total, over_time, network, watched)
 
 
@@ -109,7 +111,7 @@ def dream_into(work: Segments, film: Filming, state: "FilmState", report: Report
     after_cut = piece is not None and piece.after_cut
     with moving_frames(film.clip, film.job, begins, state, report, after_cut) as moving:
         last, remembered = _remembering(itertools.takewhile(_before(span[1]), moving))
-        images = dream_video(remembered, network, film.over_time, state.dream)
+        images = dream_video(remembered, network, film.over_time, state.dream, on_first(report))
 
         def frames() -> Iterator[Frame]:
             for image in images:
@@ -329,7 +331,7 @@ def moving_frames(
     clip = replace(clip, exact_from=state.exact_from)
     read = read_frames(clip, start, stop, report.on_notice, go_on_exactly)
     size = clip.raster.size_at(settings.width)
-    frames = (at_size(frame, size) for frame in read)
+    frames = (scaled(frame, size) for frame in read)
     first = list(itertools.islice(frames, 1))
     if not first and state.followed is None and start == job.span[0]:
         raise UserError(f"{clip.path} ends before frame {start}; give an earlier start")

@@ -36,7 +36,7 @@ from dreamreel.pipeline.jobs.preparation import (
     settings_over_time,
 )
 from dreamreel.pipeline.jobs.record import Made, read_record
-from dreamreel.pipeline.jobs.report import QUIET, Report
+from dreamreel.pipeline.jobs.report import QUIET, Report, on_first
 from dreamreel.pipeline.jobs.segments import Segments, largest_state, unreadable_state
 from dreamreel.pipeline.jobs.soundness import check_zoom
 from dreamreel.pipeline.media.clips import Raster, Tracks
@@ -83,14 +83,15 @@ def render_zoom(checked: Checked, report: Report) -> Path:
     canvas, audio = _size(flight), None if job.audio is None else job.audio.path
     job, over_time = _fast_enough(job, audio, report)
     settings = job.settings
-    network = ready_network(settings, canvas, report)
+    network = ready_network(settings, canvas, report, checked.chosen)
     job = job.model_copy(update={"weights_sha256": network.digest})
     journey = _journey(flight, canvas, network, report)
     encoding = _encoding_of(flight, out, settings, report)
     with under_way(out, job, encoding, flight.own_frames, network) as work:
         state = _state_of(work, flight, network, report)
         first = _first_picture(flight, photo, settings, network)
-        images = infinite_zoom(first, network, over_time, journey, flight.begins + work.done, state)
+        begins = flight.begins + work.done
+        images = infinite_zoom(first, network, over_time, journey, begins, state, on_first(report))
         frames = _frames(images, encoding, network)
         seconds, total = settings.output.save_seconds, flight.own_frames
         make(frames, work, lambda: encode(state), total, watched, report, seconds, network)

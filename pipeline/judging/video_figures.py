@@ -23,8 +23,9 @@ from dreamreel.pipeline.frames import Frame, fitted_size
 from dreamreel.pipeline.jobs.checks import bars_at
 from dreamreel.pipeline.judging.charts import save_figure
 from dreamreel.pipeline.media.clips import Clip, probe
+from dreamreel.pipeline.media.cropping import scaled
 from dreamreel.pipeline.media.encoding import even
-from dreamreel.pipeline.media.reading import at_size, prefetch, read_frames
+from dreamreel.pipeline.media.reading import prefetch, read_frames
 from dreamreel.pipeline.motion.flow import FlowEstimator, find_estimator, working_frame
 from dreamreel.pipeline.motion.following import follow_motion
 from dreamreel.pipeline.motion.visibility import Motion, motion_between
@@ -123,7 +124,7 @@ def measure(
             )
     total = common_count(before, after, span)
     start, stop = span
-    sources = prefetch(at_size(frame, size) for frame in read_frames(before, start, stop))
+    sources = prefetch(scaled(frame, size) for frame in read_frames(before, start, stop))
     dreams = prefetch(frame[: size[0], : size[1], :3] for frame in read_frames(after))
     figures: list[FrameFigures] = []
     bars = bars_at(settings, before.size, size)

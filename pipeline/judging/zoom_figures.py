@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import os
 import statistics
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -25,7 +24,7 @@ from dreamreel.pipeline.frames import Frame, to_8_bits
 from dreamreel.pipeline.jobs.identity import found_again
 from dreamreel.pipeline.jobs.job import Job, flight_of
 from dreamreel.pipeline.jobs.paths import record_path
-from dreamreel.pipeline.jobs.record import read_record
+from dreamreel.pipeline.jobs.record import record_of_zoom
 from dreamreel.pipeline.jobs.zoom import course, earlier_jobs
 from dreamreel.pipeline.judging.charts import save_figure
 from dreamreel.pipeline.judging.video_figures import (
@@ -166,18 +165,7 @@ def find_zoom(path: Path, *more: tuple[str, Table]) -> FinishedZoom:
     file, where several networks dreamed the zoom, and where music for a schedule is missing.
     """
     clip, record = probe(path, EXACTLY), record_path(place_of(path))
-    if not os.path.exists(record):
-        raise UserError(
-            f"{path} has no record {record.name} beside it, so it cannot be measured as a zoom; "
-            "a video is measured with its source: dreamreel measure SOURCE DREAM"
-        )
-    job = read_record(record).job
-    if job.kind != "zoom":
-        source = "SOURCE" if job.source is None else job.source.path
-        raise UserError(
-            f"{path} is a {job.kind} by its record, not a zoom; give its source as well: "
-            f"dreamreel measure {source} {path}"
-        )
+    job = record_of_zoom(path).job
     flight = flight_of(job)
     frames, size = flight.frames, flight.size or (0, 0)
     if (clip.height, clip.width) not in (size, even(size)) or clip.frames not in (frames, None):

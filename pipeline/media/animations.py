@@ -89,6 +89,17 @@ def told_of_scan(path: Path) -> str | None:
     return f"{path} has {count:,} frames: all are decoded once before the first is dreamed"
 
 
+def moves(path: Path) -> bool:
+    """Whether the picture at `path` is an animation, as its file says; nothing is decoded."""
+    try:
+        with open_picture(path, ANIMATED) as file:
+            if file.format == "AVIF":
+                return bool(file.is_animated)
+            return _counted(file.format, path) > 1
+    except UNREADABLE:
+        return False
+
+
 def _counted(kind: str | None, path: Path) -> int:
     """The number of frames of an animation of that `kind`, without decoding; at least one."""
     if kind == "GIF":

@@ -16,6 +16,7 @@ from dreamreel.pipeline.errors import UserError, usable
 from dreamreel.pipeline.frames import fitted_size
 from dreamreel.pipeline.media.animations import Animation, find_animation, gif_fault
 from dreamreel.pipeline.media.converting import Decoded, PictureFormat
+from dreamreel.pipeline.media.cropping import Crop, crop_of
 from dreamreel.pipeline.media.decoding import decode, format_of
 from dreamreel.pipeline.media.opencv import Doubt, decode_alone, doubt
 from dreamreel.pipeline.media.packets import scan_packets
@@ -71,7 +72,7 @@ class Clip:
     """
 
     path: Path
-    height: int  # pixels, of an upright frame
+    height: int  # pixels, of an upright frame, cropped
     width: int
     rate: Fraction  # frames a second; the mean, where the rate varies
     frames: int | None  # those found in the file: a hint, since not all may be decodable
@@ -94,6 +95,7 @@ class Clip:
     exact_from: int | None = None  # the first frame that PyAV decodes in OpenCV's place, if known
     series: Series | None = None
     animation: Animation | None = None
+    crop: Crop | None = None  # what is kept of its frames; None: all
     notices: tuple[str, ...] = ()  # lines for the user
 
     @property
@@ -170,9 +172,14 @@ def probe(path: Path, settings: Source | None = None) -> Clip:
 
     `settings` choose a video's stream and decoder. With their `fps`, the rate becomes constant:
     frames are repeated or left out, and the clip keeps its duration; a series of pictures is shown
-    at that rate. Raises UserError where there is no frame.
+    at that rate. Their `crop` is that of the clip's frames. Raises UserError where there is no
+    frame.
     """
     settings = settings or Source()
+    return _cropped(_probed(path, settings), settings)
+
+
+def _probed(path: Path, settings: Source) -> Clip:
     stream, rate = settings.stream, settings.fps
     with usable(path):
         series = find_series(path)
@@ -191,6 +198,17 @@ def probe(path: Path, settings: Source | None = None) -> Clip:
     else:
         clip = _of_video(path, stream, settings.decoder)
     return clip if rate is None or (rate == clip.rate and not clip.times) else at_rate(clip, rate)
+
+
+def _cropped(clip: Clip, settings: Source) -> Clip:
+    """`clip`, with the crop that `settings` ask for."""
+    crop = crop_of((clip.height, clip.width), settings, clip.pixel_shape)
+    if crop is None:
+        return clip
+    height, width = crop.size
+    # A size in pixels is meant for square ones.
+    shape = clip.pixel_shape if (height, width) == (crop.height, crop.width) else Fraction(1)
+    return replace(clip, crop=crop, height=height, width=width, pixel_shape=shape)
 
 
 def _refuse_stream(path: Path, stream: int) -> None:

@@ -12,14 +12,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
-import cv2
-import numpy as np
-
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Frame, fitted_size
 from dreamreel.pipeline.media.animations import read_animation
 from dreamreel.pipeline.media.clips import Clip, probe
 from dreamreel.pipeline.media.converting import CHANGES, Decoded
+from dreamreel.pipeline.media.cropping import cropped, scaled
 from dreamreel.pipeline.media.decoding import decode
 from dreamreel.pipeline.media.ffmpeg import run_ffmpeg
 from dreamreel.pipeline.media.opencv import decode_alone, decode_with_opencv
@@ -55,7 +53,8 @@ def read_frames(
     on_lost: Callable[[str], None] = lambda line: None,
     on_exact: Callable[[int], None] = lambda number: None,
 ) -> Generator[Frame, None, None]:
-    """Frames `start` to `stop` (excluded) of `source`, upright; fewer where it ends earlier.
+    """Frames `start` to `stop` (excluded) of `source`, upright and cropped; fewer where it ends
+    earlier.
 
     Each comes under its own number. The frame before a lost one stands in for it, or, if there is
     none, the frame after it, and `on_lost` gets a line about it. `on_exact` gets the number of the
@@ -64,6 +63,17 @@ def read_frames(
     clip = source if isinstance(source, Clip) else probe(source)
     if stop is not None and stop <= start:
         return
+    with closing(_whole_frames(clip, start, stop, on_lost, on_exact)) as frames:
+        yield from cropped(frames, clip.crop)
+
+
+def _whole_frames(
+    clip: Clip,
+    start: int,
+    stop: int | None,
+    on_lost: Callable[[str], None],
+    on_exact: Callable[[int], None],
+) -> Generator[Frame, None, None]:
     if clip.picks:
         yield from _picked(clip, start, stop, on_lost, on_exact)
     elif clip.series is not None:
@@ -87,7 +97,7 @@ def _picked(
         return
     number = wanted[0]
     whole = replace(clip, picks=())
-    with closing(read_frames(whole, number, wanted[-1] + 1, on_lost, on_exact)) as frames:
+    with closing(_whole_frames(whole, number, wanted[-1] + 1, on_lost, on_exact)) as frames:
         frame = next(frames, None)
         for pick in wanted:
             while number < pick and frame is not None:
@@ -162,16 +172,7 @@ def _nearest(shown: Sequence[Fraction], time: Fraction, guess: int) -> int:
 def resized(frames: Iterable[Frame], width: int | None) -> Iterator[Frame]:
     """`frames` resized to `width` pixels, in proportion; unchanged where it is None."""
     for frame in frames:
-        yield at_size(frame, fitted_size(frame.shape[0], frame.shape[1], width))
-
-
-def at_size(frame: Frame, size: tuple[int, int]) -> Frame:
-    """`frame` resized to `size` (height, width)."""
-    height, width = frame.shape[:2]
-    if size == (height, width):
-        return frame
-    way = cv2.INTER_AREA if size[0] * size[1] < height * width else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(frame, size[::-1], interpolation=way), frame.dtype)
+        yield scaled(frame, fitted_size(frame.shape[0], frame.shape[1], width))
 
 
 def prefetch(items: Iterable[Item], depth: int = 4) -> Generator[Item, None, None]:

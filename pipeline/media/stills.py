@@ -155,10 +155,11 @@ def save_picture(path: Path, picture: Picture, replace: bool) -> None:
 
 
 def write_new(path: Path, data: bytes, replace: bool) -> None:
-    """Write `data` to the file `path`, whole or not at all.
+    """Write `data` to the file `path`, whole or not at all. Its folder is made if it is missing.
 
     Raises UserError where `path` exists and `replace` is not set, OSError where writing fails.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         write_whole(path, lambda file: file.write(data), replace)
     except FileExistsError as error:
@@ -167,12 +168,17 @@ def write_new(path: Path, data: bytes, replace: bool) -> None:
 
 def check_picture_name(path: Path) -> None:
     """Raise UserError unless `path` has the ending of a format that can be written."""
+    if not can_be_written(path):
+        given = f"ends in {path.suffix}" if path.suffix else "has no ending"
+        raise UserError(f"{path} {given}; .png, .jpg, .webp, .tif or .avif would work")
+
+
+def can_be_written(path: Path) -> bool:
+    """Whether `path` has the ending of a format of pictures that can be written."""
     from PIL import Image
 
     kind = Image.registered_extensions().get(path.suffix.lower())
-    if path.suffix.lower() not in JPEG | KEEPS_ALPHA | {".bmp", ".ppm"} or kind not in Image.SAVE:
-        given = f"ends in {path.suffix}" if path.suffix else "has no ending"
-        raise UserError(f"{path} {given}; .png, .jpg, .webp, .tif or .avif would work")
+    return path.suffix.lower() in JPEG | KEEPS_ALPHA | {".bmp", ".ppm"} and kind in Image.SAVE
 
 
 @dataclass(frozen=True)

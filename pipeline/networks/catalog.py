@@ -12,6 +12,7 @@ from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.networks.assembly import assemble
 from dreamreel.pipeline.networks.devices import find_device, find_precision
 from dreamreel.pipeline.networks.dreamnet import DreamNet
+from dreamreel.pipeline.networks.dreamnet_layers import FAVOURITE
 from dreamreel.pipeline.networks.googlenet import BvlcGoogLeNet
 from dreamreel.pipeline.networks.layers import Layer
 from dreamreel.pipeline.networks.names import check_network_name
@@ -77,7 +78,7 @@ def _dreamnet() -> Architecture:
         (0.45,) * 3,
         (0.25,) * 3,
         lambda: read_weights(BUNDLED_WEIGHTS),
-        favourite="parts",
+        favourite=FAVOURITE,
     )
 
 

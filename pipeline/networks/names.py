@@ -1,6 +1,7 @@
-"""The names of all networks, found without importing torch or torchvision."""
+"""The names of all networks, found without importing torch or torchvision; unknown names."""
 
 import re
+from collections.abc import Collection
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,6 +35,14 @@ def check_network_name(name: str) -> None:
         raise UserError(f"{name} is a vision transformer; dreamreel networks lists those that work")
     close = nearest(name, known)
     raise UserError(f"unknown network {name!r}{close or '; dreamreel networks lists them'}")
+
+
+def check_layer(name: str, known: Collection[str], network: str) -> None:
+    """Raise UserError, with the nearest names, if `name` is none of the `known` layers of
+    `network`."""
+    if name not in known:
+        more = nearest(name, known) or f"; dreamreel layers {network} lists them"
+        raise UserError(f"{network} has no layer {name!r}{more}")
 
 
 @cache

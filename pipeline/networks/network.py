@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dreamreel.pipeline.errors import UserError, nearest
+from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.networks.devices import free_memory
 from dreamreel.pipeline.networks.dreamnet import DreamNet
 from dreamreel.pipeline.networks.layers import Anatomy, Layer, dissect
+from dreamreel.pipeline.networks.names import check_layer
 from dreamreel.pipeline.networks.tiles import Sight
 from dreamreel.pipeline.networks.weights import Weights
 
@@ -126,10 +127,7 @@ class Network:
     def check(self, names: Iterable[str]) -> None:
         """Raise UserError unless every layer of `names` exists and all its weights are there."""
         for name in names:
-            if name not in self.layers:
-                close = nearest(name, self.layers)
-                more = close or f"; dreamreel layers {self.name} lists them"
-                raise UserError(f"{self.name} has no layer {name!r}{more}")
+            check_layer(name, self.layers, self.name)
             bare = [part for part in self.layers[name].needs if part in self._missing]
             if bare:
                 raise UserError(

@@ -7,6 +7,7 @@ from torch import Tensor
 from dreamreel.pipeline.zooming.grain import soft_noise
 
 NOISE = 0.06  # standard deviation, of 1, of the noise that new picture is dreamed from
+TINY = 1e-12  # keeps a division by the weight of an unknown place finite
 
 
 def filled(image: Tensor, known: Tensor, random: torch.Generator) -> Tensor:
@@ -14,15 +15,16 @@ def filled(image: Tensor, known: Tensor, random: torch.Generator) -> Tensor:
     push-pull interpolation (Gortler et al., The Lumigraph, 1996) and noise to dream from."""
     total, weight = image * known, known
     sums: list[tuple[Tensor, Tensor]] = []
-    while min(total.shape[2:]) > 2:
+    # Down to one place, which knows the mean: an unknown place of the last level would be black.
+    while max(total.shape[2:]) > 1:
         sums.append((total, weight))
         total = F.avg_pool2d(total, 2, ceil_mode=True)
         weight = F.avg_pool2d(weight, 2, ceil_mode=True)
-    guess = total / weight.clamp_min(1e-4)
+    guess = total / weight.clamp_min(TINY)
     for total, weight in reversed(sums):
         guess = F.interpolate(guess, total.shape[2:], mode="bilinear", align_corners=False)
         share = (4 * weight).clamp(0, 1)
-        guess = guess + share * (total / weight.clamp_min(1e-4) - guess)
+        guess = guess + share * (total / weight.clamp_min(TINY) - guess)
     made_up = guess + NOISE * soft_noise(image, random)
     return (known * image + (1 - known) * made_up).clamp(0, 1)
 

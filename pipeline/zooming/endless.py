@@ -18,7 +18,7 @@ from dreamreel.pipeline.dreaming.control import (
     reference_strength,
 )
 from dreamreel.pipeline.dreaming.objectives.activations import DEVIATION, DIVERSITY
-from dreamreel.pipeline.dreaming.subject import Subject
+from dreamreel.pipeline.dreaming.subject import IDLE, OnSteps, Subject
 from dreamreel.pipeline.dreaming.terms import (
     Term,
     are_active,
@@ -134,6 +134,7 @@ def infinite_zoom(
     journey: Journey,
     first: int = 0,
     state: ZoomState | None = None,
+    on_first: OnSteps = IDLE,
 ) -> Iterator[Tensor]:
     """The images of a `journey`, (1, 3, H, W) in [0, 1], in order.
 
@@ -141,7 +142,8 @@ def infinite_zoom(
     moving camera, brought back to the first one's detail and palette, and dreamed a little further.
     Where the camera looks past the edge, new picture has grown in the margin, out of sight.
     `over_time` gives the settings of each frame. `state` is that after the frames before `first`,
-    if there are any; it is updated in place.
+    if there are any; it is updated in place. `on_first` gets the steps of the first frame: those
+    done, and their number.
     """
     state = state or ZoomState()
     flight = _Flight.of(network, over_time, journey, (image.shape[2], image.shape[3]))
@@ -150,7 +152,7 @@ def infinite_zoom(
     for number in range(first, journey.frames):
         settings = over_time(number)
         if state.canvas is None:
-            _begin(state, image, flight, settings)
+            _begin(state, image, flight, settings, on_first)
         else:
             _advance(state, flight, settings, number)
         _approach(state, flight, settings, number)
@@ -189,7 +191,9 @@ def _refit(state: ZoomState, height: int, seed: int) -> None:
         state.grown = F.pad(grown, (more,) * 4)
 
 
-def _begin(state: ZoomState, image: Tensor, flight: _Flight, settings: Settings) -> None:
+def _begin(
+    state: ZoomState, image: Tensor, flight: _Flight, settings: Settings, on_first: OnSteps
+) -> None:
     """Set the first canvas: `image` with its margin, dreamed like a still."""
     margin, loop = flight.margin, flight.journey.loop
     dreams = not flight.journey.motion_only
@@ -198,7 +202,7 @@ def _begin(state: ZoomState, image: Tensor, flight: _Flight, settings: Settings)
     subject, reference = flight.subject(image, 0, settings), state.evolution.reference
     if dreams:
         reference.source = subject.responses(image)[0]
-        canvas = _still(canvas, flight.network, settings)
+        canvas = _still(canvas, flight.network, settings, on_first)
     calmer = state.detail.begin(canvas, whole).clamp(0, 1)
     canvas = calmer if dreams else canvas
     state.goal = canvas if loop else None
@@ -268,10 +272,10 @@ def _palette_for(state: ZoomState, flight: _Flight, number: int) -> Palette:
     return state.palette.towards(flight.goal_palette, share)
 
 
-def _still(image: Tensor, network: Network, settings: Settings) -> Tensor:
+def _still(image: Tensor, network: Network, settings: Settings, on_steps: OnSteps = IDLE) -> Tensor:
     """`image` (1, 3, H, W), dreamed like a still, with the objective `L2`."""
     subject = Subject.of(image, 0, network, settings)
-    return subject.dreamed(image, subject.still)
+    return subject.dreamed(image, subject.still, subject.counting(on_steps))
 
 
 def _dreamed(
