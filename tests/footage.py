@@ -26,7 +26,7 @@ HD = (720, 1280)
 RATE = Fraction(25)
 COUNT = 30  # frames
 DIGITS = 10  # binary digits of a frame's number, the highest first
-NO_BARS = ("source.bars=keep",)  # the number of frame 0 is a black strip, and no bar
+INVERTED = 0b0101010101  # of them: else the digits of 0 would be a black bar below the picture
 BARS = (
     (255, 255, 255), (192, 192, 0), (0, 192, 192), (0, 192, 0),
     (192, 0, 192), (192, 0, 0), (0, 0, 192), (64, 128, 200),
@@ -50,7 +50,7 @@ class Case:
 
     make: Callable[[Path], Path]
     out: str = "out.mp4"
-    settings: tuple[str, ...] = NO_BARS
+    settings: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
     refused: bool = False
     off: float | None = 2.0
@@ -80,7 +80,7 @@ def draw(number: int, size: tuple[int, int] = SIZE, has_alpha: bool = False) -> 
     at = width * (number % 32) // 40
     frame[low:lowest, at : at + width // 8, :3] = (220, 60, 40)
     for digit, (left, right) in enumerate(columns(width, DIGITS)):
-        frame[lowest:, left:right, :3] = 255 * (number >> (DIGITS - 1 - digit) & 1)
+        frame[lowest:, left:right, :3] = 255 * ((number ^ INVERTED) >> (DIGITS - 1 - digit) & 1)
     return np.ascontiguousarray(frame if has_alpha else frame[..., :3])
 
 
@@ -104,7 +104,7 @@ def number_of(frame: Pixels) -> int:
     for left, right in columns(width, DIGITS):
         at = (left + right) // 2
         number = 2 * number + int(frame[middle - 1 : middle + 2, at - 1 : at + 2, 1].mean() > 127)
-    return number
+    return number ^ INVERTED
 
 
 def colours(frame: Pixels) -> Pixels:
@@ -380,6 +380,91 @@ def stills(
     return place
 
 
+def displayed(folder: Path, options: Sequence[str], **more: Any) -> Path:
+    """A clip whose display matrix is as the `options` of ffmpeg say."""
+    stored = film(folder / "stored.mp4", numbers=range(6), **more)
+    run_ffmpeg(*options, "-i", str(stored), "-c", "copy", str(folder / "shown.mp4"))
+    return folder / "shown.mp4"
+
+
+def two_sizes(folder: Path, first: str, second: str, *filters: str) -> Path:
+    """A film of two parts of ten frames, each of its own size (WxH)."""
+    data = b""
+    for number, size in enumerate((first, second)):
+        part = folder / f"{number}.h264"
+        chain = filters[number] if filters else "null"
+        run_ffmpeg(
+            *("-f", "lavfi", "-i", f"color=white:s={size}:d=0.4", "-bf", "0", "-vf", chain),
+            *("-pix_fmt", "yuv420p", str(part)),
+        )
+        data += part.read_bytes()
+    (folder / "both.h264").write_bytes(data)
+    both = folder / "both.mkv"
+    run_ffmpeg("-framerate", "25", "-i", str(folder / "both.h264"), "-c", "copy", str(both))
+    return both
+
+
+def partly_interlaced(folder: Path, parts: str = "pi") -> Path:
+    """A film of such `parts` in turn: p, 25 progressive frames, and i, 12 interlaced ones."""
+    kinds = {
+        "p.ts": ("testsrc2=s=160x96:r=25:d=1", "null", ""),
+        "i.ts": ("testsrc2=s=160x96:r=50:d=0.5", "interlace", "+ilme+ildct"),
+    }
+    for name, (source, chain, flags) in kinds.items():
+        run_ffmpeg(
+            *("-f", "lavfi", "-i", source, "-vf", chain, "-c:v", "mpeg2video", "-q:v", "2"),
+            *(("-flags", flags) if flags else ()), str(folder / name),
+        )  # fmt: skip
+    (folder / "list").write_text("".join(f"file {part}.ts\n" for part in parts))
+    out = folder / f"{parts}.mkv"
+    run_ffmpeg("-f", "concat", "-i", str(folder / "list"), "-c", "copy", str(out))
+    return out
+
+
+STYLED = (
+    "[Script Info]\nScriptType: v4.00+\nPlayResX: 160\nPlayResY: 96\n\n[V4+ Styles]\n"
+    "Format: Name, Fontname, Fontsize, PrimaryColour, Alignment\nStyle: Big,Serif,20,&H0000FFFF,8\n"
+    "\n[Events]\nFormat: Start, End, Style, Text\n"
+    "Dialogue: 0:00:00.00,0:00:00.40,Big,{\\pos(80,10)}words\n"
+)
+
+
+def with_extras(folder: Path, *, attached: bool = True, words: str | None = None) -> Path:
+    """An .mkv of 8 frames, with an attached note and subtitles in the codec `words`, if any."""
+    (folder / "note.txt").write_text("attached")
+    (folder / "words.ass").write_text(STYLED)
+    options = ["-i", "words.ass", "-map", "0:v", "-map", "1:s", "-c:s", words] if words else []
+    if attached:
+        options += ["-attach", "note.txt", "-metadata:s:t", "mimetype=text/plain"]
+    plain = film(folder / "plain.mkv", numbers=range(8), codec=PLAIN)
+    run_ffmpeg("-i", plain.name, *options, "-c:v", "copy", "source.mkv", folder=folder)
+    return folder / "source.mkv"
+
+
+def wheel(folder: Path, shape: str) -> Path:
+    """A film of 160x96 stored pixels of that shape, in which a disc looks round."""
+    path, wide = folder / "wheel.mp4", float(Fraction(shape))
+    y, x = np.mgrid[:96, :160]
+    disc = np.hypot((x - 79.5) * wide, y - 47.5) < 30
+    raw = np.repeat(disc[..., None] * np.uint8(255), 3, -1).tobytes() * 4
+    run_ffmpeg(
+        *("-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", "160x96", "-i", "-"),
+        *("-vf", f"setsar={shape}", "-c:v", "libx264", "-crf", "2", "-pix_fmt", "yuv444p"),
+        str(path), stdin=raw,
+    )  # fmt: skip
+    return path
+
+
+def box(name: bytes, data: bytes) -> bytes:
+    """A box of an ISO file (ISO/IEC 14496-12)."""
+    return struct.pack(">I", 8 + len(data)) + name + data
+
+
+def heif(*brands: bytes) -> bytes:
+    """The beginning of a photo in HEIF: its brand, a version, and the brands that it follows."""
+    return box(b"ftyp", brands[0] + bytes(4) + b"".join(brands)) + box(b"meta", bytes(64))
+
+
 CASES: dict[str, Case] = {
     "two tracks of sound, .mp4": Case(partial(two_tracks, name="a.mp4")),
     "two tracks of sound, .mkv": Case(partial(two_tracks, name="a.mkv"), "out.mkv"),
@@ -421,22 +506,22 @@ CASES: dict[str, Case] = {
     "10 bits, HEVC": Case(clip(
         "a.mp4", codec=("-c:v", "libx265", "-crf", "1", "-pix_fmt", "yuv420p10le", "-x265-params",
                         "log-level=error")),
-        settings=(*NO_BARS, "output.codec=hevc", "output.pixel_format=yuv444p10le")),
+        settings=("output.codec=hevc", "output.pixel_format=yuv444p10le")),
     "10 bits, ProRes": Case(clip("a.mov", codec=PRORES), "out.mov",
-        (*NO_BARS, "output.codec=prores", "output.pixel_format=auto")),
+        ("output.codec=prores", "output.pixel_format=auto")),
     "alpha, VP9": Case(clip(
         "a.webm", has_alpha=True, codec=ALPHA_VP9),
-        "out.mkv", (*NO_BARS, "output.codec=ffv1", "output.pixel_format=auto"), alpha=True),
+        "out.mkv", ("output.codec=ffv1", "output.pixel_format=auto"), alpha=True),
     "alpha, VP9 to VP9": Case(clip(
         "a.webm", has_alpha=True, codec=ALPHA_VP9),
-        "out.webm", (*NO_BARS, "output.crf=4", "output.pixel_format=auto"), alpha=True),
+        "out.webm", ("output.crf=4", "output.pixel_format=auto"), alpha=True),
     "alpha, ProRes 4444": Case(clip(
         "a.mov", has_alpha=True, codec=("-c:v", "prores_ks", "-profile:v", "4444", "-pix_fmt",
                                         "yuva444p10le")),
-        "out.mov", (*NO_BARS, "output.codec=prores", "output.pixel_format=auto"), alpha=True),
+        "out.mov", ("output.codec=prores", "output.pixel_format=auto"), alpha=True),
     "alpha, PNG in .mov": Case(clip(
         "a.mov", has_alpha=True, filters="", codec=("-c:v", "png", "-pix_fmt", "rgba")),
-        "out.mkv", (*NO_BARS, "output.codec=ffv1", "output.pixel_format=auto"), alpha=True),
+        "out.mkv", ("output.codec=ffv1", "output.pixel_format=auto"), alpha=True),
     "alpha to .mp4": Case(clip(
         "a.mov", has_alpha=True, filters="", codec=("-c:v", "png", "-pix_fmt", "rgba")),
         told=("keeps no transparency",)),
@@ -467,7 +552,7 @@ CASES: dict[str, Case] = {
     "two streams of pictures, the first": Case(
         partial(two_films, name="a.mp4"), told=("streams of pictures",)),
     "two streams of pictures, the second": Case(
-        partial(two_films, name="a.mp4"), settings=(*NO_BARS, "source.stream=1"), stream=1,
+        partial(two_films, name="a.mp4"), settings=("source.stream=1",), stream=1,
         told=("streams of pictures",),
         numbers=tuple(range(100, 100 + COUNT))),
     "no length, live .webm": Case(partial(live, name="a.webm")),
@@ -514,16 +599,16 @@ CASES: dict[str, Case] = {
         told=("lacks 3 of its numbers", "25 a second"), numbers=(*range(10), *range(13, COUNT))),
     "PNGs of 16 bits": Case(
         partial(stills, name="in", kind="rgb48"), "out.mkv",
-        (*NO_BARS, "output.codec=ffv1", "output.pixel_format=auto"), ("25 a second",)),
+        ("output.codec=ffv1", "output.pixel_format=auto"), ("25 a second",)),
     "PNGs with alpha": Case(
         partial(stills, name="in", has_alpha=True), "out.mkv",
-        (*NO_BARS, "output.codec=ffv1", "output.pixel_format=auto"), ("25 a second",), alpha=True),
+        ("output.codec=ffv1", "output.pixel_format=auto"), ("25 a second",), alpha=True),
     "a single still": Case(
         lambda folder: stills(folder, "in", numbers=[5]) / "0005.png", told=("is one picture",)),
     **{
         f"to {out}{', ' + codec if codec else ''}{', ' + kind if kind != 'auto' else ''}": Case(
             clip("in.mp4", *SOUND), out,
-            (*NO_BARS, f"output.codec={codec or 'auto'}", f"output.pixel_format={kind}"),
+            (f"output.codec={codec or 'auto'}", f"output.pixel_format={kind}"),
             told=("made Opus",) if out == "out.webm" else (), off=off,
         )
         for out, codec, kind, off in (

@@ -22,6 +22,7 @@ from dreamreel.pipeline.media.clips import probe
 from dreamreel.pipeline.media.sound import check_sound
 from dreamreel.pipeline.media.stills import load_picture, read_header, read_pixels
 from dreamreel.pipeline.memory import check_fits, free_memory
+from footage import heif
 from making import Run, run_ffmpeg, write_clip
 
 Call = Callable[..., Run]
@@ -35,15 +36,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scene: np.ndarray) -> 
     write_clip(tmp_path / "s.mp4", [scene[i : 48 + i, :64] for i in range(2)])
     Image.fromarray(scene[:48, :64]).save(tmp_path / "p.png")
     return tmp_path
-
-
-def box(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", 8 + len(data)) + name + data
-
-
-def heif(*brands: bytes) -> bytes:
-    """The beginning of a photo in HEIF: its brand, a version, and the brands that it follows."""
-    return box(b"ftyp", brands[0] + bytes(4) + b"".join(brands)) + box(b"meta", bytes(64))
 
 
 PAGE = b"<!DOCTYPE html>\n<html><body>404 Not Found</body></html>"

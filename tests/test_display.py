@@ -16,6 +16,7 @@ from dreamreel.pipeline.frames import Frame
 from dreamreel.pipeline.jobs.report import Report
 from dreamreel.pipeline.media.clips import probe
 from dreamreel.pipeline.media.reading import read_frames
+from footage import displayed, partly_interlaced, two_sizes
 from making import read_clip, run_ffmpeg
 from rendering import render_video
 
@@ -42,13 +43,6 @@ def close(one: Frame, other: Frame) -> bool:
     """Whether two frames look the same, up to rounding and chroma."""
     assert one.shape == other.shape
     return bool(np.abs(one.astype(int) - other).mean() < 2)
-
-
-def displayed(folder: Path, options: list[str], **more: object) -> Path:
-    """A clip whose display matrix is as the `options` of ffmpeg say."""
-    stored = footage.film(folder / "stored.mp4", numbers=FRAMES, **more)
-    run_ffmpeg(*options, "-i", str(stored), "-c", "copy", str(folder / "shown.mp4"))
-    return folder / "shown.mp4"
 
 
 @pytest.mark.parametrize("options", ALL_EIGHT, ids=" ".join)
@@ -88,23 +82,6 @@ def test_a_mirrored_film_is_written_upright_without_a_matrix(tmp_path: Path) -> 
     assert all(map(close, read_clip(out), read_clip(path)))
     with av.open(str(out)) as container:
         assert next(container.decode(video=0)).side_data.get(Type.DISPLAYMATRIX) is None
-
-
-def two_sizes(folder: Path, first: str, second: str, *filters: str) -> Path:
-    """A film of two parts of ten frames, each of its own size (WxH)."""
-    data = b""
-    for number, size in enumerate((first, second)):
-        part = folder / f"{number}.h264"
-        chain = filters[number] if filters else "null"
-        run_ffmpeg(
-            *("-f", "lavfi", "-i", f"color=white:s={size}:d=0.4", "-bf", "0", "-vf", chain),
-            *("-pix_fmt", "yuv420p", str(part)),
-        )
-        data += part.read_bytes()
-    (folder / "both.h264").write_bytes(data)
-    both = folder / "both.mkv"
-    run_ffmpeg("-framerate", "25", "-i", str(folder / "both.h264"), "-c", "copy", str(both))
-    return both
 
 
 @pytest.mark.parametrize("decoder", ["auto", "pyav"])
@@ -161,23 +138,6 @@ def test_a_change_of_colours_on_the_way_changes_no_colour(tmp_path: Path) -> Non
         assert np.abs(off).max() <= 4
 
 
-def interlaced_later(folder: Path) -> Path:
-    """25 progressive frames, then 12 interlaced ones."""
-    kinds = {
-        "p.ts": ("testsrc2=s=160x96:r=25:d=1", "null", ""),
-        "i.ts": ("testsrc2=s=160x96:r=50:d=0.5", "interlace", "+ilme+ildct"),
-    }
-    for name, (source, chain, flags) in kinds.items():
-        run_ffmpeg(
-            *("-f", "lavfi", "-i", source, "-vf", chain, "-c:v", "mpeg2video", "-q:v", "2"),
-            *(("-flags", flags) if flags else ()), str(folder / name),
-        )  # fmt: skip
-    (folder / "list").write_text("file p.ts\nfile i.ts\n")
-    out = folder / "later.mkv"
-    run_ffmpeg("-f", "concat", "-i", str(folder / "list"), "-c", "copy", str(out))
-    return out
-
-
 def combing(frame: Frame) -> float:
     """How much the rows of one field differ from those of the other."""
     rows = frame[..., 1].astype(float)
@@ -185,7 +145,7 @@ def combing(frame: Frame) -> float:
 
 
 def test_pictures_are_deinterlaced_one_by_one(tmp_path: Path) -> None:
-    path = interlaced_later(tmp_path)
+    path = partly_interlaced(tmp_path)
     exact, plain = read(path, "pyav"), read_clip(path)
     assert len(exact[0]) == len(plain)
     for number, (one, other) in enumerate(zip(exact[0], plain, strict=True)):
@@ -201,11 +161,8 @@ def test_pictures_are_deinterlaced_one_by_one(tmp_path: Path) -> None:
 
 
 def test_progressive_pictures_after_interlaced_ones_are_untouched(tmp_path: Path) -> None:
-    later = interlaced_later(tmp_path)
-    (tmp_path / "list").write_text("file p.ts\nfile i.ts\nfile p.ts\n")
-    out = tmp_path / "between.mkv"
-    run_ffmpeg("-f", "concat", "-i", str(tmp_path / "list"), "-c", "copy", str(out))
-    frames, told = read(out, "pyav")
+    later = partly_interlaced(tmp_path)
+    frames, told = read(partly_interlaced(tmp_path, "pip"), "pyav")
     whole, _ = read(later, "pyav")
     assert len(frames) == len(whole) + 25 and len(told) == 1
     assert all(map(np.array_equal, frames[-25:], whole[:25]))

@@ -12,25 +12,12 @@ import footage
 from dreamreel.pipeline.frames import fitted_size
 from dreamreel.pipeline.media.clips import probe
 from dreamreel.pipeline.media.reading import read_frames
+from footage import wheel
 from making import Run, run_ffmpeg
 
 Call = Callable[..., Run]
 PLAIN = ("--set", "dream.steps=0", "--set", "dream.octaves=1", "--width", 120)
 OUTPUTS = ["out.gif", "out.webp", "out.apng", "out/%03d.png", "out/%03d.jpg", "out.png"]
-
-
-def wheel(folder: Path, shape: str) -> Path:
-    """A film of 160x96 stored pixels of that shape, in which a disc looks round."""
-    path, wide = folder / "wheel.mp4", float(Fraction(shape))
-    y, x = np.mgrid[:96, :160]
-    disc = np.hypot((x - 79.5) * wide, y - 47.5) < 30
-    raw = np.repeat(disc[..., None] * np.uint8(255), 3, -1).tobytes() * 4
-    run_ffmpeg(
-        *("-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", "160x96", "-i", "-"),
-        *("-vf", f"setsar={shape}", "-c:v", "libx264", "-crf", "2", "-pix_fmt", "yuv444p"),
-        str(path), stdin=raw,
-    )  # fmt: skip
-    return path
 
 
 @pytest.mark.parametrize("name", OUTPUTS)

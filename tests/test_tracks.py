@@ -8,29 +8,11 @@ import pytest
 import footage
 from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.jobs.report import Report
+from footage import with_extras
 from making import run_ffmpeg
 from rendering import render_video
 
-# The number of the first frame is a black strip at the bottom, which is no bar.
-PLAIN = build(("test", {"dream": {"steps": 0, "octaves": 1}, "source": {"bars": "keep"}}))
-WORDS = (
-    "[Script Info]\nScriptType: v4.00+\nPlayResX: 160\nPlayResY: 96\n\n[V4+ Styles]\n"
-    "Format: Name, Fontname, Fontsize, PrimaryColour, Alignment\nStyle: Big,Serif,20,&H0000FFFF,8\n"
-    "\n[Events]\nFormat: Start, End, Style, Text\n"
-    "Dialogue: 0:00:00.00,0:00:00.40,Big,{\\pos(80,10)}words\n"
-)
-
-
-def with_extras(folder: Path, *, attached: bool = True, words: str | None = None) -> Path:
-    """An .mkv of 8 frames, with an attached note and subtitles in the codec `words`, if any."""
-    (folder / "note.txt").write_text("attached")
-    (folder / "words.ass").write_text(WORDS)
-    options = ["-i", "words.ass", "-map", "0:v", "-map", "1:s", "-c:s", words] if words else []
-    if attached:
-        options += ["-attach", "note.txt", "-metadata:s:t", "mimetype=text/plain"]
-    film = footage.film(folder / "plain.mkv", numbers=range(8), codec=footage.PLAIN)
-    run_ffmpeg("-i", film.name, *options, "-c:v", "copy", "source.mkv", folder=folder)
-    return folder / "source.mkv"
+PLAIN = build(("test", {"dream": {"steps": 0, "octaves": 1}}))
 
 
 def attachments(path: Path) -> list[bytes]:
