@@ -26,7 +26,7 @@ HD = (720, 1280)
 RATE = Fraction(25)
 COUNT = 30  # frames
 DIGITS = 10  # binary digits of a frame's number, the highest first
-INVERTED = 0b0101010101  # of them: else the digits of 0 would be a black bar below the picture
+NO_BARS = ("source.bars=keep",)  # the number of frame 0 is a black strip, and no bar
 BARS = (
     (255, 255, 255), (192, 192, 0), (0, 192, 192), (0, 192, 0),
     (192, 0, 192), (192, 0, 0), (0, 0, 192), (64, 128, 200),
@@ -50,7 +50,7 @@ class Case:
 
     make: Callable[[Path], Path]
     out: str = "out.mp4"
-    settings: tuple[str, ...] = ()
+    settings: tuple[str, ...] = NO_BARS
     told: tuple[str, ...] = ()
     refused: bool = False
     off: float | None = 2.0
@@ -80,7 +80,7 @@ def draw(number: int, size: tuple[int, int] = SIZE, has_alpha: bool = False) -> 
     at = width * (number % 32) // 40
     frame[low:lowest, at : at + width // 8, :3] = (220, 60, 40)
     for digit, (left, right) in enumerate(columns(width, DIGITS)):
-        frame[lowest:, left:right, :3] = 255 * ((number ^ INVERTED) >> (DIGITS - 1 - digit) & 1)
+        frame[lowest:, left:right, :3] = 255 * (number >> (DIGITS - 1 - digit) & 1)
     return np.ascontiguousarray(frame if has_alpha else frame[..., :3])
 
 
@@ -104,7 +104,7 @@ def number_of(frame: Pixels) -> int:
     for left, right in columns(width, DIGITS):
         at = (left + right) // 2
         number = 2 * number + int(frame[middle - 1 : middle + 2, at - 1 : at + 2, 1].mean() > 127)
-    return number ^ INVERTED
+    return number
 
 
 def colours(frame: Pixels) -> Pixels:
@@ -506,22 +506,22 @@ CASES: dict[str, Case] = {
     "10 bits, HEVC": Case(clip(
         "a.mp4", codec=("-c:v", "libx265", "-crf", "1", "-pix_fmt", "yuv420p10le", "-x265-params",
                         "log-level=error")),
-        settings=("output.codec=hevc", "output.pixel_format=yuv444p10le")),
+        settings=(*NO_BARS, "output.codec=hevc", "output.pixel_format=yuv444p10le")),
     "10 bits, ProRes": Case(clip("a.mov", codec=PRORES), "out.mov",
-        ("output.codec=prores", "output.pixel_format=auto")),
+        (*NO_BARS, "output.codec=prores", "output.pixel_format=auto")),
     "alpha, VP9": Case(clip(
         "a.webm", has_alpha=True, codec=ALPHA_VP9),
-        "out.mkv", ("output.codec=ffv1", "output.pixel_format=auto"), alpha=True),
+        "out.mkv", (*NO_BARS, "output.codec=ffv1", "output.pixel_format=auto"), alpha=True),
     "alpha, VP9 to VP9": Case(clip(
         "a.webm", has_alpha=True, codec=ALPHA_VP9),
-        "out.webm", ("output.crf=4", "output.pixel_format=auto"), alpha=True),
+        "out.webm", (*NO_BARS, "output.crf=4", "output.pixel_format=auto"), alpha=True),
     "alpha, ProRes 4444": Case(clip(
         "a.mov", has_alpha=True, codec=("-c:v", "prores_ks", "-profile:v", "4444", "-pix_fmt",
                                         "yuva444p10le")),
-        "out.mov", ("output.codec=prores", "output.pixel_format=auto"), alpha=True),
+        "out.mov", (*NO_BARS, "output.codec=prores", "output.pixel_format=auto"), alpha=True),
     "alpha, PNG in .mov": Case(clip(
         "a.mov", has_alpha=True, filters="", codec=("-c:v", "png", "-pix_fmt", "rgba")),
-        "out.mkv", ("output.codec=ffv1", "output.pixel_format=auto"), alpha=True),
+        "out.mkv", (*NO_BARS, "output.codec=ffv1", "output.pixel_format=auto"), alpha=True),
     "alpha to .mp4": Case(clip(
         "a.mov", has_alpha=True, filters="", codec=("-c:v", "png", "-pix_fmt", "rgba")),
         told=("keeps no transparency",)),
@@ -552,7 +552,7 @@ CASES: dict[str, Case] = {
     "two streams of pictures, the first": Case(
         partial(two_films, name="a.mp4"), told=("streams of pictures",)),
     "two streams of pictures, the second": Case(
-        partial(two_films, name="a.mp4"), settings=("source.stream=1",), stream=1,
+        partial(two_films, name="a.mp4"), settings=(*NO_BARS, "source.stream=1"), stream=1,
         told=("streams of pictures",),
         numbers=tuple(range(100, 100 + COUNT))),
     "no length, live .webm": Case(partial(live, name="a.webm")),
@@ -599,16 +599,16 @@ CASES: dict[str, Case] = {
         told=("lacks 3 of its numbers", "25 a second"), numbers=(*range(10), *range(13, COUNT))),
     "PNGs of 16 bits": Case(
         partial(stills, name="in", kind="rgb48"), "out.mkv",
-        ("output.codec=ffv1", "output.pixel_format=auto"), ("25 a second",)),
+        (*NO_BARS, "output.codec=ffv1", "output.pixel_format=auto"), ("25 a second",)),
     "PNGs with alpha": Case(
         partial(stills, name="in", has_alpha=True), "out.mkv",
-        ("output.codec=ffv1", "output.pixel_format=auto"), ("25 a second",), alpha=True),
+        (*NO_BARS, "output.codec=ffv1", "output.pixel_format=auto"), ("25 a second",), alpha=True),
     "a single still": Case(
         lambda folder: stills(folder, "in", numbers=[5]) / "0005.png", told=("is one picture",)),
     **{
         f"to {out}{', ' + codec if codec else ''}{', ' + kind if kind != 'auto' else ''}": Case(
             clip("in.mp4", *SOUND), out,
-            (f"output.codec={codec or 'auto'}", f"output.pixel_format={kind}"),
+            (*NO_BARS, f"output.codec={codec or 'auto'}", f"output.pixel_format={kind}"),
             told=("made Opus",) if out == "out.webm" else (), off=off,
         )
         for out, codec, kind, off in (

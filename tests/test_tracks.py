@@ -12,7 +12,8 @@ from footage import with_extras
 from making import run_ffmpeg
 from rendering import render_video
 
-PLAIN = build(("test", {"dream": {"steps": 0, "octaves": 1}}))
+# The number of the first frame is a black strip at the bottom, which is no bar.
+PLAIN = build(("test", {"dream": {"steps": 0, "octaves": 1}, "source": {"bars": "keep"}}))
 
 
 def attachments(path: Path) -> list[bytes]:
