@@ -81,3 +81,13 @@ def test_a_turned_film_with_wide_pixels_becomes_square_upright(
     assert dreamreel("video", turned, "-o", out, *PLAIN[:4]).code == 0
     clip = probe(out)  # 96x160 pixels of 3:4
     assert (clip.width, clip.height) == (72, 160)
+
+
+def test_a_film_of_equal_frames_becomes_a_webp_of_one(dreamreel: Call, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        Image.new("RGB", (32, 32), "teal").save(tmp_path / "in" / f"{number}.png")
+    run = dreamreel("video", tmp_path / "in", "-o", tmp_path / "out.webp", *PLAIN[:4])
+    assert run.code == 0
+    with Image.open(tmp_path / "out.webp") as picture:
+        assert getattr(picture, "n_frames", 1) == 1
