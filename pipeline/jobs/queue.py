@@ -225,14 +225,14 @@ class Queue:
     def locked(self) -> Iterator[None]:
         """Hold the lock of whoever gives out work. Raises UserError if another process has it."""
         lock = filelock.FileLock(self._lock)
-        try:
-            with usable(self._lock):
+        with usable(self._lock):
+            try:
                 lock.acquire(timeout=0)
-        except filelock.Timeout as error:
-            raise UserError(
-                f"{self.folder.parent} is being rendered already by another dreamreel batch; "
-                "--status shows how far it is, --pause stops it"
-            ) from error
+            except filelock.Timeout as error:  # an OSError too
+                raise UserError(
+                    f"{self.folder.parent} is being rendered already by another dreamreel batch; "
+                    "--status shows how far it is, --pause stops it"
+                ) from error
         try:
             yield
         finally:
