@@ -647,7 +647,9 @@ def case(before: str, right: str, check: Callable[..., Found], *given: Any, **na
 
 
 CASES = {
-    "letterbox": case("peaks of 160 levels in the bars, shimmering", BARS, barred, 0, 14),
+    "letterbox": case(
+        "peaks of 160 levels in the bars, shimmering (here: 83)", BARS, barred, 0, 14
+    ),
     "pillarbox": case("the same", BARS, barred, 24, 0),
     "a blue window box, with words": case(
         "dreamed all over", BARS, barred, 16, 14, (96, 32, 16), "words below"
@@ -709,7 +711,11 @@ CASES = {
         "the profile was dropped, untold", COLOURS, read_as_meant, deep_p3, 1
     ),
     "CMYK with a profile, .jpg": case(
-        "the profile was dropped, untold", "less than 3 levels off", read_as_meant, inks, 3
+        "31.4 levels off: the profile was dropped, untold",
+        "less than 3 levels off",
+        read_as_meant,
+        inks,
+        3,
     ),
     "Adobe RGB by EXIF, .jpg": case("taken for sRGB", COLOURS, read_as_meant, adobe, 1),
     "mirrored left to right": case("turned by 180°", MATRIX, shown, "-display_hflip"),
@@ -749,7 +755,7 @@ CASES = {
     "pixels of 2:3 by --still": case(
         "the same", SQUARE, squared, "2/3", "--still", 0, out="out.png"
     ),
-    "pixels of 8:9 to .gif": case("the same", SQUARE, squared, "8/9"),
+    "pixels of 8:9 to .gif": case("the same: 68x60", SQUARE, squared, "8/9"),
     "`module.` within names, .pth.tar": case(
         "refused for its ending; the prefix was not known",
         WEIGHTS,
