@@ -647,7 +647,9 @@ def case(before: str, right: str, check: Callable[..., Found], *given: Any, **na
 
 
 CASES = {
-    "letterbox": case("peaks of 160 levels in the bars, shimmering", BARS, barred, 0, 14),
+    "letterbox": case(
+        "peaks of 160 levels in the bars, shimmering (here: 83)", BARS, barred, 0, 14
+    ),
     "pillarbox": case("the same", BARS, barred, 24, 0),
     "a blue window box, with words": case(
         "dreamed all over", BARS, barred, 16, 14, (96, 32, 16), "words below"
@@ -656,16 +658,20 @@ CASES = {
     "a black film": case(
         "rings: mean 5.4, at most 98 on frame 0", DARK, flat, np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     ),
-    "a grey film": case("rings", DARK, flat, np.full((HEIGHT, WIDTH, 3), 128, np.uint8)),
-    "a clear sky": case("rings", DARK, flat, sky()),
+    "a grey film": case(
+        "here: mean 6.6, at most 90", DARK, flat, np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
+    ),
+    "a clear sky": case("here: mean 6.2, at most 143", DARK, flat, sky()),
     "fade in from black": case(
         "rings on frame 0 (mean 5.4, at most 98); their motif stays", FADE, faded_in, 0
     ),
-    "fade in from white": case("the same", FADE, faded_in, 255),
+    "fade in from white": case(
+        "here: ten frames after the fade 3.3, 53% of unfaded", FADE, faded_in, 255
+    ),
     "through black to another scene": case(
         "the dream lives on in the dark, and the next scene wears it", THROUGH, faded_through, 0
     ),
-    "through white to another scene": case("the same", THROUGH, faded_through, 255),
+    "through white to another scene": case("", THROUGH, faded_through, 255),
     "three black frames": case(
         "14.5 → 4.4, 3.6, 3.3 in the dark, then 6.2, 8.9, 11.2, 13.1: six frames to recover",
         DIP,
@@ -674,9 +680,11 @@ CASES = {
         0,
     ),
     "three white frames": case("the same", DIP, interrupted, 0, 255),
-    "a pale flash": case("the dream drops, and recovers slowly", DIP, interrupted, 0.3, 255),
+    "a pale flash": case(
+        "here: 6.8 → 4.1, 5.5, 6.6: 84% two frames after", DIP, interrupted, 0.3, 255
+    ),
     "a white strobe": case("3.6 to 11 between the flashes", STROBE, strobed, 255, 6),
-    "a black strobe": case("the same", STROBE, strobed, 0, 4),
+    "a black strobe": case("", STROBE, strobed, 0, 4),
     "film grain": case(
         "16.7, then 9.9, 8.7, 8.2",
         GRAIN,
@@ -684,13 +692,13 @@ CASES = {
         lambda frame, random: grain(frame, random, 23, 0.9),
     ),
     "noise": case(
-        "the dream fades after the first frame",
+        "here: 8.1, 5.7, 5.5, 5.6, at least 68%",
         GRAIN,
         noisy,
         lambda frame, random: grain(frame, random, 12, 0),
     ),
-    "night noise": case("the same", GRAIN, noisy, night),
-    "snow": case("the same", GRAIN, noisy, snow),
+    "night noise": case("", GRAIN, noisy, night),
+    "snow": case("here: 7.9, 6.6, 6.6, 6.9, at least 84%", GRAIN, noisy, snow),
     "Display P3, .jpg": case(
         "8.7 levels off on a photo: the profile was dropped, untold",
         COLOURS,
@@ -709,7 +717,11 @@ CASES = {
         "the profile was dropped, untold", COLOURS, read_as_meant, deep_p3, 1
     ),
     "CMYK with a profile, .jpg": case(
-        "the profile was dropped, untold", "less than 3 levels off", read_as_meant, inks, 3
+        "31.4 levels off: the profile was dropped, untold",
+        "less than 3 levels off",
+        read_as_meant,
+        inks,
+        3,
     ),
     "Adobe RGB by EXIF, .jpg": case("taken for sRGB", COLOURS, read_as_meant, adobe, 1),
     "mirrored left to right": case("turned by 180°", MATRIX, shown, "-display_hflip"),
@@ -720,7 +732,7 @@ CASES = {
     "a part of another size, .mkv": case(
         "stretched to the first part's shape, untold", FITTED, resized, ".mkv"
     ),
-    "a part of another size, .ts": case("the same", FITTED, resized, ".ts"),
+    "a part of another size, .ts": case("here: a traceback", FITTED, resized, ".ts"),
     "interlaced later": case("combs from frame 25 on, untold", COMBS, interlaced, "pi"),
     "interlaced first": case("right", COMBS, interlaced, "ip"),
     "`take: one.mp4`": case("`Protocol not found`", NAME, named, "take: one.mp4"),
@@ -749,7 +761,7 @@ CASES = {
     "pixels of 2:3 by --still": case(
         "the same", SQUARE, squared, "2/3", "--still", 0, out="out.png"
     ),
-    "pixels of 8:9 to .gif": case("the same", SQUARE, squared, "8/9"),
+    "pixels of 8:9 to .gif": case("the same: 68x60", SQUARE, squared, "8/9"),
     "`module.` within names, .pth.tar": case(
         "refused for its ending; the prefix was not known",
         WEIGHTS,
