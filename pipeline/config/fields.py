@@ -223,7 +223,7 @@ class Flow(Section):
     )
     weights: FilePath | None = Field(
         None,
-        description="weights of raft or raft_small: a .safetensors or .pth file; none: downloaded",
+        description="weights of raft or raft_small: a file of safetensors or torch; none: downloaded",
     )
     height: int = Field(
         240,
@@ -319,7 +319,7 @@ class Settings(Section):
 
     network: str = Field("dreamnet", description="the network that dreams")
     weights: FilePath | None = Field(
-        None, description="the network's weights: a .safetensors or .pth file; none: its own"
+        None, description="the network's weights: a file of safetensors or torch; none: its own"
     )
     precision: Literal["auto", "bfloat16", "float32"] = Field(
         "auto", description="precision of the network; auto: bfloat16 where the hardware has it"
