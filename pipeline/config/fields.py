@@ -223,7 +223,8 @@ class Flow(Section):
     )
     weights: FilePath | None = Field(
         None,
-        description="weights of raft or raft_small: a file of safetensors or torch; none: downloaded",
+        description="weights of raft or raft_small: a file of safetensors or torch; "
+        "none: downloaded",
     )
     height: int = Field(
         240,
