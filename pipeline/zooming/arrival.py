@@ -23,6 +23,9 @@ LIKE_IT = (0.025, 0.4)  # and that at which light and colour begin to be its own
 # How far from its middle it is all there, in halves of a frame: as it emerges, and in the end.
 INNER = (0.2, 1.9)
 FALL = (0.2, 0.35, 0.55, 0.8, 1.0)  # and over how much more it ends, from the finest band on
+# Times as large as its light, at which its detail emerges, from the finest band on. Until then the
+# dream draws its own: else the goal would be a small picture inside the picture.
+LATER = (3.4, 3.0, 2.2, 1.5, 1.0)
 LEAST_FALL = 0.03
 INLAY = 0.7  # of a frame's height: the edge of a picture on its dream, while it is far
 WAVES = ((3, 0.3, 0.06), (5, 1.9, 0.04), (8, 4.0, 0.03))  # of its outline: count, phase, size
@@ -38,8 +41,7 @@ def arrived(
     already. `began` is its scale in the first frame of the way there.
     """
     scale = apparent_scale(back)
-    emerging = [nearness(one, max(EMERGES[0], began), EMERGES[1]) ** 2 for one in (before, scale)]
-    if emerging[1] == 0:
+    if nearness(scale, max(EMERGES[0], began), EMERGES[1]) == 0:
         return canvas
     size, whole = (canvas.shape[2], canvas.shape[3]), (goal.shape[2], goal.shape[3])
     there = view(back, size, unit, canvas.device, whole)
@@ -50,10 +52,11 @@ def arrived(
     mixed = []
     layers = zip([*bands, rest], [*near_bands, near_rest], strict=True)
     for number, (one, other) in enumerate(layers):
-        fall = FALL[min(number, len(FALL) - 1)]
+        fall, later = FALL[min(number, len(FALL) - 1)], LATER[min(number, len(LATER) - 1)]
+        first, last = later * max(EMERGES[0], began), max(later * EMERGES[1], 1.5 * began)
         had, has = (
-            share * opacity(there.grid, whole, unit, at, fall)
-            for share, at in zip(emerging, (before, scale), strict=True)
+            nearness(at, first, min(last, 0.9)) ** 2 * opacity(there.grid, whole, unit, at, fall)
+            for at in (before, scale)
         )
         # Blending `more` over what is opaque to `had` makes it opaque to `has`.
         more = ((has - had) / (1 - had).clamp_min(1e-3)).clamp(0, 1) * there.seen
