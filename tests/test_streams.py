@@ -159,7 +159,11 @@ def test_a_render_that_is_hung_up_on_saves_first(
     here: Path, scene: np.ndarray, numbers: tuple[str, ...]
 ) -> None:
     write_clip(here / "s.mp4", [scene[i % 9 : 48 + i % 9, :64] for i in range(400)])
-    process = start("video", "s.mp4", "-o", "o.mp4", *QUICK)
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may ignore it
+    try:
+        process = start("video", "s.mp4", "-o", "o.mp4", *QUICK)
+    finally:
+        signal.signal(signal.SIGHUP, ignored)
     assert process.stderr is not None
     while not (here / "o.mp4.unfinished" / "000000.raw").exists():
         assert process.poll() is None
