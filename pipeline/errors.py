@@ -23,11 +23,12 @@ ADDRESS = re.compile(r"(?:^|/)(?:([A-Za-z][A-Za-z0-9+.-]+):/|(data|magnet|blob):
 LONGEST_SHOWN = 100  # letters of a long name in a message; a round number
 
 
-LONGEST = 2000  # characters of a message, above that of any that we write; a round number
+LONGEST = 2000  # characters of a line that is shown; a round number, above any that we write
 # Categories and directions of characters that steer a terminal or reorder a line, rather than show
 # something: control characters, halves of a pair, line ends, and marks of direction.
 STEERING = ("Cc", "Cs", "Zl", "Zp")
 TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+MARKS = "\u061c\u200e\u200f"  # of direction, which have that of a letter
 
 
 def visible(text: str, kept: str = "") -> str:
@@ -39,11 +40,20 @@ def visible(text: str, kept: str = "") -> str:
 
 
 def _steers(one: str) -> bool:
-    return unicodedata.category(one) in STEERING or unicodedata.bidirectional(one) in TURNING
+    if one in MARKS or unicodedata.category(one) in STEERING:
+        return True
+    return unicodedata.bidirectional(one) in TURNING
 
 
 def _escape(one: str) -> str:
     return one.encode("unicode_escape").decode("ascii")
+
+
+def shortened(text: str) -> str:
+    """`text` without the middle of more than `LONGEST` characters, as of a name of 100,000."""
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
 
 
 class UserError(Exception):
@@ -51,10 +61,7 @@ class UserError(Exception):
     what is wrong and what would work."""
 
     def __init__(self, message: str) -> None:
-        line = visible(" ".join(message.split()))
-        if len(line) > LONGEST:  # a name of 100,000 letters, say
-            line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
-        super().__init__(line)
+        super().__init__(shortened(visible(" ".join(message.split()))))
 
 
 class PassingError(UserError):

@@ -44,6 +44,11 @@ class Box:
         """The columns of an array."""
         return slice(self.left, self.right)
 
+    def around(self, frame: Frame) -> tuple[int, int, int, int]:
+        """How many pixels of `frame` lie at the left, the top, the right and the bottom of it."""
+        height, width = frame.shape[:2]
+        return self.left, self.top, width - self.right, height - self.bottom
+
     def of(self, frame: Frame) -> Frame:
         """The part of `frame` (H, W, C) in this box, as a view."""
         return frame[self.rows, self.columns]

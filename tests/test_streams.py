@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dreamreel.pipeline.app.terminal import LONGEST_LINE, printable
+from dreamreel.pipeline.app.terminal import printable
+from dreamreel.pipeline.errors import LONGEST
 from making import Run, start, write_clip
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes and devices of POSIX")
@@ -117,7 +118,7 @@ def test_what_a_terminal_would_obey_is_escaped() -> None:
     assert shown == "a\\x1b]0;title\\x07\\x9b31m\\r\\u202eb\\u2028c\\ud800.png"
     assert printable("Grüße 日本 👩\u200d🚀 e\u0301") == "Grüße 日本 👩\u200d🚀 e\u0301"
     long = printable("x" * 10**6 + "; the advice")
-    assert len(long) < 1.1 * LONGEST_LINE and long.endswith("; the advice")
+    assert len(long) < 1.1 * LONGEST and long.endswith("; the advice")
 
 
 def on_a_terminal(command: list[str]) -> str:

@@ -11,7 +11,7 @@ from dreamreel.pipeline.config.grammar import MEANT as SETTINGS_MEANT
 # for a setting in `--set` as well are in `grammar.MEANT`.
 MEANT = {
     **dict.fromkeys(("quality", "bitrate", "qp", "cq"), "--crf"),
-    **dict.fromkeys(("intensity", "amount", "power", "strenght"), "--strength"),
+    **dict.fromkeys(("intensity", "amount", "power"), "--strength"),
     **dict.fromkeys(("iterations", "iter", "iters"), "--steps"),
     **dict.fromkeys(("model", "net"), "--network"),
     **dict.fromkeys(("layer", "channel"), "--layers"),

@@ -4,23 +4,17 @@ import json
 import signal
 import sys
 import time
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from dreamreel.pipeline.errors import Stopped
+from dreamreel.pipeline.errors import Stopped, shortened, visible
 from dreamreel.pipeline.jobs.report import Progress, Report
 
 JSON_EVERY = 0.5  # seconds between objects of progress; a round number
 FIRST = "steps: dreaming the first frame, the slowest"
 LINES_EVERY = 5.0  # seconds between lines of progress; a round number, not tuned
-LONGEST_LINE = 2000  # characters of a notice or an error; a round number: some 20 lines of text
-# Unicode's categories of characters that a terminal obeys or cannot show: control characters, ends
-# of lines and halves of characters. The signs that turn the direction of text hide what is there.
-UNSHOWN = ("Cc", "Zl", "Zp", "Cs")
-DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 @contextmanager
@@ -81,16 +75,8 @@ def json_report(is_stopping: Callable[[], bool] = lambda: False) -> Report:
 
 
 def printable(text: str) -> str:
-    """`text` as one line for a terminal: what a terminal would obey or could not show is escaped,
-    and the middle of more than `LONGEST_LINE` characters is left out."""
-    if len(text) > LONGEST_LINE:
-        text = f"{text[: LONGEST_LINE // 2]} ... {text[-LONGEST_LINE // 2 :]}"
-    return "".join(
-        one.encode("unicode_escape").decode()
-        if one in DIRECTIONS or unicodedata.category(one) in UNSHOWN
-        else one
-        for one in text
-    )
+    """`text` as one line for a terminal: see `errors.visible` and `errors.shortened`."""
+    return shortened(visible(text))
 
 
 def print_error(message: str) -> None:

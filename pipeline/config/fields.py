@@ -278,8 +278,8 @@ class Source(Section):
     )
     bars: BarsText = Field(
         "auto",
-        description="flat borders that are not picture and not dreamed: auto finds them, keep "
-        "dreams in them too; or L:T:R:B, in pixels of the source, once cropped",
+        description="flat borders beside the picture, which are not dreamed; auto: they are found; "
+        "keep: they are dreamed like picture; or L:T:R:B, in pixels of the source, once cropped",
     )
     strict: bool = Field(
         False, description="whether a damaged source is refused, rather than dreamed in part"

@@ -68,12 +68,15 @@ def settings_over_time(
 
 def told_bars(number: int, frame: Frame, box: Box) -> str:
     """A line that tells of the bars of `frame`, the frame `number`, whose picture is in `box`."""
-    height, width = frame.shape[:2]
-    bars = f"{box.left}:{box.top}:{width - box.right}:{height - box.bottom}"
     return (
-        f"bars of {bars} pixels (left, top, right, bottom) at frame {number} are kept as they are; "
-        "source.bars = keep dreams in bars too"
+        f"{bars_around(frame, box)} (left, top, right, bottom) at frame {number} are kept as they "
+        "are; --set source.bars=keep has them dreamed as well"
     )
+
+
+def bars_around(frame: Frame, box: Box) -> str:
+    """The bars of `frame` around the picture in `box`, in words."""
+    return f"bars of {':'.join(map(str, box.around(frame)))} pixels"
 
 
 def ready_network(

@@ -31,6 +31,7 @@ from dreamreel.pipeline.jobs.paths import (
     state_path,
 )
 from dreamreel.pipeline.jobs.preparation import (
+    bars_around,
     heard_by,
     ready_network,
     settings_over_time,
@@ -373,9 +374,8 @@ def _without_bars(photo: Tensor, settings: Settings, report: Report) -> Tensor:
     box = picture_of(frame, bars_at(settings, size, size))
     if box == Box.whole(frame):
         return photo
-    bars = f"{box.left}:{box.top}:{frame.shape[1] - box.right}:{frame.shape[0] - box.bottom}"
     report.on_notice(
-        f"bars of {bars} pixels are left out of the zoom; source.bars = keep keeps them"
+        f"{bars_around(frame, box)} are left out; --set source.bars=keep has them in the zoom"
     )
     return inside(photo, box)
 

@@ -12,6 +12,7 @@ from dreamreel.pipeline.frames import Box, Frame, to_8_bits
 
 # Levels of 255 by which a codec changes a bar, and by which it changes the lines beside an edge.
 NOISE, RINGING = 3, 10
+SPECKS = 0.02  # of a border line's pixels: the most that may have another colour than the bar
 RINGING_LINES = 2  # lines of a bar, beside the picture, whose noise does not count
 AT_LEAST = 2  # lines: a thinner bar is not worth the risk
 AT_MOST = 0.8  # of a side: all the bars along it
@@ -53,17 +54,13 @@ def picture_of(frame: Frame, bars: Bars, before: Box | None = None) -> Box:
         return whole if found is None else _within(whole, found)
     if found is None:
         return _opened(frame, before)
-    was = _around(whole, before)
+    was = before.around(frame)
     return _within(whole, [_likelier(one, depth) for one, depth in zip(found, was, strict=True)])
 
 
 def _within(whole: Box, bars: list[_Bar]) -> Box:
     left, top, right, bottom = (one.depth for one in bars)
     return Box(left, top, whole.right - right, whole.bottom - bottom)
-
-
-def _around(whole: Box, box: Box) -> list[int]:
-    return [box.left, box.top, whole.right - box.right, whole.bottom - box.bottom]
 
 
 def _likelier(found: _Bar, before: int) -> _Bar:
@@ -81,10 +78,10 @@ def _bars_of(frame: Frame) -> list[_Bar] | None:
     """
     colours = to_8_bits(frame[..., :3])
     borders = colours[:, 0], colours[0], colours[:, -1], colours[-1]
-    medians = [np.median(line, axis=0) for line in borders if _is_flat(line)]
-    for colour in medians:
-        of_it = [bool(_is_flat(line) and _differs(line, colour) <= NOISE) for line in borders]
-        bars = _bars_of_colour(_away(colours, colour), of_it, bool(colour.max() <= BLACK))
+    own = [_colour_of(line) for line in borders]
+    for colour in (one for one in own if one is not None):
+        alike = [one is not None and bool(np.abs(one - colour).max() <= NOISE) for one in own]
+        bars = _bars_of_colour(_away(colours, colour), alike, bool(colour.max() <= BLACK))
         if bars is not None:
             return bars
     return None
@@ -105,15 +102,12 @@ def _bars_of_colour(away: Away, borders: list[bool], black: bool) -> list[_Bar] 
     return bars if any(one.depth for one in bars) else None
 
 
-def _differs(line: NDArray[np.uint8], colour: NDArray[Any]) -> float:
-    """How far the colour of a border line (L, 3) is from `colour`."""
-    return float(np.abs(np.median(line, axis=0) - colour).max())
-
-
-def _is_flat(line: NDArray[np.uint8]) -> bool:
-    """Whether a border line (L, 3) has one colour, to the noise of a codec."""
-    away = np.abs(line.astype(np.float32) - np.median(line, axis=0)).max(1)
-    return bool((away > RINGING).mean() <= 0.02 and away.mean() <= NOISE)
+def _colour_of(line: NDArray[np.uint8]) -> NDArray[np.float64] | None:
+    """The colour (3,) of a border line (L, 3); None if it has several, beyond a codec's noise."""
+    colour = np.asarray(np.median(line, axis=0))
+    away = np.abs(line - colour).max(1)
+    is_flat = (away > RINGING).mean() <= SPECKS and away.mean() <= NOISE
+    return colour if is_flat else None
 
 
 def _inside(picture: NDArray[np.bool_], flat: list[bool]) -> Box | None:
