@@ -58,7 +58,7 @@ def check_fits(
 ) -> None:
     """Raise UserError if a picture of `size` (height, width) takes more memory than is free, at so
     many bytes per pixel. The message calls it `what`, and ends with `advice`."""
-    needs, free = bytes_per_pixel * math.prod(size), min(free_memory(), _left_of_addresses())
+    needs, free = bytes_per_pixel * math.prod(size), min(free_memory(), addresses_left())
     if needs > free:
         raise PassingError(
             f"{what} is {size[1]}x{size[0]} pixels, which take at least {needs / 2**30:.1f} GiB of "
@@ -76,7 +76,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return known and (text in WHOLE_TEXTS or any(sign in text for sign in SIGNS))
 
 
-def _left_of_addresses() -> float:
+def addresses_left() -> float:
     """How many bytes of addresses this process may still take (ulimit -v)."""
     try:
         import resource  # POSIX alone has it

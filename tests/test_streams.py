@@ -91,9 +91,11 @@ def test_a_deleted_working_folder_gives_one_line(here: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the address space is limited on Linux")
-def test_too_little_memory_gives_one_line(here: Path) -> None:
-    # With far less, the libraries of numpy and torch die on their own, with as many threads.
-    run = shell(f"ulimit -v {1500 << 10}; DREAM {' '.join(IMAGE)}")
+@pytest.mark.parametrize("mebibytes", [400, 700, 1500])
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_too_little_memory_gives_one_line(here: Path, mebibytes: int, threads: int) -> None:
+    limits = f"export OMP_NUM_THREADS={threads} OPENBLAS_NUM_THREADS={threads}"
+    run = shell(f"{limits}; ulimit -v {mebibytes << 10}; DREAM {' '.join(IMAGE)}")
     assert run.code == 1 and run.out == "" and run.err.count("\n") == 1, run
     assert "there is not enough memory" in run.err
 

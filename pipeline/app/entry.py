@@ -10,7 +10,10 @@ import typer
 from dreamreel.pipeline.app.streams import lasting_streams, why_lost
 from dreamreel.pipeline.app.terminal import print_error
 from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.memory import addresses_left
 
+# Bytes of addresses (ulimit -v) with which no dream can begin: torch alone takes more.
+FEW_ADDRESSES = 1 << 30
 # Parts of the messages of errors that mean that memory ran out: of Python, torch, OpenCV, the C
 # library and the loader of libraries.
 NO_MEMORY = ("can't allocate memory", "out of memory", "Insufficient memory", "bad_alloc",
@@ -40,6 +43,9 @@ def run_app(app: typer.Typer) -> None:
 def _run(app: typer.Typer) -> int:
     """Run the command in `sys.argv`, and return its exit code."""
     usage_error: Any = typer.BadParameter.__base__  # typer has no public name for it
+    if addresses_left() < FEW_ADDRESSES:
+        # With several threads, OpenBLAS, which numpy loads, would crash before it tells anything.
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
     try:
         _check_working_folder()
         result = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
