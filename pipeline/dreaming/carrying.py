@@ -50,11 +50,11 @@ FRESH_AT_LEAST = 0.01  # share of a frame that must be newly seen for a light to
 
 @dataclass
 class Awakening:
-    """A shot's first frames, until its dream has all the light that it will have.
+    """The dim beginning of a shot that becomes brighter.
 
-    A shot that begins in the dark is dreamed once there is something to see. While it becomes
-    brighter, its dream is born again now and then, as of a shot that begins so bright, and blended
-    into the one before.
+    The shot is dreamed once there is something to see. At certain levels of contrast, its dream is
+    born again: dreamed like the first frame of a shot that begins so bright, and blended in over
+    the next frames.
     """
 
     contrast: float = 0.0  # of the frame of the last birth

@@ -17,7 +17,8 @@ from dreamreel.pipeline.motion.cuts import CutDetector
 from dreamreel.pipeline.motion.flow import find_estimator, working_frame, working_size
 from dreamreel.pipeline.motion.visibility import ALIKE, Motion, motion_between, standing
 
-# Of the contrast shortly before: a scene that has less before it turns dark fades, and ends so.
+# A scene fades, and so ends, if its last frame before the dark has less than this share of the
+# contrast that it had shortly before.
 FADED = 0.5
 
 
