@@ -8,8 +8,8 @@ from dreamreel.pipeline.motion.flow import grey
 from dreamreel.pipeline.motion.visibility import texture
 
 FINE = 1.5  # sigma, in pixels of the working size, of the blur that takes the noise of a sensor
-# Levels of 255, RMS, of the texture that is left: below NOTHING there is nothing to see, from ENOUGH
-# on all can be seen, and the share grows evenly between. Clips in daylight have 8 to 20.
+# Levels of 255, RMS, of the texture that is left: below NOTHING there is nothing to see, from
+# ENOUGH on all can be seen, and the share grows evenly between. Clips in daylight have 8 to 20.
 NOTHING, ENOUGH = 0.8, 3.0
 
 
