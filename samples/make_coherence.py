@@ -156,7 +156,7 @@ def networks(weights: Path | None) -> Iterator[tuple[Network, Settings]]:
     for name, layer in LAYERS.items():
         if name == "dreamnet" or weights is not None:
             network = load_network(name, None if name == "dreamnet" else weights)
-            yield network, build(("these", {"dream": {"layers": layer}}))
+            yield network, build(("these", {"dream": {"terms": layer}}))
 
 
 def judging(weights: Path | None) -> Seer | None:
@@ -368,7 +368,7 @@ def uncovered_by_age(
         frames.append(frame)
 
     def columns(image: Tensor) -> Tensor:
-        (layer,) = settings.dream.layers
+        (layer,) = settings.dream.terms
         with torch.no_grad():
             return network.activations(image, [layer])[layer].float().square().mean((0, 1, 2)).cpu()
 

@@ -114,7 +114,7 @@ def layers(folder: Path) -> None:
     image = to_image(cv2.resize(picture, LAYER_SIZE, interpolation=cv2.INTER_AREA), network.device)
     cells = [scaled(to_frame(image), CELL)]
     for row in dreamnet_layers():
-        dreamed = dream_image(image, network, Settings(dream=Dream(layers={row.name: 1.0})))
+        dreamed = dream_image(image, network, Settings(dream=Dream(terms={row.name: 1.0})))
         cells.append(scaled(to_frame(dreamed), CELL))
     names = ["the picture", *(row.name for row in dreamnet_layers())]
     cells = [captioned(cell, name) for cell, name in zip(cells, names, strict=True)]
@@ -174,7 +174,7 @@ RESULTS = {
     "zoom": zoom,
     "image": image,
     "pulse": pulse,
-    "layers": layers,
+    "terms": layers,
     "settings": settings,
 }
 

@@ -33,7 +33,7 @@ Slide = Callable[[int, int], list[np.ndarray]]
 
 def chosen(**given: object) -> Settings:
     """Quick settings, with the `given` settings of the sections `dream` and `video`."""
-    table = {"octaves": 2, "layers": {"textures": 1.0}, "steps": 5, "carry": 0.8, **given}
+    table = {"octaves": 2, "terms": {"textures": 1.0}, "steps": 5, "carry": 0.8, **given}
     carries = {name: table.pop(name) for name in Video.model_fields if name in table}
     return build(("test", {"dream": table, "video": carries}))
 
@@ -112,7 +112,7 @@ def test_without_flow_each_frame_is_dreamed_like_a_still(dreamnet: Network, slid
 
 
 def strengths(frames: list[np.ndarray], network: Network, settings: Settings) -> list[float]:
-    layers = settings.dream.layers
+    layers = settings.dream.terms
 
     def response_to(image: Tensor) -> float:
         return float(response(image, network, layers))
@@ -130,7 +130,7 @@ def test_a_shot_keeps_the_strength_it_began_with(dreamnet: Network, slide: Slide
 
 
 def test_strength_does_not_ramp_up_within_a_shot(dreamnet: Network, slide: Slide) -> None:
-    settings = build(("test", {"dream": {"octaves": 1, "layers": "parts"}}))
+    settings = build(("test", {"dream": {"octaves": 1, "terms": "parts"}}))
     found = strengths(slide(30, 0), dreamnet, settings)
     assert max(found) < 1.12 * min(found)
 
@@ -144,7 +144,7 @@ def test_a_higher_strength_gives_a_stronger_dream(dreamnet: Network, slide: Slid
 
 
 def test_a_negative_weight_calms_its_layer_in_a_video(dreamnet: Network, slide: Slide) -> None:
-    settings = chosen(layers={"textures": -1.0})
+    settings = chosen(terms={"textures": -1.0})
     assert max(strengths(slide(6, 1), dreamnet, settings)) < 1
 
 
@@ -216,14 +216,14 @@ def test_uncovered_places_become_as_strong_as_the_rest(
         frame = wall.copy()
         frame[:, left:] = card[:, : 256 - left]
         frames.append(frame)
-    settings = build(("test", {"dream": {"layers": {"textures": 1.0}, "octaves": 3}}))
+    settings = build(("test", {"dream": {"terms": {"textures": 1.0}, "octaves": 3}}))
     image, source = dreamed(frames, dreamnet, settings)[-1], to_image(frames[-1], CPU)
     uncovered, before = torch.zeros(1, 1, 144, 256), torch.zeros(1, 1, 144, 256)
     uncovered[..., lefts[0] + 8 : lefts[-4]] = 1  # uncovered three frames ago or earlier
     before[..., 8 : lefts[0] - 8] = 1
 
     def strength(where: Tensor) -> float:
-        pair = response(torch.cat([source, image]), dreamnet, settings.dream.layers, where)
+        pair = response(torch.cat([source, image]), dreamnet, settings.dream.terms, where)
         return float(pair[1] / pair[0])
 
     assert strength(uncovered) > 0.7 * strength(before)
@@ -272,7 +272,7 @@ def test_strength_may_change_over_time(dreamnet: Network, slide: Slide) -> None:
 
 @pytest.mark.parametrize(
     "fading_in",
-    [{"strength": "0:(0), 8:(1)"}, {"layers": {"textures": "where(t < 8, 0, 1)"}}],
+    [{"strength": "0:(0), 8:(1)"}, {"terms": {"textures": "where(t < 8, 0, 1)"}}],
 )
 def test_a_dream_that_fades_in_reaches_full_strength(
     slide: Slide, dreamnet: Network, fading_in: dict[str, object]

@@ -25,7 +25,7 @@ def test_the_documented_job_runs(tmp_path: Path, scene: np.ndarray) -> None:
         kind="video",
         source={"path": source},  # type: ignore[arg-type]
         output=tmp_path / "dream.mp4",
-        settings=Settings(dream={"octaves": 1, "steps": 1, "layers": "textures"}),  # type: ignore[arg-type]
+        settings=Settings(dream={"octaves": 1, "steps": 1, "terms": "textures"}),  # type: ignore[arg-type]
     )
     assert len(read_clip(run(job))) == 3
 

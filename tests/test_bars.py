@@ -22,7 +22,7 @@ from dreamreel.pipeline.tensors import to_frame
 from making import Run, read_clip, write_clip
 
 RATE = Fraction(25)
-QUICK = {"dream": {"layers": "textures", "octaves": 2, "steps": 2}, "precision": "float32"}
+QUICK = {"dream": {"terms": "textures", "octaves": 2, "steps": 2}, "precision": "float32"}
 Frames = list[np.ndarray]
 Call = Callable[..., Run]
 PICTURE = np.random.default_rng(5).integers(60, 220, (10, 15, 3)).astype(np.uint8)

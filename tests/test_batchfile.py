@@ -106,7 +106,7 @@ def test_values_are_those_of_flags(folder: Path) -> None:
     settings = entry.job.settings
     assert entry.job.span == (2, 7) and settings.output.crf == 30
     assert settings.output.audio is False and settings.output.side_by_side is False
-    assert list(settings.dream.layers or {}) == ["features.3", "features.5"]
+    assert list(settings.dream.terms or {}) == ["features.3", "features.5"]
     assert list(settings.schedules) == ["dream.strength"]
 
 

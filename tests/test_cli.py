@@ -27,7 +27,7 @@ QUICK = (
     "--set",
     "dream.steps=2",
     "--set",
-    "dream.layers=textures",
+    "dream.terms=textures",
     "--set",
     "video.carry=0.5",
 )
@@ -215,8 +215,8 @@ BAD = {
     "no such device": ("video clip.mp4 -o o.mp4 --device gpu", "unknown device 'gpu'"),
     "unknown preset": ("video clip.mp4 -o o.mp4 --preset creature", "'creatures'"),
     "unknown network": ("video clip.mp4 -o o.mp4 --network dreamnt", "'dreamnet'"),
-    "unknown layer": ("video clip.mp4 -o o.mp4 --set dream.layers=part", "'parts'"),
-    "no layer left": ("video clip.mp4 -o o.mp4 --set dream.layers={parts=0}", "weight 0"),
+    "unknown layer": ("video clip.mp4 -o o.mp4 --set dream.terms=part", "'parts'"),
+    "no layer left": ("video clip.mp4 -o o.mp4 --set dream.terms={parts=0}", "weight 0"),
     "no weights": ("video clip.mp4 -o o.mp4 --weights no.pth", "there is no file no.pth"),
     "precision": ("video clip.mp4 -o o.mp4 --precision half", "'auto', 'bfloat16' or 'float32'"),
     "span": ("video clip.mp4 -o o.mp4 --frames 5", "--frames '5' is no span"),
@@ -232,7 +232,7 @@ BAD = {
     "long name": ("video clip.mp4 -o " + "n" * 300 + ".mp4", "cannot be"),
     "long source": ("video " + "n" * 300 + ".mp4 -o o.mp4", "cannot be used"),
     "name of bytes": ("video n\udcff.mp4 -o o.mp4", "is not UTF-8"),
-    "layers of lists": ('video clip.mp4 -o o.mp4 --set dream.layers=[["a"]]', "dream.layers"),
+    "layers of lists": ('video clip.mp4 -o o.mp4 --set dream.terms=[["a"]]', "dream.terms"),
     "no such home": ("video clip.mp4 -o o.mp4 --preset ~nosuch/x.toml", "~nosuch"),
     "no such home for weights": ("video clip.mp4 -o o.mp4 --weights ~nosuch/x.pth", "~nosuch"),
     "endless number": ("video clip.mp4 -o o.mp4 --set seed=" + "9" * 5000, "seed"),
@@ -328,7 +328,7 @@ def test_presets_are_listed_and_printed_in_full(dreamreel: Call) -> None:
     listed = dreamreel("presets").out.splitlines()
     assert [line.split()[0] for line in listed] == preset_names()
     printed = dreamreel("presets", "eyes").out
-    assert 'layers = { "textures" = 1.0 }' in printed and "octave_scale = 1.3" in printed
+    assert 'terms = { "textures" = 1.0 }' in printed and "octave_scale = 1.3" in printed
 
 
 def test_layers_are_listed_with_their_fields(dreamreel: Call) -> None:

@@ -26,7 +26,7 @@ from dreamreel.pipeline.opening import read_json
 from making import Run, write_clip
 from rendering import flight, going_on, render_video, render_zoom
 
-QUICK = build(("test", {"dream": {"octaves": 1, "steps": 1, "layers": "textures"}}))
+QUICK = build(("test", {"dream": {"octaves": 1, "steps": 1, "terms": "textures"}}))
 STOP = Report(is_stopping=lambda: True)
 DROPPED = object()  # stands for nothing, in place of a part
 

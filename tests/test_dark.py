@@ -28,7 +28,7 @@ Call = Callable[..., Run]
 
 @pytest.fixture(scope="module")
 def settings() -> Settings:
-    dream = {"layers": "textures", "octaves": 2, "steps": 4}
+    dream = {"terms": "textures", "octaves": 2, "steps": 4}
     return build(("test", {"dream": dream, "precision": "float32"}))
 
 

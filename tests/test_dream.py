@@ -13,7 +13,7 @@ from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.networks.network import Network
 from rendering import dreamed as dream
 
-QUICK = Dream(octaves=2, layers={"textures": 1.0})
+QUICK = Dream(octaves=2, terms={"textures": 1.0})
 PARTS = [Term("parts")]
 FIVE = Ascent(5, 1.5)
 
@@ -27,14 +27,14 @@ def strength(network: Network, image: Tensor, layer: str) -> float:
 def test_a_dream_raises_the_response_of_its_layer(
     dreamnet: Network, picture: Tensor, layer: str
 ) -> None:
-    dreamed = dream(picture, dreamnet, Dream(octaves=2, layers={layer: 1.0}), FIVE)
+    dreamed = dream(picture, dreamnet, Dream(octaves=2, terms={layer: 1.0}), FIVE)
     assert strength(dreamnet, dreamed, layer) > 1.5 * strength(dreamnet, picture, layer)
 
 
 def test_a_negative_weight_lowers_the_response_of_its_layer(
     dreamnet: Network, picture: Tensor
 ) -> None:
-    calm = Dream(octaves=1, layers={"textures": -1.0})
+    calm = Dream(octaves=1, terms={"textures": -1.0})
     dreamed = dream(picture, dreamnet, calm, FIVE)
     assert strength(dreamnet, dreamed, "textures") < strength(dreamnet, picture, "textures")
 

@@ -25,9 +25,9 @@ from making import ROOT, Run, start, write_clip
 
 Call = Callable[..., Run]
 CLUSTER = ROOT / "samples" / "cluster"
-QUICK = {"octaves": 2, "steps": 2, "layers": "textures"}
+QUICK = {"octaves": 2, "steps": 2, "terms": "textures"}
 # One frame takes a good part of a tenth of a second.
-SLOW = {"octaves": 4, "steps": 10, "layers": "textures"}
+SLOW = {"octaves": 4, "steps": 10, "terms": "textures"}
 SHOT, SHOTS = 50, 3  # frames of each shot, one piece each, and how many there are
 
 

@@ -29,7 +29,7 @@ from rendering import flight, render_video, render_zoom
 
 # Settings that change no picture: the result is to equal the source.
 PLAIN = {
-    "dream": {"octaves": 1, "steps": 0, "layers": "textures"},
+    "dream": {"octaves": 1, "steps": 0, "terms": "textures"},
     "video": {"frame_steps": 0},
     "flow": {"method": "none"},
     "output": {"save_seconds": 3600.0},

@@ -25,7 +25,7 @@ from making import Run, run_ffmpeg, start, write_clip
 from rendering import render_video
 
 Call = Callable[..., Run]
-QUICK = ("--set", "dream.octaves=1", "--set", "dream.steps=1", "--set", "dream.layers=textures",
+QUICK = ("--set", "dream.octaves=1", "--set", "dream.steps=1", "--set", "dream.terms=textures",
          "--quiet")  # fmt: skip
 NO_LINKS = pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 
@@ -185,7 +185,7 @@ def stopped(here: Path) -> Path:
     from dreamreel.pipeline.errors import Stopped
     from dreamreel.pipeline.jobs.report import Report
 
-    quick = build(("test", {"dream": {"octaves": 1, "steps": 1, "layers": "textures"}}))
+    quick = build(("test", {"dream": {"octaves": 1, "steps": 1, "terms": "textures"}}))
     with pytest.raises(Stopped):
         render_video(
             here / "s.mp4", here / "out.mp4", quick, report=Report(is_stopping=lambda: True)

@@ -38,7 +38,7 @@ from dreamreel.pipeline.networks.catalog import BUNDLED_WEIGHTS
 from making import Run, run_ffmpeg, write_clip
 
 Call = Callable[..., Run]
-QUICK = ("--set", "dream.octaves=1", "--set", "dream.steps=1", "--set", "dream.layers=textures",
+QUICK = ("--set", "dream.octaves=1", "--set", "dream.steps=1", "--set", "dream.terms=textures",
          "--width", "32", "--quiet")  # fmt: skip
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="these names are not allowed there")
 FEW = ("take: one", "100%d done", "a\nb", "-dash", 'quote\'d "x"', "~nobody")
@@ -153,7 +153,7 @@ def test_any_name_works_for_a_still(photo: Path, name: str) -> None:
     with tempfile.TemporaryDirectory(dir=photo.parent) as folder:
         source, out = Path(folder, f"{name}.png"), Path(folder, f"out {name}.png")
         shutil.copy(photo, source)
-        dream = {"octaves": 1, "steps": 1, "layers": "textures"}
+        dream = {"octaves": 1, "steps": 1, "terms": "textures"}
         job = Job(kind="still", source=NamedFile(path=source), output=out,
                   settings=build(("test", {"dream": dream})))  # fmt: skip
         assert run(job) == out

@@ -24,7 +24,7 @@ from dreamreel.pipeline.media.clips import probe
 from making import write_clip
 
 QUICK = {
-    "dream": {"octaves": 2, "steps": 2, "layers": "textures"},
+    "dream": {"octaves": 2, "steps": 2, "terms": "textures"},
     "output": {"save_seconds": 0.0},
     "shots": {"min_seconds": 0.2},
 }

@@ -120,7 +120,7 @@ def assignments(draw: st.DrawFn) -> dict[str, str]:
         found[name] = draw(st.sampled_from([line, table]))
     if draw(st.booleans()):
         weights = ", ".join(f'"{layer}" = {weight!r}' for layer, weight in draw(LAYERS).items())
-        found["dream.layers"] = f"{{ {weights} }}"
+        found["dream.terms"] = f"{{ {weights} }}"
     words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
     for name in draw(st.lists(st.sampled_from(["network", "device"]), max_size=2, unique=True)):
         found[name] = json.dumps(draw(words), ensure_ascii=False).replace("\x7f", "\\u007F")
@@ -339,12 +339,12 @@ def test_files_by_path_win_over_ones_own_presets(own: Path, tmp_path: Path) -> N
         ("[dream]\nsteps = 3\n\n# octaves = 4\n'octaves' = 99", 5, "octaves = 99"),
         ("dream.steps = 3\ndream . octaves = 99", 2, "octaves = 99"),
         ("seed = 1\ndream = { steps = 3, octaves = 99 }", 2, "octaves = 99"),
-        ("[dream]\n[dream.layers]\nparts = 1\ntextures = 'sin('", 4, "textures"),
+        ("[dream]\n[dream.terms]\nparts = 1\ntextures = 'sin('", 4, "textures"),
         ("[camera.zoom]\n'0s' = 1\n'2s' = 200", 3, "camera.zoom"),
         ("[camera.zoom]\n'0s' = 1\n'2s' = 2\nease = 'slow'", 1, "unknown ease 'slow'"),
         ('description = """\n[a]\nx = 1\n"""\n[video]\ncarry = 3', 6, "video.carry"),
         (
-            "description = '''\n\"'''\r\n[dream]\r\nlayers = [\r\n'a',\r\n# ]\r\n]\r\nmix = 3",
+            "description = '''\n\"'''\r\n[dream]\r\nterms = [\r\n'a',\r\n# ]\r\n]\r\nmix = 3",
             8,
             "mix",
         ),
@@ -615,11 +615,11 @@ def test_the_schema_accepts_the_numbers_that_settings_accept(
         ("source.crop = 'tall'", False),
         ("source.bars = '0:20:0:20'", True),
         ("source.bars = '0:20'", False),
-        ("dream.layers = 'parts'", True),
-        ("dream.layers = ['parts', 'objects']", True),
-        ("dream.layers = [1]", False),
-        ("dream.layers = { parts = '0:(1), 50%:(0)', textures = { '0s' = 0, '2s' = 1 } }", True),
-        ("dream.layers = { parts = true }", False),
+        ("dream.terms = 'parts'", True),
+        ("dream.terms = ['parts', 'objects']", True),
+        ("dream.terms = [1]", False),
+        ("dream.terms = { parts = '0:(1), 50%:(0)', textures = { '0s' = 0, '2s' = 1 } }", True),
+        ("dream.terms = { parts = true }", False),
         ("camera.zoom = '1.2 + 0.8*beat'", True),
         ("camera.zoom = { '0s' = 1.2, '8s' = 2.0, ease = 'in-out-cubic' }", True),
         ("camera.zoom = { '0b' = 1, '4b' = { value = '1+t', ease = 'hold' }, bpm = 120 }", True),

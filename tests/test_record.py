@@ -16,7 +16,7 @@ from dreamreel.pipeline.jobs.reproduce import reproduce
 from making import write_clip
 from rendering import flight, render_video, render_zoom
 
-QUICK = build(("test", {"dream": {"octaves": 2, "steps": 2, "layers": "textures"}, "seed": 3}))
+QUICK = build(("test", {"dream": {"octaves": 2, "steps": 2, "terms": "textures"}, "seed": 3}))
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_foreign_file_in_place_of_the_record_is_kept(clip: Path, tmp_path: Pat
 
 
 def test_pictures_are_reproduced_from_their_record(moving_clip: Path, tmp_path: Path) -> None:
-    settings = build(("test", {"dream": {"steps": 1, "octaves": 1, "layers": "textures"}}))
+    settings = build(("test", {"dream": {"steps": 1, "octaves": 1, "terms": "textures"}}))
     render_video(moving_clip, tmp_path / "o" / "%03d.png", settings, (2, 4))
     record = tmp_path / "o.json"
     assert read_record(record).job.output == tmp_path / "o" / "%03d.png"
@@ -131,7 +131,7 @@ def test_pictures_are_reproduced_from_their_record(moving_clip: Path, tmp_path: 
 
 
 def test_reproducing_needs_the_music_that_a_schedule_heard(clip: Path, tmp_path: Path) -> None:
-    quiet = {"dream": {"octaves": 1, "steps": 1, "layers": "textures", "strength": "0.5+loud"}}
+    quiet = {"dream": {"octaves": 1, "steps": 1, "terms": "textures", "strength": "0.5+loud"}}
     settings = build(("test", {**quiet, "output": {"audio": False}}))
     song = tmp_path / "song.mp4"
     song.write_bytes(clip.read_bytes())

@@ -412,14 +412,14 @@ def test_scheduled_settings_survive_toml_and_json(given_: Any) -> None:
     layers = {"parts": given_, "features.12": "0:(1), 2s:(0)", "other": 2.0}
     try:
         settings = build(("test", {"camera": {"pan_x": {"0s": 0, "2s": "0.1*sin(s)"}}}),
-                         ("test", {"dream": {"layers": layers}}))  # fmt: skip
+                         ("test", {"dream": {"terms": layers}}))  # fmt: skip
     except UserError:
         return
     assert build(("toml", tomllib.loads(to_toml(settings)))) == settings != Settings()
     told = json.loads(json.dumps(settings.model_dump(mode="json", exclude_none=True)))
     assert build(("json", told)) == settings
     assert pickle.loads(pickle.dumps(settings)) == settings
-    assert settings.changes == {"camera.pan_x", "dream.layers"}
+    assert settings.changes == {"camera.pan_x", "dream.terms"}
 
 
 def scheduled(**dream: Any) -> Settings:
@@ -456,10 +456,10 @@ def test_scheduled_whole_numbers_stay_whole() -> None:
 
 
 def test_layer_weights_may_be_scheduled() -> None:
-    settings = scheduled(layers={"parts": "0:(1), 60:(0)", "x.1": {"0s": 0, "2s": 1}, "y": 3})
-    assert settings.dream.layers == {"parts": 1.0, "x.1": 0.0, "y": 3.0}
-    assert settings_at(settings, moment(45)).dream.layers == {"parts": 0.25, "x.1": 0.75, "y": 3.0}
-    assert set(settings.schedules) == {"dream.layers.parts", "dream.layers.x.1"}
+    settings = scheduled(terms={"parts": "0:(1), 60:(0)", "x.1": {"0s": 0, "2s": 1}, "y": 3})
+    assert settings.dream.terms == {"parts": 1.0, "x.1": 0.0, "y": 3.0}
+    assert settings_at(settings, moment(45)).dream.terms == {"parts": 0.25, "x.1": 0.75, "y": 3.0}
+    assert set(settings.schedules) == {"dream.terms.parts", "dream.terms.x.1"}
 
 
 def test_the_later_of_a_number_and_a_schedule_wins() -> None:
@@ -485,7 +485,7 @@ def test_presets_have_and_inherit_schedules(tmp_path: Path) -> None:
     [
         ("dream.strength=0:(1), 2s:(15)", "dream.strength at 2s = 15 should be less than .* 10"),
         ('dream.octaves={"0s"=2,"3s"=99}', "dream.octaves at 3s = 99 should be less than .* 32"),
-        ('dream.layers={parts="1/t"}', "dream.layers.parts: frame 0: no finite value"),
+        ('dream.terms={parts="1/t"}', "dream.terms.parts: frame 0: no finite value"),
         ("camera.zoom=t/10", "camera.zoom at frame 0 = 0 should be greater than .* 1 "),
         (
             "camera.zoom=0:(1.2),5:(sin(3 4))",

@@ -54,11 +54,11 @@ def test_names_that_other_programs_have_lead_to_settings() -> None:
 
 def test_layers_may_be_given_as_a_name_a_list_or_a_table() -> None:
     for text, layers in (
-        ("dream.layers=parts", {"parts": 1.0}),
-        ('dream.layers=["parts", "objects"]', {"parts": 1.0, "objects": 1.0}),
-        ('dream.layers={"features.12" = 0.5}', {"features.12": 0.5}),
+        ("dream.terms=parts", {"parts": 1.0}),
+        ('dream.terms=["parts", "objects"]', {"parts": 1.0, "objects": 1.0}),
+        ('dream.terms={"features.12" = 0.5}', {"features.12": 0.5}),
     ):
-        assert build(("--set", parse_assignment(text))).dream.layers == layers
+        assert build(("--set", parse_assignment(text))).dream.terms == layers
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_layers_may_be_given_as_a_name_a_list_or_a_table() -> None:
         ("dream.octaves=2.5", ["dream.octaves", "integer"]),
         ("video.carry=nan", ["video.carry", "finite"]),
         ("dream.normalise=median", ["'mean' or 'std'"]),
-        ('dream.layers={parts = "much"}', ["dream.layers", "parts", "'much'"]),
+        ('dream.terms={parts = "much"}', ["dream.terms", "parts", "'much'"]),
         ("dream.octaves", ["NAME=VALUE"]),
         ("dream.steps=many", ["dream.steps needs a whole number, such as 10, not 'many'"]),
         ("dream.steps=a lot", ["dream.steps needs a whole number, such as 10, not 'a lot'"]),
@@ -83,7 +83,7 @@ def test_layers_may_be_given_as_a_name_a_list_or_a_table() -> None:
         ("dream.octaves=5, dream.steps=3", ["a --set of its own"]),
         ("dream.octaves=5,dream.steps=3", ["a --set of its own"]),
         ("dream.octaves=5 seed=3", ["a --set of its own"]),
-        ("dream.layers=parts, dream.steps=3", ["a --set of its own"]),
+        ("dream.terms=parts, dream.steps=3", ["a --set of its own"]),
         ("dream.octaves=5,", ["a --set of its own"]),
         ("dream.mask=x", ["'dream.mask'; dreamreel presets default lists all"]),
         ("camera.speed=2", ["did you mean 'camera.zoom'"]),
@@ -109,13 +109,13 @@ def test_a_wrong_setting_is_explained_in_one_line(text: str, words: list[str]) -
 @given(
     octaves=st.integers(1, 32),
     step_size=st.floats(0, 100),
-    layers=st.dictionaries(st.text(), st.floats(-1e6, 1e6), max_size=4),
+    terms=st.dictionaries(term_texts, st.floats(-1e6, 1e6), max_size=4),
     weights=st.none() | st.text(min_size=1).filter(lambda text: "\0" not in text).map(Path),
 )
 def test_settings_survive_toml(
-    octaves: int, step_size: float, layers: dict[str, float], weights: Path | None
+    octaves: int, step_size: float, terms: dict[str, float], weights: Path | None
 ) -> None:
-    tables = {"dream": {"octaves": octaves, "step_size": step_size, "layers": layers}}
+    tables = {"dream": {"octaves": octaves, "step_size": step_size, "terms": terms}}
     settings = build(("test", tables), ("test", {"weights": weights} if weights else {}))
     text = to_toml(settings)
     assert build(("toml", tomllib.loads(text))) == settings
@@ -144,7 +144,7 @@ def test_looks_differ_in_more_than_their_layer() -> None:
     plain = Settings()
     for look in looks:
         changed = {name for name, _ in fields() if value_of(look, name) != value_of(plain, name)}
-        assert len(changed - {"dream.layers"}) >= 2
+        assert len(changed - {"dream.terms"}) >= 2
 
 
 def test_a_file_wins_over_a_preset_whatever_the_order(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_a_real_network_dreams(
         "--weights",
         weights,
         "--set",
-        f"dream.layers={layer}",
+        f"dream.terms={layer}",
         "--quiet",
     )
     assert run.code == 0, run.err

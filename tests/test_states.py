@@ -24,7 +24,7 @@ from dreamreel.pipeline.jobs.zoom import earlier_zoom
 from making import write_clip
 from rendering import flight, going_on, render_video, render_zoom
 
-QUICK = build(("test", {"dream": {"octaves": 1, "steps": 1, "layers": "textures"}}))
+QUICK = build(("test", {"dream": {"octaves": 1, "steps": 1, "terms": "textures"}}))
 LARGEST = 1 << 26
 Render = Callable[[Path], Path]
 

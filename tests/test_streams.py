@@ -20,7 +20,7 @@ from making import Run, start, write_clip
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes and devices of POSIX")
 
 DREAM = [sys.executable, "-m", "dreamreel.cli"]
-QUICK = ("--set", "dream.octaves=1", "--set", "dream.steps=1", "--set", "dream.layers=textures")
+QUICK = ("--set", "dream.octaves=1", "--set", "dream.steps=1", "--set", "dream.terms=textures")
 IMAGE = ("image", "p.png", "-o", "o.png", *QUICK)
 
 

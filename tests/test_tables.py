@@ -112,10 +112,10 @@ def test_any_schedule_is_taken_or_refused_in_one_line(text: str, before: str) ->
 HOSTILE = {
     "lists 500 deep": "dream = " + "[" * 500 + "]" * 500,
     "lists 50,000 deep": "dream = " + "[" * 50_000 + "]" * 50_000,
-    "lists 50 deep": "dream.layers = " + "[" * 50 + "]" * 50,
-    "tables 500 deep": "dream.layers = " + "{a=" * 500 + "1" + "}" * 500,
-    "tables 15 deep": "dream.layers = " + "{a=" * 12 + "1" + "}" * 12,
-    "a key of 5,000 parts": "dream.layers." + ".".join("a" * 5000) + " = 1",
+    "lists 50 deep": "dream.terms = " + "[" * 50 + "]" * 50,
+    "tables 500 deep": "dream.terms = " + "{a=" * 500 + "1" + "}" * 500,
+    "tables 15 deep": "dream.terms = " + "{a=" * 12 + "1" + "}" * 12,
+    "a key of 5,000 parts": "dream.terms." + ".".join("a" * 5000) + " = 1",
     "a header of 5,000 parts": "[" + " . ".join("a" * 5000) + "]\nx = 1",
     "a quoted key of 5,000 parts": ".".join(['"a"'] * 5000) + " = 1",
     "an inner key of 5,000 parts": "dream = { x = 1, " + ".".join("a" * 5000) + " = 1 }",
@@ -125,7 +125,7 @@ HOSTILE = {
         f"a huge {name}": f"{name} = {HUGE_HEX}"
         for name in ("seed", "dream.octaves", "dream.mix", "network", "weights", "source.fps")
     },
-    "a huge weight": f"dream.layers = {{ a = {HUGE_HEX} }}",
+    "a huge weight": f"dream.terms = {{ a = {HUGE_HEX} }}",
     "a huge key": f"[camera.zoom]\n0s = {HUGE_HEX}",
     "a huge tempo": f"[camera.zoom]\n0s = 1\nbpm = {HUGE_HEX}",
     "a huge description": f"description = {HUGE_HEX}",
@@ -139,7 +139,7 @@ HOSTILE = {
     "a path of 100,000 letters": "inherits = './" + "a" * 100_000 + "'",
     "an expression of 400,000 words": "camera.zoom = '" + "1+" * 200_000 + "1'",
     "400,000 brackets": "camera.zoom = '" + "(" * 400_000 + "'",
-    "a mistake after 5,000 layers": "[dream.layers]\n"
+    "a mistake after 5,000 layers": "[dream.terms]\n"
     + "\n".join(f"l{i} = 1" for i in range(5000))
     + "\nz = 'sin('",
     "a date": "seed = 1979-05-27",
@@ -162,7 +162,7 @@ def test_a_hostile_preset_is_refused_in_one_line(kind: str) -> None:
     ["[" * 500 + "]" * 500, "{a=" * 500, HUGE, HUGE_HEX, "\x1b[31m", "\u0661", "1_000", "x]\n[a"],
 )
 def test_a_hostile_assignment_is_refused_in_one_line(value: str) -> None:
-    names = [*NAMES, "x", "a." * 5000 + "b", "dream.layers." + "a." * 5000 + "b", "", ".", "dream."]
+    names = [*NAMES, "x", "a." * 5000 + "b", "dream.terms." + "a." * 5000 + "b", "", ".", "dream."]
     for name in names:
         with one_line():
             build(("--set", parse_assignment(f"{name}={value}")))
@@ -172,8 +172,8 @@ def test_a_mistake_among_many_keys_is_told_with_its_line() -> None:
     for place in (0, 1, 500, 998, 999):
         lines = [f"l{i} = 1" for i in range(1000)]
         lines[place] = "z = 'sin('"
-        with pytest.raises(UserError, match=f"mine.toml, line {place + 2}: dream.layers.z = "):
-            parse_preset("\n".join(["[dream.layers]", *lines]), Path("/nowhere/mine.toml"))
+        with pytest.raises(UserError, match=f"mine.toml, line {place + 2}: dream.terms.z = "):
+            parse_preset("\n".join(["[dream.terms]", *lines]), Path("/nowhere/mine.toml"))
 
 
 @pytest.mark.parametrize("kind", ["loop", "folder", "pipe", "device", "gone", "binary", "locked"])

@@ -86,7 +86,7 @@ def zoomed(image: Tensor, network: Network, settings: Settings) -> list[Tensor]:
 def test_a_tiled_zoom_equals_an_untiled_one(network: Network, image: Tensor) -> None:
     """A zoom climbs deviations from a mean over the whole picture, and measures responses."""
     image = textured(163, 400)  # wider than the tiles that the deepest layer needs
-    dreams = {"layers": "textures", "octaves": 1, "steps": 2}
+    dreams = {"terms": "textures", "octaves": 1, "steps": 2}
     tiled, whole = (
         build(("test", {"dream": dream})) for dream in ({**dreams, "tile": TILE}, dreams)
     )
@@ -162,5 +162,5 @@ def test_terms_of_one_layer_add_up(network: Network, image: Tensor) -> None:
 
 def test_terms_are_those_of_the_settings_or_the_default_of_the_network(network: Network) -> None:
     assert terms_of(Dream(), network) == (Term("parts"),)
-    chosen = terms_of(Dream(layers={"textures": 2.0, "objects": 0.0}), network, DEVIATION)
+    chosen = terms_of(Dream(terms={"textures": 2.0, "objects": 0.0}), network, DEVIATION)
     assert proportions(chosen) == {"deviation:textures": 1.0}

@@ -143,7 +143,7 @@ def test_a_picture_no_larger_than_a_tile_is_not_tiled(dreamnet: Network, picture
 
 def test_a_dream_in_tiles_equals_the_whole_one(network: Network) -> None:
     image, three = textured(230, 290), Ascent(3, 1.5)
-    chosen = Dream(octaves=2, layers={"textures": 1.0})
+    chosen = Dream(octaves=2, terms={"textures": 1.0})
     in_tiles = chosen.model_copy(update={"tile": 160})
     difference = dream(image, network, in_tiles, three) - dream(image, network, chosen, three)
     assert difference.abs().max() < 1 / 255

@@ -31,7 +31,7 @@ from making import start, varying_clip, write_clip
 from rendering import flight, render_video, render_zoom
 
 QUICK = {
-    "dream": {"octaves": 2, "steps": 2, "layers": "textures"},
+    "dream": {"octaves": 2, "steps": 2, "terms": "textures"},
     "output": {"save_seconds": 3600.0},
 }
 Render = Callable[[Path, Settings, Report], Path]
@@ -257,7 +257,7 @@ def test_the_longest_file_names_have_work_folders_of_their_own(tmp_path: Path) -
     assert folder_of(longest) != folder_of(tmp_path / ("n" * 250 + "m.mp4"))
 
 
-OPTIONS = ("--set", "dream.octaves=2", "--set", "dream.steps=2", "--set", "dream.layers=textures",
+OPTIONS = ("--set", "dream.octaves=2", "--set", "dream.steps=2", "--set", "dream.terms=textures",
            "--set", "output.save_seconds=0", "--quiet")  # fmt: skip
 
 

@@ -34,7 +34,7 @@ RATE = Fraction(30)
 
 
 def chosen(**camera: float) -> Settings:
-    dream = {"layers": "textures", "octaves": 2, "steps": 5}
+    dream = {"terms": "textures", "octaves": 2, "steps": 5}
     return build(("test", {"dream": dream, "camera": camera}))
 
 
@@ -260,7 +260,7 @@ def test_a_zoom_is_dreamed_less_where_there_is_no_room_for_detail() -> None:
 
 
 def test_without_any_layer_weight_nothing_is_dreamed(dreamnet: Network, picture: Tensor) -> None:
-    settings = build(("test", {"dream": {"layers": {"textures": "where(t < 4, 0, 1)"}}}))
+    settings = build(("test", {"dream": {"terms": {"textures": "where(t < 4, 0, 1)"}}}))
     assert torch.equal(dream(picture, dreamnet, settings.dream, Ascent(3, 1.5)), picture)
 
     def over_time(number: int) -> Settings:
@@ -296,7 +296,7 @@ def test_a_margin_is_added_when_the_camera_comes_to_need_one(
 
 
 def test_a_zoom_that_fades_in_reaches_full_strength(dreamnet: Network, picture: Tensor) -> None:
-    dream_ = {"layers": "textures", "octaves": 2, "steps": 5, "strength": "0:(0), 20:(1)"}
+    dream_ = {"terms": "textures", "octaves": 2, "steps": 5, "strength": "0:(0), 20:(1)"}
     fades = build(("test", {"dream": dream_}))
 
     def over_time(number: int) -> Settings:

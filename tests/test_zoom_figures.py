@@ -60,7 +60,7 @@ def film(tmp_path: Path) -> Film:
         size = (frames[0].shape[0], frames[0].shape[1])
         path = tmp_path / name
         encode(frames, path, Encoding(size, rate, codec="ffv1", pixel_format="bgr0"))
-        settings = build(("test", {"dream": {"layers": "textures"}, "camera": camera}))
+        settings = build(("test", {"dream": {"terms": "textures"}, "camera": camera}))
         there = Flight(frames=len(frames), rate=rate, size=size).model_copy(update=flight)
         made = Made(versions={}, network="dreamnet", device="cpu", frames=len(frames), seconds=0.0)
         job = zoom_job(path, settings, there).model_copy(update={"audio": audio})
@@ -213,7 +213,7 @@ def test_a_broken_loop_has_a_large_seam(film: Film, measured: Measure, photo: np
 def test_a_dreamed_loop_has_a_far_smaller_seam_than_another_ending(
     film: Film, measured: Measure, photo: np.ndarray, dreamnet: Network
 ) -> None:
-    dream = {"layers": "textures", "octaves": 2, "steps": 5}
+    dream = {"terms": "textures", "octaves": 2, "steps": 5}
     camera = {"zoom": 6.0, "rotation": 30.0}
     over_time = constant(build(("test", {"dream": dream, "camera": camera})))
     images = infinite_zoom(to_image(photo, CPU), dreamnet, over_time, Journey(45, RATE, True))
@@ -294,7 +294,7 @@ def test_given_settings_win_over_those_of_the_record(film: Film, photo: np.ndarr
 def dreamed(tmp_path_factory: pytest.TempPathFactory, scene: np.ndarray) -> Path:
     """A rendered zoom of 40 frames of 95x63, with its record."""
     out = tmp_path_factory.mktemp("zoom") / "z.mp4"
-    settings = build(("test", {"dream": {"octaves": 1, "steps": 2, "layers": "textures"}}))
+    settings = build(("test", {"dream": {"octaves": 1, "steps": 2, "terms": "textures"}}))
     return render_zoom(None, out, settings, flight_of(4, Fraction(10), (63, 95)))
 
 

@@ -29,7 +29,7 @@ from making import Run, run_ffmpeg
 from rendering import flight, going_on, render_zoom, zoom_job
 
 Call = Callable[..., Run]
-QUICK = {"octaves": 1, "steps": 2, "layers": "textures"}
+QUICK = {"octaves": 1, "steps": 2, "terms": "textures"}
 LOSSLESS = {"codec": "ffv1"}
 RATE = Fraction(10)
 
@@ -72,7 +72,7 @@ def test_a_continuation_may_have_other_settings(
     out = tmp_path / "zoom.mp4"
     render_zoom(photo, out, chosen(zoom=1.5), flight(1, RATE))
     run = dreamreel("zoom", "--continue", out, "--seconds", 1.5, "--set", "camera.zoom=0.5",
-                    "--set", "dream.layers=parts")  # fmt: skip
+                    "--set", "dream.terms=parts")  # fmt: skip
     assert run.code == 0, run.err
     longer = tmp_path / "zoom-longer.mp4"
     assert run.out.splitlines()[-1] == str(longer)
@@ -303,7 +303,7 @@ def test_a_record_holds_how_a_zoom_began_and_was_shown(photo: Path, tmp_path: Pa
 def test_layers_may_have_a_weight_of_0_for_a_while(
     dreamreel: Call, moving_clip: Path, tmp_path: Path
 ) -> None:
-    rests = ("--set", 'dream.layers={textures = "where(t < 3, 0, 1)"}', "--set", "dream.octaves=1")
+    rests = ("--set", 'dream.terms={textures = "where(t < 3, 0, 1)"}', "--set", "dream.octaves=1")
     out = tmp_path / "rests.mkv"
     run = dreamreel("video", moving_clip, "-o", out, *rests, "--codec", "ffv1")
     assert run.code == 0, run.err
@@ -314,12 +314,12 @@ def test_layers_may_have_a_weight_of_0_for_a_while(
     assert max(apart[:3]) < 1 and apart[11] > 2 * max(apart[:3])
     run = dreamreel("zoom", "-o", tmp_path / "z.mp4", *rests, "--size", "96x64", "--seconds", 0.3)
     assert run.code == 0, run.err
-    run = dreamreel("zoom", "-o", tmp_path / "y.mp4", "--set", "dream.layers={textures = 0}")
+    run = dreamreel("zoom", "-o", tmp_path / "y.mp4", "--set", "dream.terms={textures = 0}")
     assert run.code == 2 and "weight 0" in run.err
 
 
 def test_a_layer_scheduled_for_later_must_fit_the_tiles(dreamreel: Call, tmp_path: Path) -> None:
-    layers = 'dream.layers={textures = 1, objects = "0:(0), 1s:(1)"}'
+    layers = 'dream.terms={textures = 1, objects = "0:(0), 1s:(1)"}'
     run = dreamreel("zoom", "-o", tmp_path / "z.mp4", "--set", layers, "--set", "dream.tile=300")
     assert run.code == 2 and "objects" in run.err and "dream.tile = 300" in run.err
 

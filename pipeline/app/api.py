@@ -25,7 +25,7 @@ def dream_image(image: Tensor, network: Network, settings: Settings | None = Non
     >>> import torch
     >>> from dreamreel.pipeline import Settings, dream_image, load_network
     >>> network = load_network("dreamnet")
-    >>> settings = Settings(dream={"octaves": 2, "steps": 3, "layers": "textures"})
+    >>> settings = Settings(dream={"octaves": 2, "steps": 3, "terms": "textures"})
     >>> dream_image(torch.rand(1, 3, 96, 160), network, settings).shape
     torch.Size([1, 3, 96, 160])
     """
@@ -45,7 +45,7 @@ def dream_video(
     >>> from dreamreel.pipeline import Settings, dream_video, load_network
     >>> scene = np.random.default_rng(0).integers(0, 255, (96, 200, 3), np.uint8)
     >>> frames = [scene[:, 4 * number : 160 + 4 * number] for number in range(3)]
-    >>> settings = Settings(dream={"octaves": 2, "steps": 3, "layers": "textures"})
+    >>> settings = Settings(dream={"octaves": 2, "steps": 3, "terms": "textures"})
     >>> images = dream_video(frames, Fraction(25), load_network("dreamnet"), settings)
     >>> [tuple(image.shape) for image in images]
     [(1, 3, 96, 160), (1, 3, 96, 160), (1, 3, 96, 160)]

@@ -97,7 +97,7 @@ def measure_dream(
     `frames` and `layers` are the values of --frames and --layers. Raises UserError, before anything
     is measured, if a file or an option cannot be used.
     """
-    sets = [*given.set, *([f"dream.layers={layer_table(layers)}"] if layers else [])]
+    sets = [*given.set, *([f"dream.terms={layer_table(layers)}"] if layers else [])]
     settings = replace(given, set=sets).settings(*_crop_of(dream))
     span = (0, None) if frames is None else parse_span("--frames", frames)
     if judge.network is None and (judge.weights or judge.layers):
@@ -175,7 +175,7 @@ def _judging(given: Given, judge: Judge) -> Given:
         own["--judge"] = (Flag("--judge", "network", ""), judge.network)
     if judge.weights is not None:
         own["--judge-weights"] = (Flag("--judge-weights", "weights", ""), str(judge.weights))
-    layers = [f"dream.layers={layer_table(judge.layers)}"] if judge.layers else []
+    layers = [f"dream.terms={layer_table(judge.layers)}"] if judge.layers else []
     return Given(own, set=layers)
 
 

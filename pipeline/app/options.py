@@ -54,7 +54,7 @@ CROP = (
     Flag("--crop-at", "source.crop_at", OUT, "PLACE"),
 )
 DREAM = (
-    Flag("--layers", "dream.layers", LOOK, "L"),
+    Flag("--layers", "dream.terms", LOOK, "L"),
     Flag("--strength", "dream.strength", LOOK, "X"),
     Flag("--octaves", "dream.octaves", LOOK, "N"),
     Flag("--steps", "dream.steps", LOOK, "N"),
@@ -254,7 +254,7 @@ def table_of(flag: Flag, value: Any) -> dict[str, Any]:
 
     if flag.value is not None:
         value = flag.value
-    elif flag.setting == "dream.layers" and isinstance(value, str):
+    elif flag.setting == "dream.terms" and isinstance(value, str):
         value = parse_value(layer_table(value))
     elif isinstance(value, str) and not {str, Path} & types_in(
         all_fields()[flag.setting].annotation

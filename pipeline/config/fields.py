@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from dreamreel.pipeline.config.schedule import Schedule
+from dreamreel.pipeline.config.terms import check_terms, parse_sum
 from dreamreel.pipeline.config.values import (
     LARGEST_SIDE,
     SMALLEST_SIDE,
@@ -35,15 +36,6 @@ class Section(BaseModel):
     """A frozen table of settings that refuses names it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-def _as_weights(value: Any) -> Any:
-    """A layer's name, or a list of names, as a table with the weight 1 for each."""
-    if isinstance(value, str):
-        value = [value]
-    if isinstance(value, list) and all(isinstance(name, str) for name in value):
-        return {name: 1.0 for name in value}
-    return value
 
 
 def _codec_name(value: Any) -> Any:
@@ -89,15 +81,17 @@ CropPlace = Annotated[
 Rate = Annotated[Fraction, BeforeValidator(parse_rate)]
 BarsText = Annotated[str, AfterValidator(_bars_text)]
 FilePath = Annotated[Path, Field(strict=False)]
-LayerWeights = Annotated[dict[str, float], BeforeValidator(_as_weights)]
+TermWeights = Annotated[dict[str, float], BeforeValidator(parse_sum), AfterValidator(check_terms)]
 
 
 class Dream(Section):
     """How one picture is dreamed: a still, or the first frame of a shot or a zoom."""
 
     # octaves, octave_scale, steps, step_size, normalise and jitter: as in google/deepdream.
-    layers: LayerWeights = Field(
-        {}, description="layers to excite, each with its weight; none: the network's own choice"
+    terms: TermWeights = Field(
+        {},
+        description="what is climbed, each with its weight: layers, channels, classes, guides; "
+        "none: the network's own layer",
     )
     octaves: int = Field(
         4, ge=1, le=32, description="octaves: sizes of the picture, from coarse to fine"
@@ -346,7 +340,7 @@ class Settings(Section):
     @property
     def schedules(self) -> Mapping[str, Schedule]:
         """The schedules, by the dotted name of their setting, or of a part of it: the weight of a
-        layer is `dream.layers.parts`. The setting's own field holds the value at frame 0."""
+        term is `dream.terms.parts`. The setting's own field holds the value at frame 0."""
         return MappingProxyType(self._schedules)
 
     @property
@@ -396,6 +390,7 @@ MOTIONS = (GROWTH, *(f"camera.{name}" for name in ("rotation", "pan_x", "pan_y",
 
 # Earlier names of settings, and their names now.
 RENAMED = {
+    "dream.layers": "dream.terms",
     "dream.hold": "video.hold_light",
     "dream.carry": "video.carry",
     "dream.momentum": "video.momentum",

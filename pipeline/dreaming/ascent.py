@@ -10,6 +10,7 @@ from torch import Tensor
 from dreamreel.pipeline.config.fields import Dream
 from dreamreel.pipeline.dreaming.terms import (
     TINY,
+    Pull,
     Term,
     Terms,
     are_active,
@@ -68,14 +69,17 @@ def dream(
     *,
     key: tuple[int, int] = (0, 0),
     beside: Terms = (),
+    pulls: Sequence[Pull] = (),
+    source: Tensor | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """The dream of `image` (1, 3, H, W) in [0, 1]: the same shape and range, float32.
 
     Gradient ascent climbs the sum of `terms` in each octave, from the coarsest to the image itself.
     Only the detail, which the dream added, passes from octave to octave. The terms `beside` are
-    climbed as well, with weights relative to that whole sum, brought to unit scale. Where no term
-    has a weight, the image comes back as it is. Randomness comes from `key` (seed, frame) alone:
+    climbed as well, with weights relative to that whole sum, brought to unit scale, as are the
+    penalties `pulls`, against the `source` that `image` was made from; None: `image` itself. Where
+    no term has a weight, the image comes back as it is. Randomness comes from `key` (seed, frame) alone:
     equal arguments on one machine give equal bytes. `on_step` is called after each step. Raises
     UserError where the image is too small for the network, and where a gradient is not finite.
     """
@@ -86,6 +90,7 @@ def dream(
     climbed: list[Tensor] = []  # each gradient's mean size; read once, at the end: one wait
     for octave, size in enumerate(sizes):
         base = resize(image, size)
+        original = base if source is None or not pulls else resize(source, size)
         dreamed = (base + resize(detail, size)).clamp(0, 1)
         steps, times = ascent.within(octave, len(sizes))
         length = times / 255 * _at(ascent.size, size)
@@ -94,6 +99,7 @@ def dream(
         for step in range(steps):
             shift = jitter(settings.jitter, size, (*key, octave, step))
             gradient = ascent_direction(dreamed, network, terms, settings, shift, fresh, seen)
+            gradient = _pulled(gradient, dreamed, original, pulls)
             gradient = evened(gradient) if ascent.even else gradient
             dreamed = (dreamed + length * gradient).clamp(0, 1)
             climbed.append(gradient.abs().mean())
@@ -183,6 +189,13 @@ def jitter(largest: int, size: tuple[int, int], key: tuple[int, int, int, int]) 
     reach = [min(largest, side // 2) for side in size]
     down, right = (int(random.integers(-most, most + 1)) for most in reach)
     return down, right
+
+
+def _pulled(gradient: Tensor, image: Tensor, source: Tensor, pulls: Sequence[Pull]) -> Tensor:
+    """`gradient`, of unit scale, with those of the penalties `pulls` on `image`."""
+    for pull in pulls:
+        gradient = gradient + pull.weight * pull.penalty(image, source)
+    return gradient
 
 
 def _of_weight_1(term: Term) -> Term:

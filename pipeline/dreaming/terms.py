@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dreamreel.pipeline.config.fields import Dream
 from dreamreel.pipeline.dreaming.objectives.activations import L2
 from dreamreel.pipeline.dreaming.objectives.objective import Measure, Objective
+from dreamreel.pipeline.dreaming.objectives.penalties import Penalty
 from dreamreel.pipeline.networks.layers import Field
 from dreamreel.pipeline.networks.network import Network
 from dreamreel.pipeline.networks.tiles import Grid, Tile
@@ -40,15 +40,16 @@ class Term:
         return self.layer if self.objective is L2 else f"{self.objective.name}:{self.layer}"
 
 
+@dataclass(frozen=True)
+class Pull:
+    """A `penalty` on the picture itself, times `weight`: a negative one takes away."""
+
+    penalty: Penalty
+    weight: float
+
+
 Terms = Sequence[Term]
 Means = Sequence[Tensor | None]  # for each term, the mean over the picture that it needs, or None
-
-
-def terms_of(dream: Dream, network: Network, objective: Objective = L2) -> tuple[Term, ...]:
-    """A term with `objective` for each layer of `dream`, or for the network's default layers where
-    it names none."""
-    layers = dream.layers or network.default_layers()
-    return tuple(Term(layer, objective, weight) for layer, weight in layers.items())
 
 
 def are_active(terms: Terms) -> bool:

@@ -85,7 +85,7 @@ def check_settings(settings: Settings) -> None:
     check_network_name(settings.network)
     if settings.network == "dreamnet":
         known = [row.name for row in dreamnet_layers()]
-        for name in settings.dream.layers:
+        for name in settings.dream.terms:
             check_layer(name, known, "dreamnet")
     for path in (settings.weights, settings.flow.weights):
         if path is not None:

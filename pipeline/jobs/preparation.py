@@ -113,7 +113,7 @@ def fitting_network(
     network.sight.on_notice = report.on_notice
     if network.notice is not None:
         report.on_notice(network.notice)
-    changing = {name.removeprefix("dream.layers.") for name in settings.schedules}
+    changing = {name.removeprefix("dream.terms.") for name in settings.schedules}
     seen = [term.layer for term in terms if term.weight or term.layer in changing]
     network.sight.check(settings.dream.tile, seen)
     fit, wanted = len(octave_sizes(size, network, terms, settings.dream)), settings.dream.octaves
@@ -127,10 +127,10 @@ def fitting_network(
 
 def loaded_network(settings: Settings) -> Network:
     """The network of `settings`, loaded. Raises UserError if it cannot be loaded, if it lacks a
-    layer of `dream.layers`, or if all of these have weight 0."""
-    layers = settings.dream.layers
-    if layers and not any(layers.values()) and "dream.layers" not in settings.changes:
-        raise UserError("dream.layers gives every layer weight 0; give one another weight")
+    layer of `dream.terms`, or if all of these have weight 0."""
+    layers = settings.dream.terms
+    if layers and not any(layers.values()) and "dream.terms" not in settings.changes:
+        raise UserError("dream.terms gives every layer weight 0; give one another weight")
     network = _network_of(settings)
     network.check(layers or network.default_layers())
     return network

@@ -1,11 +1,11 @@
 """A frozen network with named layers."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,7 @@ MORE_THAN_KEPT, PICTURE_BYTES = 1.6, 60.0
 # Pixels (height, width) at which the kept activations are counted. 256 to 1024 a side give the same
 # number per pixel.
 MEASURED_AT = (512, 512)
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,19 @@ class Network:
         self._smallest: dict[frozenset[str], int] = {}
 
     def forget(self) -> None:
-        """Forget what earlier images taught about memory: see them whole again, if possible."""
+        """Forget what earlier renders asked to be remembered, and what images taught about memory:
+        see them whole again, if possible."""
+        self._remembered: dict[Hashable, Any] = {}
         free = partial(free_memory, self.device)
         self.sight = Sight(self.name, self.layers, self.memory_for, free)
+
+    def remembered(self, key: Hashable, find: Callable[[], Kept]) -> Kept:
+        """The value of `find`, called once for `key` and kept: a guide, say, as this network sees
+        it."""
+        if key not in self._remembered:
+            self._remembered[key] = find()
+        kept: Kept = self._remembered[key]
+        return kept
 
     def activations(self, image: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
         """The activations of the layers `names` for `image` (N, 3, H, W) in [0, 1], in the

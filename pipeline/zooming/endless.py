@@ -24,7 +24,6 @@ from dreamreel.pipeline.dreaming.terms import (
     are_active,
     mean_responses,
     proportions,
-    terms_of,
 )
 from dreamreel.pipeline.networks.network import Network, judged_size
 from dreamreel.pipeline.tensors import blur, resize
@@ -123,8 +122,7 @@ class _Flight:
 
     def subject(self, image: Tensor, number: int, settings: Settings) -> Subject:
         """`image` with the terms of a zoom, whose objective is `DEVIATION`."""
-        terms = terms_of(settings.dream, self.network, DEVIATION)
-        return Subject(image, number, self.network, settings, terms)
+        return Subject.of(image, number, self.network, settings, DEVIATION)
 
 
 def infinite_zoom(
@@ -162,8 +160,8 @@ def infinite_zoom(
 def dreamed_response(image: Tensor, network: Network, settings: Settings) -> tuple[float, Tensor]:
     """The response of `image` (1, 3, H, W) to the terms that a zoom with `settings` climbs, and how
     lively each place is, (1, 1, h, w): the response there, smoothed, over its mean."""
-    terms = terms_of(settings.dream, network, DEVIATION)
-    response, places = Subject(image, 0, network, settings, terms).placed_response(image)
+    subject = Subject.of(image, number, network, settings, DEVIATION)
+    response, places = subject.placed_response(image)
     return float(response), blur(places, LIVELY_SIGMA)
 
 

@@ -21,6 +21,17 @@ def mean_square(activation: Tensor, mean: Tensor | None = None) -> Tensor:
     return activation.float().square().mean(1, keepdim=True)
 
 
+def sums(activation: Tensor, mean: Tensor | None = None) -> Tensor:
+    """The sum over the channels of `activation` (N, C, h, w): (N, 1, h, w), float32."""
+    return activation.float().sum(1, keepdim=True)
+
+
+def sizes_and_squares(activation: Tensor, mean: Tensor | None = None) -> Tensor:
+    """The sum of |a| + a² over the channels of `activation` (N, C, h, w): (N, 1, h, w), float32."""
+    values = activation.float()
+    return (values.abs() + values.square()).sum(1, keepdim=True)
+
+
 def unit_vectors(activation: Tensor) -> Tensor:
     """`activation` (N, C, h, w) with each place's feature vector scaled to length 1."""
     values = activation.float()
@@ -43,6 +54,13 @@ def squared_deviation(activation: Tensor, mean: Tensor | None) -> Tensor:
 
 # More of whatever is there: DeepDream's own objective (Mordvintsev et al., Inceptionism, 2015).
 L2 = Objective("l2", Measure(half_squares), Measure(mean_square))
+
+# The mean activation, as lessons and class pictures climb it: weak responses grow as fast as strong
+# ones. The response is that of L2, which is never below 0.
+MEAN = Objective("mean", Measure(sums), Measure(mean_square))
+
+# |a| + a², the objective of cnn-vis (Johnson, 2015): weak responses grow too, strong ones faster.
+CNN_VIS = Objective("cnn_vis", Measure(sizes_and_squares), Measure(mean_square))
 
 # More of what sets each place apart: the mean over the places does not count. Zooms climb it: under
 # L2, a picture that feeds on its own dream ends as one pattern. The response is that of L2, because

@@ -1,0 +1,54 @@
+"""Objectives on some channels of a layer, given by number or chosen by their response."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from dreamreel.pipeline.config.terms import Rank
+from dreamreel.pipeline.dreaming.objectives.objective import Measure, Objective
+
+
+def on_channels(objective: Objective, channels: tuple[int, ...]) -> Objective:
+    """`objective` on only the `channels`, by number, of an activation."""
+    index = torch.tensor(channels)
+    return replace(
+        objective,
+        name=f"{objective.name}:{'+'.join(map(str, channels))}",
+        climbed=_picking(objective.climbed, index),
+        response=_picking(objective.response, index),
+    )
+
+
+def ranked(activation: Tensor, rank: Rank, count: int) -> tuple[int, ...]:
+    """The numbers of the `count` channels of `activation` (1, C, h, w) that are strongest, weakest
+    or nearest to the average, by their mean square over the places, in rising order.
+
+    All channels, where there are no more. Those that do not respond at all are not weak: they are
+    left out as long as others are left, because nothing could be climbed.
+    """
+    strengths = activation.float().square().mean((0, 2, 3))
+    alive = strengths > 0
+    match rank:
+        case "strongest":
+            keys = -strengths
+        case "weakest":
+            keys = strengths.where(alive, torch.inf)
+        case "average":
+            mean = strengths[alive].mean() if bool(alive.any()) else strengths.mean()
+            keys = (strengths - mean).abs().where(alive, torch.inf)
+    chosen = keys.argsort(stable=True)[:count]
+    return tuple(sorted(chosen.tolist()))
+
+
+def _picking(measure: Measure, index: Tensor) -> Measure:
+    """`measure` of an activation's channels at `index`."""
+
+    def picked(activation: Tensor) -> Tensor:
+        return activation.index_select(1, index.to(activation.device))
+
+    def places(activation: Tensor, mean: Tensor | None) -> Tensor:
+        return measure.places(picked(activation), mean)
+
+    averaged = measure.averaged
+    return Measure(places, None if averaged is None else lambda given: averaged(picked(given)))
