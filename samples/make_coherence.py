@@ -35,7 +35,6 @@ from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.config.timeline import constant
 from dreamreel.pipeline.dreaming.carrying import dream_video
 from dreamreel.pipeline.dreaming.subject import Subject
-from dreamreel.pipeline.dreaming.terms import terms_of
 from dreamreel.pipeline.frames import Frame
 from dreamreel.pipeline.judging.video_figures import (
     FrameFigures,
@@ -146,7 +145,7 @@ def figures(
     judge: Seer | None = None,
 ) -> Measures:
     """The figures of the `dreams` of `frames`."""
-    seer = (network, terms_of(settings.dream, network))
+    seer = (network, settings)
     pairs = zip(frames, dreams, strict=True)
     return summary(list(measure_frames(pairs, rate, seer, settings, judge)))
 
@@ -164,7 +163,7 @@ def judging(weights: Path | None) -> Seer | None:
     if weights is None:
         return None
     network = load_network("squeezenet1_1", weights)
-    return network, terms_of(Settings().dream, network)
+    return network, Settings()
 
 
 def footage(clips: Path | None) -> Iterator[tuple[str, Path]]:

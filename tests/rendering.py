@@ -11,7 +11,8 @@ from dreamreel.pipeline.config.values import Colour, Size, Span
 from dreamreel.pipeline.dreaming.ascent import Ascent, dream
 from dreamreel.pipeline.dreaming.objectives.activations import L2
 from dreamreel.pipeline.dreaming.objectives.objective import Objective
-from dreamreel.pipeline.dreaming.terms import Term, response_of, terms_of
+from dreamreel.pipeline.dreaming.terms import Term, response_of
+from dreamreel.pipeline.dreaming.vocabulary import Seen, terms_of
 from dreamreel.pipeline.jobs.job import Flight, Job, NamedFile, flight_of
 from dreamreel.pipeline.jobs.report import QUIET, Report
 from dreamreel.pipeline.jobs.run import run
@@ -115,7 +116,8 @@ def dreamed(
     **more: Any,
 ) -> Tensor:
     """The dream of `image` by `objective` on the layers of `settings`; `more` is for `dream`."""
-    return dream(image, network, terms_of(settings, network, objective), settings, ascent, **more)
+    terms = terms_of(settings, network, Seen(image, 0), objective)
+    return dream(image, network, terms, settings, ascent, **more)
 
 
 def terms(layers: dict[str, float], objective: Objective = L2) -> list[Term]:

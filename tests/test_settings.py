@@ -106,6 +106,15 @@ def test_a_wrong_setting_is_explained_in_one_line(text: str, words: list[str]) -
     assert all(word in message for word in words), message
 
 
+LAYER_NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.]{0,8}", fullmatch=True)
+term_texts = st.one_of(
+    LAYER_NAMES,
+    st.builds("{}:{}".format, LAYER_NAMES, st.integers(0, 65_535)),
+    st.builds("class:{}".format, st.text(min_size=1)),
+    st.builds("guide:{}".format, st.text(min_size=1)),
+)
+
+
 @given(
     octaves=st.integers(1, 32),
     step_size=st.floats(0, 100),

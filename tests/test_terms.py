@@ -19,8 +19,8 @@ from dreamreel.pipeline.dreaming.terms import (
     mean_responses,
     proportions,
     response_of,
-    terms_of,
 )
+from dreamreel.pipeline.dreaming.vocabulary import Seen, terms_of
 from dreamreel.pipeline.networks.catalog import load_network
 from dreamreel.pipeline.networks.network import Network
 from dreamreel.pipeline.zooming.endless import ZoomState, infinite_zoom
@@ -160,7 +160,10 @@ def test_terms_of_one_layer_add_up(network: Network, image: Tensor) -> None:
     assert torch.allclose(both, alone[0] + second, atol=1e-3 * float(both.abs().mean()))
 
 
-def test_terms_are_those_of_the_settings_or_the_default_of_the_network(network: Network) -> None:
-    assert terms_of(Dream(), network) == (Term("parts"),)
-    chosen = terms_of(Dream(terms={"textures": 2.0, "objects": 0.0}), network, DEVIATION)
+def test_terms_are_those_of_the_settings_or_the_default_of_the_network(
+    network: Network, image: Tensor
+) -> None:
+    seen = Seen(image, 0)
+    assert terms_of(Dream(), network, seen) == (Term("parts"),)
+    chosen = terms_of(Dream(terms={"textures": 2.0, "objects": 0.0}), network, seen, DEVIATION)
     assert proportions(chosen) == {"deviation:textures": 1.0}

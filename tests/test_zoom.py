@@ -12,7 +12,7 @@ from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.config.schedule import Moment
 from dreamreel.pipeline.config.timeline import constant, settings_at
-from dreamreel.pipeline.dreaming.ascent import Ascent, evened
+from dreamreel.pipeline.dreaming.ascent import Ascent, Beside, evened
 from dreamreel.pipeline.dreaming.control import GAINS, EvolutionLoop, Reference, VarietyLoop
 from dreamreel.pipeline.dreaming.objectives.activations import DEVIATION, DIVERSITY
 from dreamreel.pipeline.dreaming.terms import Term
@@ -230,7 +230,7 @@ def test_climbing_diversity_breaks_up_a_repeated_pattern(
     diverse = Term("objects", DIVERSITY, 1.0)
 
     def spread_after(*beside: Term) -> float:
-        dreamed = dream(image, dreamnet, settings, Ascent(4, 1.5), DEVIATION, beside=beside)
+        dreamed = dream(image, dreamnet, settings, Ascent(4, 1.5), DEVIATION, beside=Beside(beside))
         return spread_of(dreamed, dreamnet, "objects")
 
     assert spread_after(diverse) > 1.2 * spread_after()

@@ -486,7 +486,8 @@ def _flag_table(flag: Flag, value: Value, batch: BatchFile) -> list[tuple[str, d
             raise UserError(f"{value.where}: {flag.name[2:]} must be true or false")
         return [(value.where, table_of(flag, value.value))] if value.value else []
     given = value.value
-    if flag.setting in path_settings() and isinstance(given, str):
+    names_file = flag.setting in path_settings() or flag.kind == "guide"
+    if names_file and isinstance(given, str):
         given = str(batch.folder / expanded(given))
     return [(value.where, table_of(flag, given))]
 

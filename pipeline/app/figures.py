@@ -7,7 +7,7 @@ from json import dumps
 from pathlib import Path
 from typing import Any
 
-from dreamreel.pipeline.app.options import Flag, Given, layer_table
+from dreamreel.pipeline.app.options import Flag, Given
 from dreamreel.pipeline.app.terminal import print_result, print_table, terminal
 from dreamreel.pipeline.config.fields import GROWTH
 from dreamreel.pipeline.config.values import (
@@ -97,7 +97,7 @@ def measure_dream(
     `frames` and `layers` are the values of --frames and --layers. Raises UserError, before anything
     is measured, if a file or an option cannot be used.
     """
-    sets = [*given.set, *([f"dream.terms={layer_table(layers)}"] if layers else [])]
+    sets = [*given.set, *([f"dream.terms={layers}"] if layers else [])]
     settings = replace(given, set=sets).settings(*_crop_of(dream))
     span = (0, None) if frames is None else parse_span("--frames", frames)
     if judge.network is None and (judge.weights or judge.layers):
@@ -107,15 +107,14 @@ def measure_dream(
     check_settings(settings)
     judging = _judging(given, judge).settings()
     check_settings(judging)
-    from dreamreel.pipeline.dreaming.terms import terms_of
     from dreamreel.pipeline.jobs.preparation import loaded_network
     from dreamreel.pipeline.judging import video_figures as figures
 
     network = loaded_network(settings)
-    seer, other = (network, terms_of(settings.dream, network)), None
+    seer, other = (network, settings), None
     if judge.network is not None:
         judges = loaded_network(judging)
-        other = (judges, terms_of(judging.dream, judges))
+        other = (judges, judging)
     with terminal("frames", given.quiet) as report:
         found = figures.measure(
             source,
@@ -175,7 +174,7 @@ def _judging(given: Given, judge: Judge) -> Given:
         own["--judge"] = (Flag("--judge", "network", ""), judge.network)
     if judge.weights is not None:
         own["--judge-weights"] = (Flag("--judge-weights", "weights", ""), str(judge.weights))
-    layers = [f"dream.terms={layer_table(judge.layers)}"] if judge.layers else []
+    layers = [f"dream.terms={judge.layers}"] if judge.layers else []
     return Given(own, set=layers)
 
 

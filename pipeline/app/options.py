@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # imported late at run time: `dreamreel --help` is to be fast
 
 IN, LOOK, OUT, MACHINE = "Input", "Look", "Output", "Machine"
 PANELS = (IN, LOOK, OUT, MACHINE)  # the sections of help, in order
+TERMS = "dream.terms"
 OF_SETTING = "@"  # `@NAME` as help text stands for the description of the setting NAME
 
 
@@ -41,6 +42,7 @@ class Flag:
     value: bool | None = None
     help: str | None = None  # None: the description of the setting
     complete: Callable[[str], list[str]] | None = None
+    kind: str = ""  # of the one term of `dream.terms` that the value names
 
 
 READING = (
@@ -54,7 +56,9 @@ CROP = (
     Flag("--crop-at", "source.crop_at", OUT, "PLACE"),
 )
 DREAM = (
-    Flag("--layers", "dream.terms", LOOK, "L"),
+    Flag("--layers", TERMS, LOOK, "L", help="Layers, or other terms, that are climbed."),
+    Flag("--guide", TERMS, LOOK, "FILE", help="A picture or film that guides.", kind="guide"),
+    Flag("--class", TERMS, LOOK, "NAME", help="A class, such as starfish.", kind="class"),
     Flag("--strength", "dream.strength", LOOK, "X"),
     Flag("--octaves", "dream.octaves", LOOK, "N"),
     Flag("--steps", "dream.steps", LOOK, "N"),
@@ -225,13 +229,6 @@ def check_apart(flags: Iterable[Flag]) -> None:
             raise UserError(f"{other} and {flag.name} both set {flag.setting}; give one of them")
 
 
-def layer_table(text: str) -> str:
-    """The names `a,b` as a TOML list, `["a", "b"]`. Text that is a TOML value already stays."""
-    if text.lstrip().startswith(("{", "[", '"', "'")):
-        return text
-    return "[" + ", ".join(f'"{name.strip()}"' for name in text.split(",")) + "]"
-
-
 def describe(setting: str) -> str:
     """The help of a flag that stands for `setting`: its description and its name."""
     from dreamreel.pipeline.config.fields import all_fields
@@ -254,8 +251,8 @@ def table_of(flag: Flag, value: Any) -> dict[str, Any]:
 
     if flag.value is not None:
         value = flag.value
-    elif flag.setting == "dream.terms" and isinstance(value, str):
-        value = parse_value(layer_table(value))
+    elif flag.kind:
+        value = {f"{flag.kind}:{value}": 1.0}
     elif isinstance(value, str) and not {str, Path} & types_in(
         all_fields()[flag.setting].annotation
     ):

@@ -13,6 +13,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,13 @@ from dreamreel.pipeline.config.fields import (
 )
 from dreamreel.pipeline.config.grammar import build, flatten
 from dreamreel.pipeline.config.tables import fault, read_toml, shown
+from dreamreel.pipeline.config.terms import parse_sum, with_file
 from dreamreel.pipeline.errors import UserError, expanded, missing, nearest, usable
 from dreamreel.pipeline.opening import misnamed, read_text
 
 FOLDER = Path(__file__).resolve().parents[2] / "presets"
 OWN_FOLDER = "DREAMREEL_PRESETS"  # the environment variable that names the user's own folder
+TERMS = "dream.terms"  # the setting whose guides are paths
 OWN_KEYS = ("description", "inherits")
 RECORD = ".json"  # the ending of a record, whose settings are taken
 # What a record tells of how its film was read, computed and written, which is no part of a look.
@@ -147,8 +150,24 @@ def with_paths_from(folder: Path, table: Table, source: str) -> dict[str, Any]:
     for name, value in flatten(table, source):
         if name in paths and isinstance(value, str):
             value = os.path.realpath(folder / _name_of_file(value))
+        elif name == TERMS:
+            value = _with_guides_from(folder, value)
         put(resolved, name, value)
     return resolved
+
+
+def _with_guides_from(folder: Path, terms: Any) -> Any:
+    """The sum `terms`, in any of its forms, with the paths of its guides relative to `folder` made
+    absolute. One that is malformed stays, and is refused later."""
+
+    def resolved(path: Path) -> Path:
+        return Path(os.path.realpath(folder / expanded(path)))
+
+    with suppress(ValueError):
+        table = parse_sum(terms)
+        if isinstance(table, Mapping):
+            return {with_file(text, resolved): weight for text, weight in table.items()}
+    return terms
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ weight. It is also given as the text of a sum, or as a list of such texts:
     creatures:13@0.5:0.3      one neuron: the channel at a place, in widths and heights
     class:starfish            a class of the network, by name or number
     guide:flowers.jpg         a guide picture or video, at the default layer; @LAYER for another
-    tv, change                penalties, with negative weights: variation; difference from the source
+    tv, change                penalties, given negative weights: total variation, and the difference
+                              from the source
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -42,7 +43,7 @@ RANKED = re.compile(rf"({'|'.join(RANKS)})\((\d{{1,5}})\)", re.ASCII)
 
 @dataclass(frozen=True)
 class Channels:
-    """Channels of a layer: those of the `numbers`, or as many as `count` by `rank` on the source."""
+    """Channels of a layer: those of the `numbers`, or `count` of them by `rank` on the source."""
 
     numbers: tuple[int, ...] = ()
     rank: Rank | None = None
@@ -107,11 +108,14 @@ def files_in(terms: Iterable[str]) -> list[Path]:
     return list(dict.fromkeys(Path(one.what) for one in found if one.kind == "guide"))
 
 
-def with_file(text: str, path: Path) -> str:
-    """The term `text`, which names a file, with the file at `path` in its place."""
+def with_file(text: str, moved: Callable[[Path], Path]) -> str:
+    """The term `text`; where it names a file, with the path that `moved` gives for it. Raises
+    ValueError where it is malformed."""
     term = parse_term(text)
+    if term.kind != "guide":
+        return text
     layer = f"@{term.layer}" if term.layer else ""
-    return f"{term.kind}:{path}{layer}"
+    return f"{term.kind}:{moved(Path(term.what))}{layer}"
 
 
 def _terms_in(text: str, commas: bool = True) -> list[tuple[str, float]]:

@@ -55,6 +55,22 @@ class Ascent:
         return (1, self.coarse * self.steps) if self.coarse else (0, 1.0)
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What is climbed beside a sum of terms: other `terms` and the penalties `pulls`, with weights
+    relative to that whole sum, brought to unit scale.
+
+    Penalties compare with `source` (1, 3, H, W); None: with the image that is dreamed.
+    """
+
+    terms: Terms = ()
+    pulls: Sequence[Pull] = ()
+    source: Tensor | None = None
+
+
+ALONE = Beside()
+
+
 def still_ascent(settings: Dream) -> Ascent:
     """The ascent of a picture that carries no dream yet, by `settings`."""
     return Ascent(settings.steps, settings.step_size * settings.strength)
@@ -68,20 +84,17 @@ def dream(
     ascent: Ascent,
     *,
     key: tuple[int, int] = (0, 0),
-    beside: Terms = (),
-    pulls: Sequence[Pull] = (),
-    source: Tensor | None = None,
+    beside: Beside = ALONE,
     on_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """The dream of `image` (1, 3, H, W) in [0, 1]: the same shape and range, float32.
 
     Gradient ascent climbs the sum of `terms` in each octave, from the coarsest to the image itself.
-    Only the detail, which the dream added, passes from octave to octave. The terms `beside` are
-    climbed as well, with weights relative to that whole sum, brought to unit scale, as are the
-    penalties `pulls`, against the `source` that `image` was made from; None: `image` itself. Where
-    no term has a weight, the image comes back as it is. Randomness comes from `key` (seed, frame) alone:
-    equal arguments on one machine give equal bytes. `on_step` is called after each step. Raises
-    UserError where the image is too small for the network, and where a gradient is not finite.
+    Only the detail, which the dream added, passes from octave to octave. What is `beside` is
+    climbed as well. Where no term has a weight, the image comes back as it is. Randomness comes
+    from `key` (seed, frame) alone: equal arguments on one machine give equal bytes. `on_step` is
+    called after each step. Raises UserError where the image is too small for the network, and where
+    a gradient is not finite.
     """
     if ascent.steps == 0 or not are_active(terms):
         return image
@@ -90,16 +103,16 @@ def dream(
     climbed: list[Tensor] = []  # each gradient's mean size; read once, at the end: one wait
     for octave, size in enumerate(sizes):
         base = resize(image, size)
-        original = base if source is None or not pulls else resize(source, size)
+        original = base if beside.source is None else resize(beside.source, size)
         dreamed = (base + resize(detail, size)).clamp(0, 1)
         steps, times = ascent.within(octave, len(sizes))
         length = times / 255 * _at(ascent.size, size)
         fresh = None if ascent.fresh is None else resize(ascent.fresh, size)
-        seen = [term for term in beside if network.runs_at(size, (term.layer,))]
+        seen = [term for term in beside.terms if network.runs_at(size, (term.layer,))]
         for step in range(steps):
             shift = jitter(settings.jitter, size, (*key, octave, step))
             gradient = ascent_direction(dreamed, network, terms, settings, shift, fresh, seen)
-            gradient = _pulled(gradient, dreamed, original, pulls)
+            gradient = _pulled(gradient, dreamed, original, beside.pulls)
             gradient = evened(gradient) if ascent.even else gradient
             dreamed = (dreamed + length * gradient).clamp(0, 1)
             climbed.append(gradient.abs().mean())

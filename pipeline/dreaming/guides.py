@@ -9,7 +9,7 @@ from torch import Tensor
 from dreamreel.pipeline.dreaming.objectives.guides import features_of
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Frame
-from dreamreel.pipeline.media.clips import Clip, kind_of, probe
+from dreamreel.pipeline.media.clips import guiding_clip
 from dreamreel.pipeline.media.reading import read_frames
 from dreamreel.pipeline.media.stills import load_picture
 from dreamreel.pipeline.networks.network import Network
@@ -26,7 +26,7 @@ class Guide:
     def __init__(self, path: Path, network: Network) -> None:
         """Raises UserError where the file at `path` is neither a picture nor a film."""
         self._path, self._network = path, network
-        self._clip = moving(path)
+        self._clip = guiding_clip(path)
         self._frames: Generator[Frame, None, None] | None = None
         self._next = 0  # the number of the frame that `_frames` gives next
         self._shown: tuple[int, Tensor] | None = None  # the picture of a number
@@ -76,19 +76,3 @@ def guide_at(path: Path, network: Network) -> Guide:
     """The guide at `path`, as `network` sees it; the same one for each frame. Raises UserError as
     `Guide` does."""
     return network.remembered(("guide", path), lambda: Guide(path, network))
-
-
-def check_guide(path: Path) -> None:
-    """Raise UserError unless the file or folder at `path` can guide."""
-    moving(path)
-
-
-def moving(path: Path) -> Clip | None:
-    """The clip at `path`; None for a single picture. Raises UserError for anything else."""
-    kind = None if path.is_dir() or "%" in path.name else kind_of(path)
-    if kind == "picture":
-        clip = probe(path)
-        return None if clip.frames == 1 else clip
-    if kind == "sound":
-        raise UserError(f"the guide {path} is sound; a picture or a film can guide")
-    return probe(path)

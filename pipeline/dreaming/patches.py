@@ -40,15 +40,16 @@ def fill_in(
     bare = blur((arrived.level < 0.5).float(), 1.0)
     detail, level = arrived.detail.clone(), arrived.level.clone()
     for part in boxes:
-        before, where = source[part].contiguous(memory_format=torch.channels_last), bare[part]
+        here, where = subject.within(part), bare[part]
         if not where.any():
             continue
+        before = here.source
         ascent = Ascent(math.ceil(still.steps / 2), PATCH_MORE * still.size * where, where)
         dreamed, unseen = clipped(before + detail[part])
         for number in range(PATCH_ROUNDS):
-            round_ = replace(subject, number=subject.number + (number << ROUND_SHIFT))
+            round_ = replace(here, number=subject.number + (number << ROUND_SHIFT))
             dreamed = round_.dreamed(dreamed, ascent)
-            was, now = subject.responses(torch.cat([before, dreamed]), where)
+            was, now = here.responses(torch.cat([before, dreamed]), where)
             if abs(now - was) >= PATCH_UP_TO * abs(strength - 1) * was:
                 break
         detail[part] = dreamed - before + unseen

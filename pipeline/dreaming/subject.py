@@ -4,15 +4,18 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Settings
-from dreamreel.pipeline.dreaming.ascent import Ascent, dream, octave_sizes, still_ascent
-from dreamreel.pipeline.dreaming.terms import Pull, Terms, placed_response_of, response_of
-from dreamreel.pipeline.dreaming.vocabulary import Seen, pulls_of, terms_of
+from dreamreel.pipeline.dreaming.ascent import Ascent, Beside, dream, octave_sizes, still_ascent
 from dreamreel.pipeline.dreaming.objectives.activations import L2
 from dreamreel.pipeline.dreaming.objectives.objective import Objective
+from dreamreel.pipeline.dreaming.terms import Pull, Terms, placed_response_of, response_of
+from dreamreel.pipeline.dreaming.vocabulary import Seen, pulls_of, terms_of
 from dreamreel.pipeline.networks.network import Network
+from dreamreel.pipeline.networks.tiles import Cells
+from dreamreel.pipeline.tensors import resize
 
 # Gets how many steps are done, and how many there are.
 OnSteps = Callable[[int, int], None]
@@ -63,10 +66,10 @@ class Subject:
         start: Tensor,
         ascent: Ascent,
         on_step: Callable[[], None] = lambda: None,
-        beside: Terms = (),
+        others: Terms = (),
     ) -> Tensor:
-        """The dream of `start` (1, 3, h, w), the source with what is carried, by `ascent`; `beside`
-        is as for `dream`."""
+        """The dream of `start` (1, 3, h, w), the source with what is carried, by `ascent`. The
+        terms `others` are climbed beside those of the subject, as in `Beside`."""
         return dream(
             start,
             self.network,
@@ -74,9 +77,7 @@ class Subject:
             self.settings.dream,
             ascent,
             key=(self.settings.seed, self.number),
-            beside=beside,
-            pulls=self.pulls,
-            source=self.source,
+            beside=Beside(others, self.pulls, self.source if self.pulls else None),
             on_step=on_step,
         )
 
@@ -90,6 +91,16 @@ class Subject:
         """The response of the terms to `image` (1, 3, H, W), and where; see
         `placed_response_of`."""
         return placed_response_of(image, self.network, self.terms, self.settings.dream.tile)
+
+    def within(self, part: Cells) -> "Subject":
+        """This subject for the `part` of its source alone."""
+        size = (self.source.shape[2], self.source.shape[3])
+        terms = [
+            term if term.where is None else replace(term, where=resize(term.where, size)[part])
+            for term in self.terms
+        ]
+        source = self.source[part].contiguous(memory_format=torch.channels_last)
+        return replace(self, source=source, terms=terms)
 
     def by(self, settings: Settings) -> "Subject":
         """This subject with other `settings`, and the same terms."""

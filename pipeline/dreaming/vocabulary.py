@@ -20,6 +20,7 @@ from dreamreel.pipeline.dreaming.terms import Pull, Term
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.networks.network import Network
 
+
 @dataclass(frozen=True)
 class Seen:
     """What terms may ask of the picture that is dreamed: the `source` (1, 3, H, W), and the

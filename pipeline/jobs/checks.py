@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamreel.pipeline.config.fields import Settings, Source
+from dreamreel.pipeline.config.terms import files_in, parse_term
 from dreamreel.pipeline.config.values import (
     MANY_FRAMES,
     SMALLEST_SIDE,
@@ -34,13 +35,14 @@ from dreamreel.pipeline.jobs.paths import (
 )
 from dreamreel.pipeline.jobs.report import QUIET, Report
 from dreamreel.pipeline.media.animations import moves, told_of_scan
-from dreamreel.pipeline.media.clips import Clip, Raster
+from dreamreel.pipeline.media.clips import Clip, Raster, guiding_clip
 from dreamreel.pipeline.media.encoding import CONTAINERS, Encoding, encoding_for
 from dreamreel.pipeline.media.exports import FASTEST_GIF, LONGEST_IN_GIF, lossless_encoding
 from dreamreel.pipeline.media.mux import never_kept, suffix_that_holds
 from dreamreel.pipeline.media.reading import damage
 from dreamreel.pipeline.media.sound import check_sound
 from dreamreel.pipeline.media.stills import check_picture_name, no_picture
+from dreamreel.pipeline.networks.classes import find_class, imagenet_names
 from dreamreel.pipeline.networks.dreamnet_layers import dreamnet_layers
 from dreamreel.pipeline.networks.names import check_layer, check_network_name
 from dreamreel.pipeline.opening import check_readable
@@ -80,13 +82,16 @@ def check(job: Job, out: Target, report: Report) -> Checked:
 
 
 def check_settings(settings: Settings) -> None:
-    """Raise UserError if the network is unknown, or a layer of `dreamnet`, or if a file of weights
-    cannot be read."""
+    """Raise UserError if the network is unknown, or a layer of `dreamnet` or a class of a network
+    with its own weights, or if a file that the settings name cannot be read."""
     check_network_name(settings.network)
-    if settings.network == "dreamnet":
-        known = [row.name for row in dreamnet_layers()]
-        for name in settings.dream.terms:
-            check_layer(name, known, "dreamnet")
+    for term in map(parse_term, settings.dream.terms):
+        if settings.network == "dreamnet" and term.layer:
+            check_layer(term.layer, [row.name for row in dreamnet_layers()], "dreamnet")
+        if term.kind == "class" and settings.weights is None:
+            find_class(imagenet_names(), term.what)
+    for guide in files_in(settings.dream.terms):
+        guiding_clip(guide)
     for path in (settings.weights, settings.flow.weights):
         if path is not None:
             check_readable(path)
@@ -112,10 +117,11 @@ def bars_at(settings: Settings, size: tuple[int, int], at: tuple[int, int]) -> B
 
 
 def files_of(job: Job) -> list[Path]:
-    """The files that `job` reads besides its source: music, a goal, weights."""
+    """The files that `job` reads besides its source: music, a goal, weights, guides."""
     named = [job.audio, job.flight.to if job.flight is not None else None]
-    settings = [job.settings.weights, job.settings.flow.weights]
-    return [*(file.path for file in named if file), *(path for path in settings if path)]
+    weights = [job.settings.weights, job.settings.flow.weights]
+    settings = [*(path for path in weights if path), *files_in(job.settings.dream.terms)]
+    return [*(file.path for file in named if file), *settings]
 
 
 def key_of(job: Job) -> str:

@@ -25,6 +25,7 @@ CALLED = {
 OTHER = {
     "source": "another source",
     "audio": "other music",
+    "files": "other guides",
     "flight.to": "another photo to arrive at",
     "flight.earlier": "another zoom to continue",
     "weights_sha256": "other weights",

@@ -7,6 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from dreamreel.pipeline.config.fields import Settings
+from dreamreel.pipeline.config.terms import files_in
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.job import Job, NamedFile, as_table
 from dreamreel.pipeline.media.sequences import find_series
@@ -23,6 +25,11 @@ def named(path: Path) -> NamedFile:
 def named_again(file: NamedFile | None) -> NamedFile | None:
     """`file` with its digest computed anew; None if it is None."""
     return None if file is None else named(file.path)
+
+
+def named_in(settings: Settings) -> tuple[NamedFile, ...]:
+    """The files that the terms of `settings` name, each with its digest."""
+    return tuple(map(named, files_in(settings.dream.terms)))
 
 
 def digest(path: Path) -> str:
@@ -90,6 +97,8 @@ def identity_of(job: Job) -> dict[str, Any]:
 
 
 def _without_paths(table: Any) -> Any:
+    if isinstance(table, list):
+        return [_without_paths(value) for value in table]
     if not isinstance(table, dict):
         return table
     if table.keys() == {"path", "sha256"}:

@@ -13,7 +13,8 @@ from dreamreel.pipeline.config.timeline import (
     without_beat,
 )
 from dreamreel.pipeline.dreaming.ascent import octave_sizes
-from dreamreel.pipeline.dreaming.terms import terms_of
+from dreamreel.pipeline.dreaming.terms import Term
+from dreamreel.pipeline.dreaming.vocabulary import layers_of, weighted
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Box, Frame
 from dreamreel.pipeline.jobs.identity import stamp
@@ -109,13 +110,15 @@ def fitting_network(
     Raises UserError if it lacks a layer, or if the tiles or the picture are too small for it.
     """
     network = loaded_network(settings)
-    terms = terms_of(settings.dream, network)
+    layers = layers_of(settings.dream, network)
+    weights = weighted(settings.dream, network)
     network.sight.on_notice = report.on_notice
     if network.notice is not None:
         report.on_notice(network.notice)
     changing = {name.removeprefix("dream.terms.") for name in settings.schedules}
-    seen = [term.layer for term in terms if term.weight or term.layer in changing]
+    seen = [layer for text, layer in layers.items() if weights[text] or text in changing]
     network.sight.check(settings.dream.tile, seen)
+    terms = [Term(layer) for layer in layers.values()]
     fit, wanted = len(octave_sizes(size, network, terms, settings.dream)), settings.dream.octaves
     if fit < wanted and "dream.octaves" in chosen:
         report.on_notice(
@@ -126,13 +129,13 @@ def fitting_network(
 
 
 def loaded_network(settings: Settings) -> Network:
-    """The network of `settings`, loaded. Raises UserError if it cannot be loaded, if it lacks a
-    layer of `dream.terms`, or if all of these have weight 0."""
-    layers = settings.dream.terms
-    if layers and not any(layers.values()) and "dream.terms" not in settings.changes:
-        raise UserError("dream.terms gives every layer weight 0; give one another weight")
+    """The network of `settings`, loaded. Raises UserError if it cannot be loaded, if it lacks what
+    a term of `dream.terms` names, or if all of these have weight 0."""
+    terms = settings.dream.terms
+    if terms and not any(terms.values()) and "dream.terms" not in settings.changes:
+        raise UserError("dream.terms gives every term weight 0; give one another weight")
     network = _network_of(settings)
-    network.check(layers or network.default_layers())
+    layers_of(settings.dream, network)
     return network
 
 

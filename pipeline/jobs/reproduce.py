@@ -50,7 +50,10 @@ def _found(job: Job, record: Path, source: Path | None) -> Job:
         "audio": _found_file(job.audio, record),
         "flight": _found_flight(job.flight, record),
         "weights_sha256": None,
+        "files": (),
     }
+    for file in job.files:
+        _found_file(file, record)
     return job.model_copy(update=changes)
 
 

@@ -17,7 +17,7 @@ from dreamreel.pipeline.dreaming.subject import Subject
 from dreamreel.pipeline.errors import Stopped
 from dreamreel.pipeline.frames import Box, fitted_size
 from dreamreel.pipeline.jobs.checks import Checked, bars_at
-from dreamreel.pipeline.jobs.identity import named, named_again, versions
+from dreamreel.pipeline.jobs.identity import named, named_again, named_in, versions
 from dreamreel.pipeline.jobs.job import Job, source_of
 from dreamreel.pipeline.jobs.making import threads_of
 from dreamreel.pipeline.jobs.paths import check_replaceable, is_record, make_folder_of, record_path
@@ -101,7 +101,7 @@ def _from_picture(checked: Checked, report: Report) -> _Dreamed:
             report.on_notice(f"{suffix} keeps no transparency; it is left out")
     bars = bars_at(settings, whole, size)
     scene = _Scene(image, 0, bars, network, settings, report)
-    job = job.model_copy(update={"source": source})
+    job = job.model_copy(update={"source": source, "files": named_in(settings)})
     return _Dreamed(Picture(scene.dreamed(_as_picture), alpha), job, network)
 
 
@@ -119,6 +119,7 @@ def _from_clip(checked: Checked, report: Report) -> _Dreamed:
     changes = {
         "source": named(source_of(job)),
         "audio": named_again(job.audio),
+        "files": named_in(job.settings),
         "settings": with_decoder(job.settings, clip),
     }
     size = clip.raster.size_at(job.settings.width)

@@ -19,7 +19,7 @@ from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Box, Frame, with_alpha
 from dreamreel.pipeline.jobs.assembly import Plan, assemble, publish_film, verify
 from dreamreel.pipeline.jobs.checks import Checked, bars_at, encoding_of, expected_frames
-from dreamreel.pipeline.jobs.identity import named, named_again, versions
+from dreamreel.pipeline.jobs.identity import named, named_again, named_in, versions
 from dreamreel.pipeline.jobs.job import Job, source_of
 from dreamreel.pipeline.jobs.making import make, under_way
 from dreamreel.pipeline.jobs.paths import (
@@ -204,6 +204,7 @@ def as_run(job: Job, clip: Clip, network: Network | None) -> Job:
     changes = {
         "source": named(source_of(job)),
         "audio": named_again(job.audio),
+        "files": named_in(job.settings),
         "weights_sha256": None if network is None else network.digest,
         "settings": with_decoder(job.settings, clip),
     }

@@ -20,7 +20,14 @@ from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Box, Frame, fitted_size
 from dreamreel.pipeline.jobs.assembly import Plan, assemble, publish_film, verify
 from dreamreel.pipeline.jobs.checks import Checked, bars_at, encoding_of, may_continue
-from dreamreel.pipeline.jobs.identity import digest, found_again, named, named_again, versions
+from dreamreel.pipeline.jobs.identity import (
+    digest,
+    found_again,
+    named,
+    named_again,
+    named_in,
+    versions,
+)
 from dreamreel.pipeline.jobs.job import DEFAULT_CANVAS, Earlier, Flight, Job, flight_of
 from dreamreel.pipeline.jobs.making import make, under_way
 from dreamreel.pipeline.jobs.paths import (
@@ -253,7 +260,11 @@ def _size(flight: Flight) -> tuple[int, int]:
 def _with_digests(job: Job, canvas: tuple[int, int]) -> Job:
     flight = flight_of(job)
     flight = flight.model_copy(update={"size": canvas, "to": named_again(flight.to)})
-    changes = {"source": named_again(job.source), "audio": named_again(job.audio)}
+    changes = {
+        "source": named_again(job.source),
+        "audio": named_again(job.audio),
+        "files": named_in(job.settings),
+    }
     return job.model_copy(update={**changes, "flight": flight})
 
 

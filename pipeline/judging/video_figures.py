@@ -17,7 +17,8 @@ from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Settings, Source
 from dreamreel.pipeline.config.values import Bars
-from dreamreel.pipeline.dreaming.terms import Terms, response_of
+from dreamreel.pipeline.dreaming.subject import Subject
+from dreamreel.pipeline.dreaming.vocabulary import layers_of
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Frame, fitted_size
 from dreamreel.pipeline.jobs.checks import bars_at
@@ -42,7 +43,7 @@ SEEN_AT_LEAST = 0.02  # share of a frame, visible or still, that a figure needs;
 # (20 / 12 times the sum of the squares of LUMA), so only flat pictures fall below.
 CRISP_AT_LEAST = 0.05 * LEVEL**2
 Pairs = Iterable[tuple[Frame, Frame]]
-Seer = tuple[Network, Terms]  # a network, and the terms by which it measures strength
+Seer = tuple[Network, Settings]  # a network, and the terms by which it measures strength
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,8 @@ def measure(
     before = probe(source, settings.source)
     after = probe(dream, EXACTLY)
     size = common_size(before, after)
-    for network, terms in filter(None, (seer, judge)):
-        layers = [term.layer for term in terms]
+    for network, chosen in filter(None, (seer, judge)):
+        layers = list(layers_of(chosen.dream, network).values())
         if not network.runs_at(size, layers):
             raise UserError(
                 f"{dream} of {size[1]}x{size[0]} is too small for {network.name} at "
@@ -216,8 +217,8 @@ def measure_frames(
         yield FrameFigures(
             frame=shown.number,
             cut=shown.motion is None,
-            strength=strength(source, dreamed),
-            judged_strength=judged(source, dreamed) if judged is not None else None,
+            strength=strength(source, dreamed, shown.number),
+            judged_strength=judged(source, dreamed, shown.number) if judged is not None else None,
             sharpness=sharpness(dreamed) / max(sharpness(source), CRISP_AT_LEAST),
             brightness=float(lab[0] - source_lab[0]),
             colour_drift=float(np.linalg.norm(lab - source_lab)),
@@ -300,16 +301,14 @@ def mean_lab(image: Tensor) -> np.ndarray:
     return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2Lab).mean((0, 1), dtype=np.float64))
 
 
-def strength_by(network: Network, terms: Terms) -> Callable[[Tensor, Tensor], float]:
-    """A function from a source and its dream, images (1, 3, H, W), to the dream's strength: its
-    response to `terms` over the source's."""
+def strength_by(network: Network, settings: Settings) -> Callable[[Tensor, Tensor, int], float]:
+    """A function from a source and its dream, images (1, 3, H, W), and the frame's number, to the
+    dream's strength: its response to the terms of `settings` over the source's."""
 
-    def strength(source: Tensor, dreamed: Tensor) -> float:
-        found = [
-            float(response_of(judged_size(image).to(network.device), network, terms))
-            for image in (source, dreamed)
-        ]
-        return found[1] / found[0]
+    def strength(source: Tensor, dreamed: Tensor, number: int) -> float:
+        before, after = (judged_size(image).to(network.device) for image in (source, dreamed))
+        subject = Subject.of(before, number, network, settings)
+        return subject.responses(after)[0] / subject.responses(before)[0]
 
     return strength
 

@@ -457,6 +457,16 @@ def kind_of(path: Path) -> str | None:
         return None
 
 
+def guiding_clip(path: Path) -> Clip | None:
+    """The clip at `path`, which guides a dream frame by frame; None for a single picture. Raises
+    UserError for a file that is neither."""
+    is_file = not path.is_dir() and find_series(path) is None
+    if is_file and kind_of(path) == "sound":
+        raise UserError(f"the guide {path} is sound; a picture or a film can guide")
+    clip = probe(path)
+    return None if is_file and clip.frames == 1 else clip
+
+
 def at_rate(clip: Clip, rate: Fraction) -> Clip:
     """`clip` at a constant `rate`: each frame is the one that a player would show at its time."""
     frames = clip.frames or 0

@@ -51,7 +51,9 @@ def load_network(
     on = find_device(device)
     loaded = read_weights(weights) if weights is not None else architecture.fetch()
     given = str(weights) if weights is not None else f"the weights file of {name}"
-    return assemble(architecture, loaded, on, find_precision(precision, on), given)
+    network = assemble(architecture, loaded, on, find_precision(precision, on), given)
+    network.weights_file = weights
+    return network
 
 
 def network_layers(name: str) -> list[Layer]:

@@ -35,15 +35,26 @@ def class_names(network: str, weights: Path | None = None) -> tuple[str, ...] | 
     Raises UserError for an unknown network, and for files that cannot be read.
     """
     check_network_name(network)
-    if weights is None:
-        return imagenet_names()
-    weights = expanded(weights)
-    check_readable(weights)
-    own = _names_in(weights) or _names_beside(weights)
-    if own:
+    own = None if weights is None else own_names(weights)
+    return own or names_of(weights, class_count(network, weights))
+
+
+def names_of(weights: Path | None, count: int) -> tuple[str, ...] | None:
+    """The names of so many classes, with a network's own weights or those in the file `weights`:
+    those that the file brings, or else ImageNet's, if there are as many. None if neither."""
+    own = None if weights is None else own_names(weights)
+    if own is not None:
         return own
     known = imagenet_names()
-    return known if class_count(network, weights) == len(known) else None
+    return known if count == len(known) else None
+
+
+def own_names(weights: Path) -> tuple[str, ...] | None:
+    """The names of classes that the file `weights` brings; None if it brings none. Raises UserError
+    where it cannot be read."""
+    weights = expanded(weights)
+    check_readable(weights)
+    return _names_in(weights) or _names_beside(weights)
 
 
 def class_count(network: str, weights: Path | None = None) -> int:

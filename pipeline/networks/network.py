@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.networks.classes import find_class, names_of
 from dreamreel.pipeline.networks.devices import free_memory
 from dreamreel.pipeline.networks.dreamnet import DreamNet
 from dreamreel.pipeline.networks.heads import Head, Wiring, find_wiring, head_of
@@ -86,6 +88,7 @@ class Network:
         self.layers = anatomy.layers
         self.digest: str | None = None  # the SHA-256 of its weights; None if none were loaded
         self.notice: str | None = None  # a line for the user about its weights
+        self.weights_file: Path | None = None  # that was given; None: its own weights
         self.forget()
         self._architecture = architecture
         self._missing = missing
@@ -146,6 +149,12 @@ class Network:
                     f"the weights given do not reach layer {name!r} of {self.name}: "
                     f"{bare[0]!r} is missing"
                 )
+
+    def class_number(self, query: str) -> int:
+        """The number of the class that `query` means: its name, a part of it, or the number itself.
+        Raises UserError, with the nearest names, if there is none, and as `head` does."""
+        count = self.head().classes
+        return find_class(names_of(self.weights_file, count), query, count)
 
     def default_layers(self) -> dict[str, float]:
         """The layer that is dreamed by default, with a weight of 1."""

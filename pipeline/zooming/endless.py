@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.timeline import OverTime
-from dreamreel.pipeline.dreaming.ascent import Ascent, dream
+from dreamreel.pipeline.dreaming.ascent import Ascent
 from dreamreel.pipeline.dreaming.control import (
     EvolutionLoop,
     VarietyLoop,
@@ -160,7 +160,7 @@ def infinite_zoom(
 def dreamed_response(image: Tensor, network: Network, settings: Settings) -> tuple[float, Tensor]:
     """The response of `image` (1, 3, H, W) to the terms that a zoom with `settings` climbs, and how
     lively each place is, (1, 1, h, w): the response there, smoothed, over its mean."""
-    subject = Subject.of(image, number, network, settings, DEVIATION)
+    subject = Subject.of(image, 0, network, settings, DEVIATION)
     response, places = subject.placed_response(image)
     return float(response), blur(places, LIVELY_SIGMA)
 
@@ -289,10 +289,7 @@ def _dreamed(
     weight = state.variety.weight * settings.zoom.variety
     deepest = _layer_of_spread(subject)
     beside = [Term(deepest, DIVERSITY, weight)] if deepest is not None and weight > 0 else []
-    key = (settings.seed, number)
-    return dream(
-        canvas, flight.network, subject.terms, settings.dream, ascent, key=key, beside=beside
-    )
+    return subject.dreamed(canvas, ascent, others=beside)
 
 
 def _measure(state: ZoomState, subject: Subject) -> None:

@@ -37,8 +37,8 @@ def guided(features: Tensor) -> Objective:
 
 def features_of(activation: Tensor) -> Tensor:
     """The feature vectors (C, K) of a guide whose `activation` is (1, C, h, w): those of all its
-    places, thinned evenly to at most `MOST_PLACES`. Places without any response are left out, unless
-    there are no others."""
+    places, thinned evenly to at most `MOST_PLACES`. Places without any response are left out,
+    unless there are no others."""
     vectors = activation.float().flatten(2)[0]
     alive = vectors.square().sum(0) > 0
     vectors = vectors[:, alive] if bool(alive.any()) else vectors[:, :1]
