@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision import models
 
-from dreamreel.pipeline.app.classes import show_classes
+from dreamreel.pipeline.app.classes import class_names, show_classes
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.networks.assembly import assemble
 from dreamreel.pipeline.networks.catalog import find_architecture, load_network, wiring_by_name
-from dreamreel.pipeline.networks.classes import class_names, find_class, imagenet_names
+from dreamreel.pipeline.networks.classes import find_class, imagenet_names
 from dreamreel.pipeline.networks.names import network_names
 from dreamreel.pipeline.networks.network import Architecture, Network
 from making import SHARED

@@ -54,7 +54,7 @@ SCHEMA = Draft202012Validator(preset_schema())
 NUMBERS = [name for name, field in all_fields().items() if is_number(field)]
 CHANGING = [name for name in NUMBERS if not name.startswith(FIXED)]
 LAYERS = st.dictionaries(
-    st.sampled_from(["textures", "parts", "features.12", "ä b"]), st.floats(-9, 9), min_size=1
+    st.sampled_from(["textures", "parts", "features.12", "ä_b"]), st.floats(-9, 9), min_size=1
 )
 
 

@@ -96,6 +96,8 @@ def test_a_path_that_is_printed_into_a_pipe_stays_as_it_is(
 
 
 def test_settings_as_toml_are_visible_and_mean_the_same() -> None:
-    settings = build(("test", {"network": STEERING, "dream": {"terms": {STEERING: 1.0}}}))
+    settings = build(
+        ("test", {"network": STEERING, "dream": {"terms": {f"class:{STEERING}": 1.0}}})
+    )
     text = to_toml(settings)
     assert is_calm(text) and build(("toml", tomllib.loads(text))) == settings

@@ -5,7 +5,13 @@ from pathlib import Path
 from dreamreel.pipeline.app.terminal import print_table
 from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.errors import UserError, nearest
-from dreamreel.pipeline.networks.classes import class_count, class_names, search_classes
+from dreamreel.pipeline.networks.classes import (
+    imagenet_names,
+    names_of,
+    own_names,
+    search_classes,
+)
+from dreamreel.pipeline.networks.names import check_network_name
 
 
 def show_classes(query: str | None, network: str | None, weights: Path | None) -> None:
@@ -22,3 +28,29 @@ def show_classes(query: str | None, network: str | None, weights: Path | None) -
         more = nearest(query or "", names) or "; without a QUERY, all are listed"
         raise UserError(f"{network} has no class {query!r}{more}")
     print_table([(str(number), names[number]) for number in numbers])
+
+
+def class_names(network: str, weights: Path | None = None) -> tuple[str, ...] | None:
+    """The names of the classes of the network called `network` with its own weights, or with those
+    in the file `weights`, in order. None if only their numbers are known.
+
+    Raises UserError for an unknown network, and for files that cannot be read.
+    """
+    check_network_name(network)
+    if weights is None:
+        return imagenet_names()
+    return own_names(weights) or names_of(weights, class_count(network, weights))
+
+
+def class_count(network: str, weights: Path | None = None) -> int:
+    """The number of classes of the network called `network` with its own weights, or with those in
+    the file `weights`. Raises UserError if it has none, and as `class_names` does."""
+    # Imported here because it imports torch, which takes seconds.
+    from dreamreel.pipeline.networks.catalog import load_network, wiring_by_name
+
+    if weights is not None:
+        return load_network(network, weights, "cpu", "float32").head().classes
+    wiring = wiring_by_name(network)
+    if wiring is None:
+        raise UserError(f"{network} tells no classes; another network does")
+    return wiring.classes

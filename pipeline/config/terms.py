@@ -36,7 +36,7 @@ FORMS = "a layer, LAYER:CHANNELS, class:NAME, guide:FILE, tv or change"
 NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
 WEIGHT = re.compile(rf"\s*(?P<weight>{NUMBER})\s*\*\s*", re.ASCII)
 JOINT = re.compile(r"\s+(?P<sign>[+-])\s+|\s*,\s*")  # between the terms of a sum
-LAYER = re.compile(r"[A-Za-z_][\w.]*", re.ASCII)
+LAYER = re.compile(r"[^\W\d][\w.-]*")
 PLACE = re.compile(rf"({NUMBER}):({NUMBER})", re.ASCII)
 RANKED = re.compile(rf"({'|'.join(RANKS)})\((\d{{1,5}})\)", re.ASCII)
 
@@ -132,10 +132,7 @@ def _terms_in(text: str, commas: bool = True) -> list[tuple[str, float]]:
         name = (body if weight is None else body[weight.end() :]).strip()
         if not name:
             raise _expected(text, start, FORMS)
-        try:
-            parse_term(name)
-        except ValueError as error:
-            raise ValueError(f"{error} in {shown(text)}" if name != text else str(error)) from None
+        parse_term(name)
         pairs.append((name, sign * (float(weight["weight"]) if weight else 1.0)))
         start, sign = after, -1.0 if next_ == "-" else 1.0
     return pairs
@@ -207,4 +204,4 @@ def _place(text: str, at: int) -> tuple[float, float]:
 
 
 def _expected(text: str, at: int, what: str) -> ValueError:
-    return ValueError(f"column {at + 1} of {shown(text)}: expected {what}")
+    return ValueError(f"is malformed at column {at + 1} of {shown(text)}: expected {what}")

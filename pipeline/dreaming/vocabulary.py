@@ -12,7 +12,7 @@ from dreamreel.pipeline.config.terms import PENALTIES, Channels, TermText, parse
 from dreamreel.pipeline.dreaming.guides import guide_at
 from dreamreel.pipeline.dreaming.objectives import penalties
 from dreamreel.pipeline.dreaming.objectives.activations import CNN_VIS, L2, MEAN
-from dreamreel.pipeline.dreaming.objectives.channels import on_channels, ranked
+from dreamreel.pipeline.dreaming.objectives.channels import on_channels, ranked, with_others
 from dreamreel.pipeline.dreaming.objectives.classes import of_class
 from dreamreel.pipeline.dreaming.objectives.guides import guided
 from dreamreel.pipeline.dreaming.objectives.objective import Objective
@@ -99,8 +99,10 @@ def _term(
     if text.channels is not None:
         numbers = _chosen(text.channels, layer, network, seen)
         found = on_channels(found, numbers)
-    where = None if text.place is None else _at_place(text.place, layer, network, seen)
-    return Term(layer, found, weight, where)
+    if text.place is None:
+        return Term(layer, found, weight)
+    where = _at_place(text.place, layer, network, seen)
+    return Term(layer, with_others(found), weight, where)
 
 
 def _chosen(channels: Channels, layer: str, network: Network, seen: Seen) -> tuple[int, ...]:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from dreamreel.pipeline.contents import HEAD, SAFETENSORS, content_of
 from dreamreel.pipeline.errors import UserError, expanded, nearest
-from dreamreel.pipeline.networks.names import check_network_name
 from dreamreel.pipeline.opening import check_readable, read_text
 
 # What the names of weights files end with, as resnet50_places365.pth.tar does.
@@ -26,17 +25,6 @@ LONGEST_HEADER = 100 << 20  # bytes of a safetensors file's header, as its own r
 PLACES = re.compile(r"/\w/(\S+) (\d+)")
 SYNSET = re.compile(r"n\d{8}\s+")  # WordNet's number before a name, in ImageNet's own lists
 MANY = 6  # classes that a message names; a round number
-
-
-def class_names(network: str, weights: Path | None = None) -> tuple[str, ...] | None:
-    """The names of the classes of the network called `network` with its own weights, or with those
-    in the file `weights`, in order. None if only their numbers are known.
-
-    Raises UserError for an unknown network, and for files that cannot be read.
-    """
-    check_network_name(network)
-    own = None if weights is None else own_names(weights)
-    return own or names_of(weights, class_count(network, weights))
 
 
 def names_of(weights: Path | None, count: int) -> tuple[str, ...] | None:
@@ -55,20 +43,6 @@ def own_names(weights: Path) -> tuple[str, ...] | None:
     weights = expanded(weights)
     check_readable(weights)
     return _names_in(weights) or _names_beside(weights)
-
-
-def class_count(network: str, weights: Path | None = None) -> int:
-    """The number of classes of the network called `network` with its own weights, or with those in
-    the file `weights`. Raises UserError if it has none, and as `class_names` does."""
-    # Imported here because it imports torch, which takes seconds.
-    from dreamreel.pipeline.networks.catalog import load_network, wiring_by_name
-
-    if weights is not None:
-        return load_network(network, weights, "cpu", "float32").head().classes
-    wiring = wiring_by_name(network)
-    if wiring is None:
-        raise UserError(f"{network} tells no classes; another network does")
-    return wiring.classes
 
 
 def find_class(names: Sequence[str] | None, query: str, count: int | None = None) -> int:

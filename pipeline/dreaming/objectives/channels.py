@@ -6,7 +6,10 @@ import torch
 from torch import Tensor
 
 from dreamreel.pipeline.config.terms import Rank
+from dreamreel.pipeline.dreaming.objectives.activations import half_squares
 from dreamreel.pipeline.dreaming.objectives.objective import Measure, Objective
+
+FAINT = 0.01  # weight of all channels beside a single neuron; a round number
 
 
 def on_channels(objective: Objective, channels: tuple[int, ...]) -> Objective:
@@ -18,6 +21,16 @@ def on_channels(objective: Objective, channels: tuple[int, ...]) -> Objective:
         climbed=_picking(objective.climbed, index),
         response=_picking(objective.response, index),
     )
+
+
+def with_others(objective: Objective) -> Objective:
+    """`objective`, and faintly that of all channels. A single neuron that does not respond at all
+    has no gradient; this one leads to pictures to which it may respond."""
+
+    def places(activation: Tensor, mean: Tensor | None) -> Tensor:
+        return objective.climbed.places(activation, mean) + FAINT * half_squares(activation)
+
+    return replace(objective, climbed=replace(objective.climbed, places=places))
 
 
 def ranked(activation: Tensor, rank: Rank, count: int) -> tuple[int, ...]:
