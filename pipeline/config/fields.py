@@ -110,6 +110,20 @@ class Dream(Section):
     smoothing: float = Field(
         0.6, ge=0, le=64, description="Gaussian blur of each gradient: its sigma, in pixels"
     )
+    laplacian: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="bands of each gradient, of an octave each, that are made equally strong; 0: "
+        "they stay as they are",
+    )
+    frequency: float = Field(
+        0.0,
+        ge=0,
+        le=4,
+        description="power of its frequency by which each gradient is divided: 0 not at all; 1 "
+        "prefers broad shapes",
+    )
     strength: float = Field(
         1.0,
         ge=0,

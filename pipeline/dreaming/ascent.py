@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Dream
+from dreamreel.pipeline.dreaming.gradients import shaped
 from dreamreel.pipeline.dreaming.terms import (
     TINY,
     Pull,
@@ -176,7 +177,7 @@ def ascent_direction(
             other = gradient_of(rolled, network, [_of_weight_1(term)], tile)
             gradient = gradient + other * (term.weight / gradient_scale(other, "mean"))
     gradient = gradient.roll((-shift[0], -shift[1]), (2, 3))
-    gradient = blur(gradient, settings.smoothing)
+    gradient = shaped(gradient, settings)
     if fresh is None:
         return gradient / gradient_scale(gradient, settings.normalise)
     old, new = (gradient_scale(gradient, settings.normalise, at) for at in (1 - fresh, fresh))
