@@ -174,7 +174,7 @@ RESULTS = {
     "zoom": zoom,
     "image": image,
     "pulse": pulse,
-    "terms": layers,
+    "layers": layers,
     "settings": settings,
 }
 
