@@ -21,8 +21,8 @@ AT_MOST = 0.8  # of a side: all the bars along it
 WORDS, CLEAN, STRAIGHT, SURE = 0.4, 0.1, 0.7, 0.9
 PARTIAL = 0.5  # of the next line's difference from the bar: a line with less is none of the picture
 # A bar that has none across from it. In H.264 at CRF 18, 31 of 36 beside photos are found, all but
-# some beside a very dark one. Of 72 dark sides of photos whose edge is soft, curved, uneven by half a
-# line or aslant by 0.1 degrees or more, 1 is taken for a bar.
+# some beside a very dark one. Of 72 dark sides of photos whose edge is soft, curved, uneven by half
+# a line or aslant by 0.1 degrees or more, 1 is taken for a bar.
 ALONE = 0.26  # of a side: its most; the bar beside a 4:3 picture in 16:9 has 0.25
 BLACKS = {0: 2, 16: 4}  # levels that black has, in full and in limited range: so far off at most
 BRIGHT = 25  # levels, from black: the darkest picture beside it
