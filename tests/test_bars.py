@@ -204,3 +204,58 @@ def test_a_still_and_a_zoom_leave_the_bars_out(
     zoom = tmp_path / "zoom.mkv"
     assert dreamreel("zoom", tmp_path / "a.png", "-o", zoom, "--seconds", 0.1, *quick).code == 0
     assert read_clip(zoom)[0].shape[:2] == (100, 200)
+
+
+def compressed(picture: np.ndarray) -> np.ndarray:
+    """`picture` with a codec's noise and half the lines of colour."""
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 88]
+    return np.asarray(cv2.imdecode(cv2.imencode(".jpg", picture, quality)[1], cv2.IMREAD_COLOR))
+
+
+@pytest.mark.parametrize("colour", [0, 16])
+@pytest.mark.parametrize(
+    "sides", [(0, 0, 0, 40), (0, 0, 0, 31), (0, 24, 0, 0), (60, 0, 0, 0), (0, 0, 33, 0)]
+)
+def test_one_bar_alone_is_found_under_the_noise_of_a_codec(
+    scene: np.ndarray, sides: tuple[int, int, int, int], colour: int
+) -> None:
+    left, top, right, bottom = sides
+    frame = barred(scene[: 192 - top - bottom, : 240 - left - right], sides, colour)
+    assert picture_of(compressed(frame), "auto") == box_of(sides, frame)
+
+
+def test_words_may_stand_in_one_bar_below_but_not_above(scene: np.ndarray) -> None:
+    below = barred(scene[:150, :240], (0, 0, 0, 42))
+    cv2.putText(below, "words below", (40, 178), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255,) * 3, 1)
+    assert picture_of(compressed(below), "auto") == Box(0, 0, 240, 150)
+    above = barred(scene[:150, :240], (0, 42, 0, 0))
+    cv2.putText(above, "12:30  100 %", (40, 26), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255,) * 3, 1)
+    assert picture_of(compressed(above), "auto") == Box.whole(above)
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["below", "aside"])
+@pytest.mark.parametrize(
+    ("slant", "waves", "blur", "level", "noise"),
+    [
+        (0.2, 0, 0.6, 0, 0),  # a table seen by a hand-held camera
+        (1, 0, 0.6, 0, 0),
+        (0, 0.7, 0.5, 0, 0),  # a sea at night
+        (0, 0, 1.5, 0, 0),  # out of focus
+        (0, 0, 0, 8, 1),  # a curtain
+        (0, 0, 0, 24, 0),  # paint
+    ],
+)
+def test_a_dark_side_of_a_picture_is_no_bar(
+    scene: np.ndarray, turned: bool, slant: float, waves: float, blur: float, level: int,
+    noise: float,
+) -> None:  # fmt: skip
+    light = np.float32(scene[:192, :240]) * 0.8 + 40
+    y, x = np.mgrid[:192, :240].astype(np.float32)
+    edge = 152 + np.tan(np.radians(slant)) * (x - 120) + waves * np.sin(x / 5)
+    seen = np.clip(edge - y, 0, 1)
+    seen = cv2.GaussianBlur(seen, (0, 0), blur) if blur else seen
+    dark = level + noise * np.random.default_rng(0).standard_normal(light.shape)
+    frame = np.uint8(np.clip(light * seen[..., None] + dark * (1 - seen[..., None]), 0, 255))
+    frame = np.ascontiguousarray(frame.swapaxes(0, 1)) if turned else frame
+    for one in (frame, compressed(frame)):
+        assert picture_of(one, "auto") == Box.whole(one)

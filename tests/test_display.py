@@ -107,6 +107,15 @@ def test_a_part_of_another_size_is_fitted_into_the_first(
     assert "from frame 10 on" in line and "size" in line
 
 
+def test_bars_around_a_fitted_part_are_told_once(tmp_path: Path) -> None:
+    told: list[str] = []
+    report = Report(on_notice=told.append)
+    path = two_sizes(tmp_path, "160x96", "96x160")
+    render_video(path, tmp_path / "out.mkv", PLAIN, report=report)
+    assert [line for line in told if "bars" in line] == [line for line in told if "size" in line]
+    assert len([line for line in told if "bars" in line]) == 1
+
+
 def test_a_part_whose_pixels_have_another_shape_is_fitted_too(tmp_path: Path) -> None:
     path = two_sizes(tmp_path, "160x96", "160x96", "setsar=1", "setsar=2")
     frames, told = read(path)

@@ -323,6 +323,37 @@ def test_a_film_is_no_look_but_its_record_is(
             load_preset(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("photo.jpg", b"\xff\xd8\xff\xe0 a JPEG", "photo.jpg is a JPEG picture, not a preset"),
+        ("eyes.jpg", b"\xff\xd8\xff\xe0 a JPEG", "eyes.jpg is a JPEG picture, not a preset"),
+        ("photo", b"\x89PNG\r\n\x1a\n", "photo is a PNG picture, not a preset"),
+        ("page", b"<!doctype html><title>a</title>", "page is a web page, not a preset"),
+        ("look.txt", b"dream.steps = 2", "its path, ./look.txt, gives the file"),
+        ("unknown", b"\x01\x02\x03", "its path, ./unknown, gives the file"),
+    ],
+)
+def test_a_file_that_is_given_as_a_name_is_told_for_what_it_is(
+    dreamreel: Call, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str,
+    content: bytes, words: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "heir.toml").write_text(f"inherits = '{name}'")
+    for command in (
+        ("presets", name),
+        ("presets", "show", name),
+        ("presets", "diff", name, "eyes"),
+        ("presets", "new", "mine", "--from", name),
+        ("presets", "check", "heir.toml"),
+        ("zoom", "-o", "a.mp4", "--preset", name),
+    ):
+        run = dreamreel(*command)
+        assert run.code != 0 and words in run.err, run.err
+        assert len(run.err.splitlines()) == 1
+
+
 def test_files_by_path_win_over_ones_own_presets(own: Path, tmp_path: Path) -> None:
     put_preset(own, "mine", 21)
     path = put_preset(tmp_path, "file", 22)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dreamreel.pipeline.config.grammar import build
@@ -15,6 +16,8 @@ from dreamreel.pipeline.jobs.paths import usual_output
 from dreamreel.pipeline.jobs.report import Report
 from dreamreel.pipeline.jobs.run import run
 from dreamreel.pipeline.media.animations import moves
+from dreamreel.pipeline.media.stills import Picture, load_picture, save_picture
+from dreamreel.pipeline.tensors import to_image
 from making import Run, write_clip
 
 Call = Callable[..., Run]
@@ -162,3 +165,14 @@ def test_a_still_of_a_batch_has_its_record_beside_it(
     again = dreamreel("reproduce", f"{out}.json", "-o", tmp_path / "again.png")
     assert again.code == 0 and (tmp_path / "again.png").read_bytes() == out.read_bytes()
     assert [path.name for path in (out.parent / ".batch" / "made").iterdir()] == ["one.png.json"]
+
+
+@pytest.mark.parametrize(("ending", "off"), [(".jpg", 1), (".avif", 1.2), (".webp", 3)])
+def test_a_written_picture_is_read_again_nearly_as_it_was(
+    tmp_path: Path, scene: np.ndarray, ending: str, off: float
+) -> None:
+    device = torch.device("cpu")
+    image = to_image(np.ascontiguousarray(scene[:160, :240]), device)
+    path = tmp_path / f"a{ending}"
+    save_picture(path, Picture(image), replace=False)
+    assert 255 * float((load_picture(path, device).image - image).abs().mean()) < off

@@ -146,10 +146,17 @@ def compare(one: str, other: str) -> None:
 
 def _check_known(name: str) -> None:
     """Raise UserError if `name` is neither a path nor the name of a preset."""
-    from dreamreel.pipeline.config.presets import is_beside, is_file_name, preset_names
+    from dreamreel.pipeline.config.presets import (
+        is_beside,
+        is_file_name,
+        preset_names,
+        told_of_file,
+    )
 
     names = preset_names()
     if not (is_file_name(name) or name in names or is_beside(name)):
+        if (other := told_of_file(name)) is not None:
+            raise UserError(other)
         known = [*names, *(command for command in COMMANDS if command != SHOW)]
         near = nearest(name, known) or "; `dreamreel presets` lists them, --help the commands"
         raise UserError(f"there is no preset or command {name!r}{near}")
@@ -191,12 +198,15 @@ def _base_of(name: str, base: str) -> str:
         load_preset,
         names_in,
         preset_names,
+        told_of_file,
     )
 
     known = names_in(FOLDER) if base == name else preset_names()
     if is_file_name(base) or (base not in known and is_beside(base)):
         return str(load_preset(base).files[-1])
     if base not in known:
+        if (other := told_of_file(base)) is not None:
+            raise UserError(f"--from: {other}")
         kind = "bundled preset" if base == name else "preset"
         raise UserError(f"--from {base!r}: there is no {kind} of this name{nearest(base, known)}")
     return base

@@ -106,6 +106,18 @@ def is_beside(name: str, folder: Path = Path()) -> bool:
     return named and os.path.isfile(folder / f"{name}.toml")
 
 
+def told_of_file(name: str, folder: Path = Path()) -> str | None:
+    """A line about the file called `name` in `folder`, which is no preset by that name: what it
+    is, or how to give it, or its record, as one. None if there is neither."""
+    path = folder / name
+    if os.path.isfile(folder / f"{name}{RECORD}"):
+        return f"{name} is no preset, but its record is one: {name}{RECORD}"
+    if not os.path.isfile(path):
+        return None
+    by_path = f"{name} is a file, and no preset is called so; its path, ./{name}, gives the file"
+    return misnamed(path, "a preset", ("text", "playlist")) or by_path
+
+
 def notices(names: Sequence[str], beside: Path | None = None) -> list[str]:
     """What to tell of the presets `names`: a line for each that was found by its name in the
     working folder, since it may lie there by chance."""
@@ -211,8 +223,8 @@ def _find(name: str, base: Path, folders: tuple[Path, ...]) -> _Found:
             return _placed(name, folder / f"{name}.toml", folders)
     if is_beside(name, base):
         return _placed(name, base / f"{name}.toml", folders)
-    if os.path.isfile(base / f"{name}{RECORD}"):
-        raise UserError(f"{name} is no preset, but its record is one: --preset {name}{RECORD}")
+    if (other := told_of_file(name, base)) is not None:
+        raise UserError(other)
     known = _names(folders)
     raise UserError(
         f"unknown preset {shown(name)}{nearest(name, known) or '; there are ' + ', '.join(known)}"

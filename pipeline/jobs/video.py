@@ -37,6 +37,7 @@ from dreamreel.pipeline.jobs.report import Report, on_first
 from dreamreel.pipeline.jobs.segments import Segments, unreadable_state
 from dreamreel.pipeline.jobs.soundness import check_cuts, check_followed, check_video
 from dreamreel.pipeline.media.clips import Clip
+from dreamreel.pipeline.media.converting import FITTED
 from dreamreel.pipeline.media.cropping import scaled
 from dreamreel.pipeline.media.encoding import Encoding, alike
 from dreamreel.pipeline.media.reading import prefetch, read_frames
@@ -329,8 +330,14 @@ def moving_frames(
     def go_on_exactly(number: int) -> None:
         state.exact_from = number
 
+    told: list[str] = []
+
+    def on_lost(line: str) -> None:
+        told.append(line)
+        report.on_notice(line)
+
     clip = replace(clip, exact_from=state.exact_from)
-    read = read_frames(clip, start, stop, report.on_notice, go_on_exactly)
+    read = read_frames(clip, start, stop, on_lost, go_on_exactly)
     size = clip.raster.size_at(settings.width)
     frames = (scaled(frame, size) for frame in read)
     first = list(itertools.islice(frames, 1))
@@ -341,16 +348,19 @@ def moving_frames(
     following = follow_motion(sources, clip.rate, settings, start, state.followed, after_cut, bars)
     moving = prefetch(following)
     with closing(sources), closing(moving):
-        yield _telling_bars(moving, report)
+        yield _telling_bars(moving, report, told)
 
 
-def _telling_bars(moving: Iterator[MovingFrame], report: Report) -> Iterator[MovingFrame]:
-    """The frames of `moving`; the first with bars is told of."""
-    told = False
+def _telling_bars(
+    moving: Iterator[MovingFrame], report: Report, told: list[str]
+) -> Iterator[MovingFrame]:
+    """The frames of `moving`; the first with bars is told of, unless the lines `told` do."""
+    is_told = False
     for one in moving:
-        if not told and one.box != Box.whole(one.frame):
-            told = True
-            report.on_notice(told_bars(one.number, one.frame, one.box))
+        if not is_told and one.box != Box.whole(one.frame):
+            is_told = True
+            if not any(FITTED in line for line in told):
+                report.on_notice(told_bars(one.number, one.frame, one.box))
         yield one
 
 

@@ -137,9 +137,11 @@ class Decoded:
     changes: tuple[str, ...] = ()
 
 
+FITTED = (
+    "its pictures change their size or shape: they are fitted into the first frame's, with bars"
+)
 CHANGES = {
-    "size": "its pictures change their size or shape: they are fitted into the first frame's, with "
-    "bars",
+    "size": FITTED,
     "interlaced": "it becomes interlaced: deinterlaced where it is",
     "hdr": "it becomes HDR: tone-mapped to BT.709",
 }
