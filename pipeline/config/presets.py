@@ -147,8 +147,23 @@ def with_paths_from(folder: Path, table: Table, source: str) -> dict[str, Any]:
     for name, value in flatten(table, source):
         if name in paths and isinstance(value, str):
             value = os.path.realpath(folder / _name_of_file(value))
+        if name == "region" and isinstance(value, list):
+            value = [_mask_from(folder, one) for one in value]
         put(resolved, name, value)
     return resolved
+
+
+def _mask_from(folder: Path, region: Any) -> Any:
+    """The table of a `region` with the paths of its mask made absolute."""
+    mask = region.get("mask") if isinstance(region, Mapping) else None
+    if not isinstance(mask, Mapping):
+        return region
+    paths = {
+        name: os.path.realpath(folder / _name_of_file(value))
+        for name, value in mask.items()
+        if name in ("file", "weights") and isinstance(value, str)
+    }
+    return {**region, "mask": {**mask, **paths}}
 
 
 @dataclass(frozen=True)

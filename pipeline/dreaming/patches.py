@@ -1,7 +1,6 @@
 """Uncovered places: the larger ones are dreamed at once, each in a patch of its own."""
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -37,7 +36,7 @@ def fill_in(
     if not boxes:
         return arrived
     still = subject.still
-    bare = blur((arrived.level < 0.5).float(), 1.0)
+    bare = subject.inside(blur((arrived.level < 0.5).float(), 1.0))
     detail, level = arrived.detail.clone(), arrived.level.clone()
     for part in boxes:
         before, where = source[part].contiguous(memory_format=torch.channels_last), bare[part]
@@ -46,9 +45,9 @@ def fill_in(
         ascent = Ascent(math.ceil(still.steps / 2), PATCH_MORE * still.size * where, where)
         dreamed, unseen = clipped(before + detail[part])
         for number in range(PATCH_ROUNDS):
-            round_ = replace(subject, number=subject.number + (number << ROUND_SHIFT))
+            round_ = subject.part(before, part, subject.number + (number << ROUND_SHIFT))
             dreamed = round_.dreamed(dreamed, ascent)
-            was, now = subject.responses(torch.cat([before, dreamed]), where)
+            was, now = round_.responses(torch.cat([before, dreamed]), where)
             if abs(now - was) >= PATCH_UP_TO * abs(strength - 1) * was:
                 break
         detail[part] = dreamed - before + unseen

@@ -1,6 +1,7 @@
 """The checks of a job that need no torch, whose import takes seconds."""
 
 import hashlib
+import itertools
 import json
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from dreamreel.pipeline.errors import UserError, usable
 from dreamreel.pipeline.jobs.identity import stamp
 from dreamreel.pipeline.jobs.job import Job, as_table, flight_of, source_of
 from dreamreel.pipeline.jobs.kinds import check_kind, checked_clip
+from dreamreel.pipeline.jobs.masking import check_video_masks, refuse_masks
 from dreamreel.pipeline.jobs.paths import (
     KEPT_ZOOM,
     PREVIEW,
@@ -85,9 +87,11 @@ def check_settings(settings: Settings) -> None:
     check_network_name(settings.network)
     if settings.network == "dreamnet":
         known = [row.name for row in dreamnet_layers()]
-        for name in settings.dream.layers:
+        named = [settings.dream.layers, *(region.terms for region in settings.region)]
+        for name in itertools.chain(*named):
             check_layer(name, known, "dreamnet")
-    for path in (settings.weights, settings.flow.weights):
+    masks = [mask.weights for mask in settings.masks]
+    for path in (settings.weights, settings.flow.weights, *masks):
         if path is not None:
             check_readable(path)
 
@@ -112,9 +116,10 @@ def bars_at(settings: Settings, size: tuple[int, int], at: tuple[int, int]) -> B
 
 
 def files_of(job: Job) -> list[Path]:
-    """The files that `job` reads besides its source: music, a goal, weights."""
+    """The files that `job` reads besides its source: music, a goal, weights, masks."""
     named = [job.audio, job.flight.to if job.flight is not None else None]
-    settings = [job.settings.weights, job.settings.flow.weights]
+    masks = [path for mask in job.settings.masks for path in (mask.file, mask.weights)]
+    settings = [job.settings.weights, job.settings.flow.weights, *masks]
     return [*(file.path for file in named if file), *(path for path in settings if path)]
 
 
@@ -191,6 +196,7 @@ def _checked_video(job: Job, out: Target, report: Report) -> Checked:
     out = _fitting_container(clip, out, report)
     bars_at(settings, clip.size, clip.raster.size_at(settings.width))
     if job.kind == "video":
+        check_video_masks(job, clip, report)
         encoding_of(clip.raster, out, settings, QUIET)
     parts = PREVIEW if job.kind == "preview" else RENDER
     check_target(out, [source, *clip.files], files_of(job), parts)
@@ -284,6 +290,7 @@ def _checked_zoom(job: Job, out: Target, report: Report) -> Checked:
         _check_music(job.audio.path)
     check_video_name(out.path)
     _refuse_source_settings(job.settings)
+    refuse_masks(job.settings)
     if film is None:
         smallest = Raster(SMALLEST_SIDE, SMALLEST_SIDE, flight.rate, flight.own_frames)
         encoding_of(smallest, out, job.settings, QUIET)

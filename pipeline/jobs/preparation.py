@@ -13,7 +13,7 @@ from dreamreel.pipeline.config.timeline import (
     without_beat,
 )
 from dreamreel.pipeline.dreaming.ascent import octave_sizes
-from dreamreel.pipeline.dreaming.terms import terms_of
+from dreamreel.pipeline.dreaming.subject import masked_terms
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Box, Frame
 from dreamreel.pipeline.jobs.identity import stamp
@@ -109,7 +109,7 @@ def fitting_network(
     Raises UserError if it lacks a layer, or if the tiles or the picture are too small for it.
     """
     network = loaded_network(settings)
-    terms = terms_of(settings.dream, network)
+    terms = masked_terms(settings, network)
     network.sight.on_notice = report.on_notice
     if network.notice is not None:
         report.on_notice(network.notice)
@@ -133,6 +133,10 @@ def loaded_network(settings: Settings) -> Network:
         raise UserError("dream.layers gives every layer weight 0; give one another weight")
     network = _network_of(settings)
     network.check(layers or network.default_layers())
+    for region in settings.region:
+        if region.terms and not any(region.terms.values()):
+            raise UserError("a region gives every layer weight 0; give one another weight")
+        network.check(region.terms or layers or network.default_layers())
     return network
 
 
