@@ -91,15 +91,20 @@ def luma(image: Tensor) -> Tensor:
     return F.conv2d(image, torch.tensor(LUMA)[None, :, None, None].to(image))
 
 
-def sharpness(image: Tensor) -> float:
+def sharpness(image: Tensor, where: Tensor | None = None) -> float:
     """The mean squared Laplacian of the luma of `image` (1, 3, H, W), which is at least 3 by 3.
+    `where` (1, 1, H, W) weighs the places, if given.
 
     Pech-Pacheco et al., ICPR 2000, use the variance of the Laplacian. That is nearly the same, as
     over many pixels its mean is nearly 0.
     """
     y = luma(image)[0, 0]
     beside = y[:-2, 1:-1] + y[2:, 1:-1] + y[1:-1, :-2] + y[1:-1, 2:]
-    return float((beside - 4 * y[1:-1, 1:-1]).square().mean())
+    squares = (beside - 4 * y[1:-1, 1:-1]).square()
+    if where is None:
+        return float(squares.mean())
+    weights = where[0, 0, 1:-1, 1:-1]
+    return float((weights * squares).sum() / weights.sum().clamp_min(1e-12))
 
 
 def crop_to(image: Tensor, size: tuple[int, int]) -> Tensor:

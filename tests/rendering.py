@@ -116,7 +116,7 @@ def dreamed(
     **more: Any,
 ) -> Tensor:
     """The dream of `image` by `objective` on the layers of `settings`; `more` is for `dream`."""
-    terms = terms_of(settings, network, Seen(image, 0), objective)
+    terms = terms_of(Settings(dream=settings), network, Seen(image, 0), objective=objective)
     return dream(image, network, terms, settings, ascent, **more)
 
 

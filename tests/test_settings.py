@@ -85,7 +85,7 @@ def test_layers_may_be_given_as_a_name_a_list_or_a_table() -> None:
         ("dream.octaves=5 seed=3", ["a --set of its own"]),
         ("dream.terms=parts, dream.steps=3", ["a --set of its own"]),
         ("dream.octaves=5,", ["a --set of its own"]),
-        ("dream.mask=x", ["'dream.mask'; dreamreel presets default lists all"]),
+        ("dream.mask=x", ["'dream.mask'", "'mask.file'"]),
         ("camera.speed=2", ["did you mean 'camera.zoom'"]),
         ("video.steps=2", ["did you mean 'dream.steps'"]),
         ("dream.iterations=2", ["did you mean 'dream.steps'"]),

@@ -164,6 +164,7 @@ def test_terms_are_those_of_the_settings_or_the_default_of_the_network(
     network: Network, image: Tensor
 ) -> None:
     seen = Seen(image, 0)
-    assert terms_of(Dream(), network, seen) == (Term("parts"),)
-    chosen = terms_of(Dream(terms={"textures": 2.0, "objects": 0.0}), network, seen, DEVIATION)
+    assert terms_of(Settings(), network, seen) == (Term("parts"),)
+    settings = Settings(dream=Dream(terms={"textures": 2.0, "objects": 0.0}))
+    chosen = terms_of(settings, network, seen, objective=DEVIATION)
     assert proportions(chosen) == {"deviation:textures": 1.0}

@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from dreamreel.pipeline.config.keys import parse_key
 from dreamreel.pipeline.config.schedule import Schedule
 from dreamreel.pipeline.config.terms import check_terms, parse_sum
 from dreamreel.pipeline.config.values import (
@@ -28,6 +29,7 @@ from dreamreel.pipeline.config.values import (
     parse_crop,
     parse_rate,
 )
+from dreamreel.pipeline.errors import nearest
 
 Table = Mapping[str, Any]
 
@@ -60,6 +62,12 @@ def _crop_shape(value: Any) -> Any:
     return value
 
 
+def _key_text(value: str) -> str:
+    """`value` itself. Raises ValueError where it is no key."""
+    parse_key(value)
+    return value
+
+
 OTHER_CODEC_NAMES = {
     **dict.fromkeys(("avc", "avc1", "x264", "libx264", "h.264"), "h264"),
     **dict.fromkeys(("h265", "x265", "libx265", "h.265", "hvc1", "hev1"), "hevc"),
@@ -80,6 +88,7 @@ CropPlace = Annotated[
 ]
 Rate = Annotated[Fraction, BeforeValidator(parse_rate)]
 BarsText = Annotated[str, AfterValidator(_bars_text)]
+KeyText = Annotated[str, AfterValidator(_key_text)]
 FilePath = Annotated[Path, Field(strict=False)]
 TermWeights = Annotated[dict[str, float], BeforeValidator(parse_sum), AfterValidator(check_terms)]
 
@@ -140,6 +149,65 @@ class Dream(Section):
         description="largest side that the network sees at once, in pixels; none: the whole "
         "picture, as long as memory suffices",
     )
+
+
+class Mask(Section):
+    """Where the dream is. Of what is outside, nothing changes."""
+
+    file: FilePath | None = Field(
+        None,
+        description="white, or opaque, where the dream is: a picture, a film, or a folder of "
+        "numbered pictures, the first of which is for the source's first frame; none: everywhere",
+    )
+    key: KeyText | None = Field(
+        None,
+        description="what of the source is dreamed: alpha, colour:#00ff00, light:0.6..1, "
+        "motion:moving, motion:still, or a class such as person; beside a file, only there; none: "
+        "everything",
+    )
+    tolerance: float = Field(
+        0.1,
+        gt=0,
+        le=1,
+        description="how far a colour (in OKLab) or light (0 to 1) may be from that of the key",
+    )
+    invert: bool = Field(False, description="whether the dream is where the mask is not")
+    grow: float = Field(
+        0.0,
+        ge=-0.5,
+        le=0.5,
+        description="how far the mask is grown, in shorter sides of the picture; below 0 shrunk",
+    )
+    feather: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="Gaussian blur of the mask's edge: its sigma, in shorter sides of the picture",
+    )
+    carry: bool = Field(
+        False,
+        description="whether a mask painted for some frames, such as 0001.png and 0050.png, or for "
+        "the first alone, is carried along the flow; without, a picture stays where it is",
+    )
+    weights: FilePath | None = Field(
+        None,
+        description="weights of lraspp_mobilenet_v3_large, which finds classes: a file of "
+        "safetensors or torch; none: downloaded",
+    )
+
+    @property
+    def is_everywhere(self) -> bool:
+        """Whether there is no mask."""
+        return self.file is None and self.key is None
+
+
+class Region(Section):
+    """A dream of its own in a part of the picture."""
+
+    terms: TermWeights = Field(
+        {}, description="what is climbed there, each with its weight; none: the terms of the dream"
+    )
+    mask: Mask = Mask()
 
 
 class Video(Section):
@@ -323,6 +391,28 @@ class Output(Section):
     )
 
 
+def _as_regions(value: Any) -> Any:
+    """`value` as a tuple. Raises ValueError for what is no list of tables, and for a table with a
+    name that none has."""
+    if not isinstance(value, list | tuple):
+        raise ValueError("is no list of tables; [[region]] begins each")
+    for one in value:
+        inner = one.get("mask") if isinstance(one, Mapping) else None
+        for table, model in ((one, Region), (inner, Mask)):
+            for name in table if isinstance(table, Mapping) else ():
+                if name not in model.model_fields:
+                    near = nearest(str(name), model.model_fields)
+                    raise ValueError(f"has no {name!r}{near or '; ' + _has(model)}")
+    return tuple(value)
+
+
+def _has(model: type[Section]) -> str:
+    return f"it has {', '.join(model.model_fields)}"
+
+
+Regions = Annotated[tuple[Region, ...], BeforeValidator(_as_regions)]
+
+
 class Settings(Section):
     """All settings of a render. Those that are numbers may follow a schedule over time."""
 
@@ -341,7 +431,13 @@ class Settings(Section):
         le=LARGEST_SIDE,
         description="width of the result, in pixels, at the source's shape; none: the source's",
     )
+    region: Regions = Field(
+        (),
+        description="dreams of their own in parts of the picture, each a table [[region]] of terms "
+        "and of a mask, which has the settings of mask",
+    )
     dream: Dream = Dream()
+    mask: Mask = Mask()
     video: Video = Video()
     zoom: Zoom = Zoom()
     camera: Camera = Camera()
@@ -356,6 +452,19 @@ class Settings(Section):
         """The schedules, by the dotted name of their setting, or of a part of it: the weight of a
         term is `dream.terms.parts`. The setting's own field holds the value at frame 0."""
         return MappingProxyType(self._schedules)
+
+    @property
+    def dreams(self) -> tuple[Dream, ...]:
+        """The dream of each region, with its terms, if it has any; without regions, the dream."""
+        if not self.region:
+            return (self.dream,)
+        own = (region.terms or self.dream.terms for region in self.region)
+        return tuple(self.dream.model_copy(update={"terms": terms}) for terms in own)
+
+    @property
+    def masks(self) -> tuple[Mask, ...]:
+        """The masks of the regions, if there are any, and that of all."""
+        return (*(region.mask for region in self.region), self.mask)
 
     @property
     def changes(self) -> frozenset[str]:
@@ -391,6 +500,7 @@ FIXED = (
     "seed",
     "width",
     "dream.tile",
+    "region",
     "flow",
     "shots",
     "source",

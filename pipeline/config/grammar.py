@@ -54,6 +54,8 @@ MEANT = {
     **dict.fromkeys(("octave_ratio", "octave_n_scale"), "dream.octave_scale"),
     **dict.fromkeys(("octave_n", "num_octaves", "pyramid_size"), "dream.octaves"),
     **dict.fromkeys(("blend", "opacity"), "dream.mix"),
+    **dict.fromkeys(("dream.mask", "mask.path", "mask.image", "mask_file"), "mask.file"),
+    **dict.fromkeys(("mask.blur", "mask.soften"), "mask.feather"),
     "model": "network",
 }
 # An assignment after another, and a value after which the shell ended the word at a space.
@@ -285,8 +287,11 @@ def _explain(error: ValidationError, origin: Mapping[str, str]) -> str:
 
 def _toml_value(value: Any) -> str:
     if isinstance(value, Mapping):
-        inner = ", ".join(f"{_toml_value(str(k))} = {_toml_value(v)}" for k, v in value.items())
+        pairs = ((key, one) for key, one in value.items() if one is not None)
+        inner = ", ".join(f"{_toml_value(str(k))} = {_toml_value(v)}" for k, v in pairs)
         return "{ " + inner + " }" if inner else "{}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml_value, value))}]"
     if isinstance(value, str | Path | Fraction):
         # A JSON string is a TOML basic string, once all that steers a terminal is escaped.
         text = json.dumps(str(value), ensure_ascii=False)

@@ -164,6 +164,8 @@ def with_paths_from(folder: Path, table: Table, source: str) -> dict[str, Any]:
             value = os.path.realpath(folder / _name_of_file(value))
         elif name == TERMS:
             value = _with_guides_from(folder, value)
+        elif name == "region" and isinstance(value, list):
+            value = [_region_from(folder, one) for one in value]
         put(resolved, name, value)
     return resolved
 
@@ -180,6 +182,21 @@ def _with_guides_from(folder: Path, terms: Any) -> Any:
         if isinstance(table, Mapping):
             return {with_file(text, resolved): weight for text, weight in table.items()}
     return terms
+
+
+def _region_from(folder: Path, region: Any) -> Any:
+    """The table of a `region` with the paths of its guides and its mask made absolute."""
+    if isinstance(region, Mapping) and "terms" in region:
+        region = {**region, "terms": _with_guides_from(folder, region["terms"])}
+    mask = region.get("mask") if isinstance(region, Mapping) else None
+    if not isinstance(mask, Mapping):
+        return region
+    paths = {
+        name: os.path.realpath(folder / _name_of_file(value))
+        for name, value in mask.items()
+        if name in ("file", "weights") and isinstance(value, str)
+    }
+    return {**region, "mask": {**mask, **paths}}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pydantic.fields import FieldInfo
 
 from dreamreel.pipeline.config.fields import (
     FIXED,
+    Region,
     Section,
     Settings,
     holds_numbers,
@@ -73,12 +74,15 @@ def _section(section: type[Section], prefix: str) -> dict[str, Any]:
 
 
 def _setting(name: str, field: FieldInfo) -> dict[str, Any]:
-    default = {} if field.default is None else {"default": field.default}
+    given = list(field.default) if isinstance(field.default, tuple) else field.default
+    default = {} if given is None else {"default": given}
     return {"description": field.description, **default, **_values(name, field)}
 
 
 def _values(name: str, field: FieldInfo) -> dict[str, Any]:
     """The schema of the values of the setting `name`."""
+    if field.annotation == Settings.model_fields["region"].annotation:
+        return {"type": "array", "items": _section(Region, "")}
     kinds = types_in(field.annotation) - {type(None)}
     if holds_numbers(field):
         weights = {

@@ -15,9 +15,11 @@ from dreamreel.pipeline.dreaming.terms import (
     Term,
     Terms,
     are_active,
+    covered,
     gradient_of,
     gradient_scale,
     placed,
+    scale_at,
 )
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.networks.network import Network
@@ -92,22 +94,24 @@ def dream(
 
     Gradient ascent climbs the sum of `terms` in each octave, from the coarsest to the image itself.
     Only the detail, which the dream added, passes from octave to octave. What is `beside` is
-    climbed as well. Where no term has a weight, the image comes back as it is. Randomness comes
-    from `key` (seed, frame) alone: equal arguments on one machine give equal bytes. `on_step` is
-    called after each step. Raises UserError where the image is too small for the network, and where
-    a gradient is not finite.
+    climbed as well. Where no term has a weight, and outside the places of all `terms`, the image
+    comes back as it is. Randomness comes from `key` (seed, frame) alone: equal arguments on one
+    machine give equal bytes. `on_step` is called after each step. Raises UserError where the image
+    is too small for the network, and where a gradient is not finite.
     """
     if ascent.steps == 0 or not are_active(terms):
         return image
     dreamed, detail = image, torch.zeros_like(image[:, :, :1, :1])
+    where = covered(terms)
     sizes = octave_sizes(image.shape[2:], network, terms, settings)
     climbed: list[Tensor] = []  # each gradient's mean size; read once, at the end: one wait
     for octave, size in enumerate(sizes):
         base = resize(image, size)
         original = base if beside.source is None else resize(beside.source, size)
-        dreamed = (base + resize(detail, size)).clamp(0, 1)
+        inside = 1.0 if where is None else (resize(where, size) > 0).float()
+        dreamed = (base + inside * resize(detail, size)).clamp(0, 1)
         steps, times = ascent.within(octave, len(sizes))
-        length = times / 255 * _at(ascent.size, size)
+        length = times / 255 * _at(ascent.size, size) * inside
         fresh = None if ascent.fresh is None else resize(ascent.fresh, size)
         seen = [term for term in beside.terms if network.runs_at(size, (term.layer,))]
         for step in range(steps):
@@ -164,7 +168,8 @@ def ascent_direction(
     """The direction in which a step changes `image` (1, 3, H, W): the gradient, smoothed and scaled
     to a mean absolute value of 1 (or std of 1, by `settings.normalise`).
 
-    Places where `fresh` is 1 and where it is 0 are brought to scale apart. The network sees the
+    Places where `fresh` is 1 and where it is 0, and those of terms with a `where` of their own, are
+    brought to scale apart. The network sees the
     image rolled by `shift` (down, right).
     """
     size = (image.shape[2], image.shape[3])
@@ -178,10 +183,7 @@ def ascent_direction(
             gradient = gradient + other * (term.weight / gradient_scale(other, "mean"))
     gradient = gradient.roll((-shift[0], -shift[1]), (2, 3))
     gradient = shaped(gradient, settings)
-    if fresh is None:
-        return gradient / gradient_scale(gradient, settings.normalise)
-    old, new = (gradient_scale(gradient, settings.normalise, at) for at in (1 - fresh, fresh))
-    return gradient / old.lerp(new, fresh)
+    return gradient / scale_at(gradient, settings.normalise, placed(terms, size), fresh)
 
 
 def evened(gradient: Tensor) -> Tensor:

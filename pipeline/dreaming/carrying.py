@@ -24,6 +24,7 @@ from dreamreel.pipeline.dreaming.control import (
     reference_strength,
 )
 from dreamreel.pipeline.dreaming.detail import Carried, clipped, hold_light, mixed
+from dreamreel.pipeline.dreaming.masks import Masking, Painted
 from dreamreel.pipeline.dreaming.patches import fill_in
 from dreamreel.pipeline.dreaming.subject import IDLE, OnSteps, Subject
 from dreamreel.pipeline.frames import Box
@@ -107,6 +108,7 @@ class VideoState:
     strength: StrengthLoop = field(default_factory=StrengthLoop)
     crispness: CrispnessLoop = field(default_factory=CrispnessLoop)
     fullness: FullnessLoop = field(default_factory=FullnessLoop)
+    painted: list[Painted | None] = field(default_factory=list)  # masks that follow the flow
     followed: Followed | None = None  # the state of `follow_motion`
     cuts: list[int] = field(default_factory=list)  # the first frames of all shots but the first
 
@@ -123,6 +125,9 @@ class VideoState:
             self.carried = self.carried.refitted(self.box, box)
             if self.awakening.newborn is not None:
                 self.awakening.newborn = self.awakening.newborn.refitted(self.box, box)
+        if self.box is not None:
+            before = self.box
+            self.painted = [one and one.refitted(before, box) for one in self.painted]
         self.box = box
 
 
@@ -132,6 +137,7 @@ def dream_video(
     over_time: OverTime,
     state: VideoState | None = None,
     on_first: OnSteps = IDLE,
+    masking: Masking | None = None,
 ) -> Iterator[Tensor]:
     """The dream of each frame, (1, 3, H, W) in [0, 1], in order.
 
@@ -140,25 +146,31 @@ def dream_video(
     dreamed like a still, over a few frames. Bars come out as they are. Where a frame has nothing to
     see, the dream is not shown, and waits. `over_time` gives the settings of each frame. `state`
     is that after the frames before, if there are any; it is updated in place. `on_first` gets the
-    steps of the first frame that is dreamed of all: those done, and their number.
+    steps of the first frame that is dreamed of all: those done, and their number. With `masking`,
+    each frame is dreamed inside its masks; outside, it comes out as it is.
     """
     state = state or VideoState()
     on_steps = on_first if state.carried is None and not state.cuts else IDLE
     for moving in frames:
         whole = to_image(moving.frame, network.device)
         source = inside(whole, moving.box)
-        subject = Subject.of(source, moving.number, network, over_time(moving.number))
+        settings = over_time(moving.number)
         if moving.motion is None:
             state.forget(moving.number)
             if moving.followed is not None and moving.followed.judged > 1:
                 state.cuts.append(moving.number)
         state.refit(moving.box)
+        masks = None
+        if masking is not None:
+            state.painted = masking.follow(state.painted, moving, settings)
+            masks = masking.of(moving, settings, state.painted)
+        subject = Subject.of(source, moving.number, network, settings, masks)
         carried, seen = _carried_to(subject, state, moving, on_steps), share_seen(moving.contrast)
         on_steps = on_steps if carried is None else IDLE
         state.carried, state.followed = carried, moving.followed
         if carried is not None and seen > 0:
             dreamed = (source + seen * carried.detail).clamp(0, 1)
-            shown = mixed(source, dreamed, subject.settings.dream.mix)
+            shown = mixed(source, dreamed, subject.settings.dream.mix, subject.mask)
             whole = pasted(whole, shown, moving.box)
         yield whole
 
@@ -166,16 +178,16 @@ def dream_video(
 def _carried_to(
     subject: Subject, state: VideoState, moving: MovingFrame, on_steps: OnSteps
 ) -> Carried | None:
-    """What the next frames need of this one; None as long as the shot has nothing to see.
-    `on_steps` gets the steps of a shot's first frame."""
-    awake = share_seen(moving.contrast) >= AWAKE
+    """What the next frames need of this one; None as long as the shot has nothing to see, or
+    nothing inside its mask. `on_steps` gets the steps of a shot's first frame."""
+    awake = share_seen(moving.contrast) >= AWAKE and subject.is_anywhere
     if state.carried is None or moving.motion is None:
         if not awake:
             return None
         carried = _first_frame(subject, state, moving.contrast, on_steps)
     else:
         state.since += 1
-        arrived = state.carried.along(moving.motion)
+        arrived = state.carried.along(moving.motion).inside(subject.mask)
         if not awake:
             return arrived
         carried = _next_frame(subject, state, arrived, moving)
@@ -190,11 +202,12 @@ def begin_shot(subject: Subject, on_step: Callable[[], None] = lambda: None) -> 
     detail that fades in a frame. `on_step` is called after each ascent step.
     """
     source, settings = subject.source, subject.settings.video
-    dreamed = subject.dreamed(source, subject.still, on_step)
-    detail = hold_light(dreamed, source, settings.hold_light) - source
+    subject = subject.calibrate()
+    dreamed = subject.dreamed(source, subject.first, on_step)
+    detail = hold_light(dreamed, source, settings.hold_light, subject.mask) - source
     usual = STEADY_CLIMB * subject.still.size
     direction = detail * ((1 - settings.carry) / max(usual, SMALLEST_CLIMB))
-    return Carried(detail, direction, torch.ones_like(source[:, :1]))
+    return Carried(detail, direction, subject.inside(torch.ones_like(source[:, :1])))
 
 
 def carry_on(subject: Subject, arrived: Carried, climb: float, carry: float) -> Carried:
@@ -205,9 +218,9 @@ def carry_on(subject: Subject, arrived: Carried, climb: float, carry: float) -> 
     is averaged along the flow, so that what single steps find by chance averages out.
     """
     source, settings, still = subject.source, subject.settings.video, subject.still
-    fresh = ((1 - arrived.level) * CATCH_UP_FRAMES).clamp(0, 1)
+    fresh = subject.inside(((1 - arrived.level) * CATCH_UP_FRAMES).clamp(0, 1))
     far = climb + max(0.0, _catch_up_climb(subject.settings) - climb) * fresh
-    steps = min(max(1, round(float(far.mean()) - FEWER_STEPS)), settings.frame_steps)
+    steps = min(max(1, round(subject.mean(far) - FEWER_STEPS)), settings.frame_steps)
     way = still.size * far
     start, unseen = clipped(source + carry * arrived.detail)
     dreamed = subject.dreamed(start, Ascent(steps, way / max(steps, 1), fresh, COARSE_SHARE))
@@ -215,21 +228,23 @@ def carry_on(subject: Subject, arrived: Carried, climb: float, carry: float) -> 
     direction = found.lerp(arrived.direction, settings.momentum * arrived.level)
     climbed = (start + way * direction).clamp(0, 1)
     level = (arrived.level + fresh / CATCH_UP_FRAMES).clamp(0, 1)
-    detail = hold_light(climbed, source, settings.hold_light) - source + unseen
-    return Carried(detail, direction, level)
+    held = hold_light(climbed, source, settings.hold_light, subject.mask)
+    return Carried(held - source + unseen, direction, level).inside(subject.mask)
 
 
 def touch_up(subject: Subject, arrived: Carried) -> Carried:
     """A frame dreamed lightly, between those dreamed in full: nothing fades, and only newly seen
     places are dreamed, in the coarser octaves."""
-    source, fresh = subject.source, 1 - arrived.level
+    source, fresh = subject.source, subject.inside(1 - arrived.level)
     start, unseen = clipped(source + arrived.detail)
     dreamed = start
-    if float(fresh.mean()) > FRESH_AT_LEAST:
+    if subject.mean(fresh) > FRESH_AT_LEAST:
         way = subject.still.size * _catch_up_climb(subject.settings) * fresh
         dreamed = subject.dreamed(start, Ascent(1, way, fresh, coarse=1.0, finest=False))
-        dreamed = hold_light(dreamed, source, subject.settings.video.hold_light)
-    return Carried(dreamed - source + unseen, arrived.direction, arrived.level)
+        held = subject.settings.video.hold_light
+        dreamed = hold_light(dreamed, source, held, subject.mask)
+    touched = Carried(dreamed - source + unseen, arrived.direction, arrived.level)
+    return touched.inside(subject.mask)
 
 
 def _first_frame(
@@ -237,7 +252,7 @@ def _first_frame(
 ) -> Carried:
     state.forget(state.first)
     state.awakening.begin(contrast)
-    first = replace(subject, number=state.first)
+    first = replace(subject, number=state.first).calibrate()
     carried = begin_shot(first, first.counting(on_steps))
     _begin_loops(subject, state, carried)
     state.strength.reference.strength = reference_strength(subject.settings, subject.terms)
@@ -250,7 +265,7 @@ def _next_frame(
     assert moving.motion is not None
     settings, young = subject.settings.video, state.awakening
     if young.newborn is not None:
-        young.newborn = young.newborn.along(moving.motion)
+        young.newborn = young.newborn.along(moving.motion).inside(subject.mask)
     _wake(subject, state, moving.contrast)
     arrived, loop = young.blend(arrived), state.strength
     arrived = fill_in(subject, arrived, moving.motion.uncovered, loop.reference.gain)
@@ -260,8 +275,8 @@ def _next_frame(
         carried = carry_on(subject, arrived, loop.climb, kept)
     else:
         carried = touch_up(subject, arrived)
-    detail = state.crispness.held(subject.source, carried.detail, loop.share)
-    return replace(carried, detail=detail)
+    detail = state.crispness.held(subject.source, carried.detail, loop.share, subject.mask)
+    return replace(carried, detail=subject.inside(detail))
 
 
 def _wake(subject: Subject, state: VideoState, contrast: float) -> None:
@@ -294,7 +309,7 @@ def _pair_of_responses(
 
 
 def _begin_loops(subject: Subject, state: VideoState, carried: Carried) -> None:
-    state.crispness.begin(subject.source, carried.detail)
+    state.crispness.begin(subject.source, carried.detail, subject.mask)
     state.fullness.begin(carried.fullness())
 
 

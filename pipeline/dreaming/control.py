@@ -198,15 +198,20 @@ class CrispnessLoop:
     control: Controller = field(default_factory=lambda: Controller("crispness", 0.0))
     added: float = 0.0  # sharpness that the first frame's dream added
 
-    def begin(self, source: Tensor, detail: Tensor) -> None:
-        """Begin a shot with `detail` on `source`, (1, 3, H, W) both."""
-        self.added = sharpness((source + detail).clamp(0, 1)) - sharpness(source)
-
-    def held(self, source: Tensor, detail: Tensor, share: float = 1.0) -> Tensor:
-        """`detail` (1, 3, H, W) after `source` plus `detail` is sharpened or softened. `share`: the
-        wanted share of the first frame's dream."""
+    def begin(self, source: Tensor, detail: Tensor, where: Tensor | None = None) -> None:
+        """Begin a shot with `detail` on `source`, (1, 3, H, W) both. `where` (1, 1, H, W) weighs
+        the places, if given."""
         dreamed = (source + detail).clamp(0, 1)
-        target, now = sharpness(source) + share * self.added, sharpness(dreamed)
+        self.added = sharpness(dreamed, where) - sharpness(source, where)
+
+    def held(
+        self, source: Tensor, detail: Tensor, share: float = 1.0, where: Tensor | None = None
+    ) -> Tensor:
+        """`detail` (1, 3, H, W) after `source` plus `detail` is sharpened or softened. `share`: the
+        wanted share of the first frame's dream. `where` is as in `begin`."""
+        dreamed = (source + detail).clamp(0, 1)
+        target = sharpness(source, where) + share * self.added
+        now = sharpness(dreamed, where)
         short = math.log(target / now) if min(target, now) > 0 else 0.0
         self.control.learn(short)
         # Sharpen the picture, not the detail: where a dream smooths its source, sharper detail

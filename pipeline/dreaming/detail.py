@@ -13,6 +13,7 @@ from dreamreel.pipeline.motion.warping import flow_at, share_at, warp
 from dreamreel.pipeline.tensors import blur, resize
 
 BROAD_CELLS = 9  # cells in a frame's shorter side; coarser light and colour is broad
+SMALL = 1e-3  # floor of the share of a mask in a cell
 TINY = 1e-30  # floor of divisors: a mean over no place at all is 0
 
 
@@ -33,6 +34,13 @@ class Carried:
         """The mean absolute detail, weighed by `level`."""
         size = (self.level * self.detail.abs()).mean()
         return float(size / self.level.mean().clamp_min(TINY))
+
+    def inside(self, mask: Tensor | None) -> "Carried":
+        """The same, 0 where `mask` (1, 1, H, W), if given, is."""
+        if mask is None:
+            return self
+        there = mask > 0
+        return Carried(self.detail * there, self.direction * there, self.level * there)
 
     def refitted(self, box: Box, to: Box) -> "Carried":
         """The same, of the picture in `box` of a frame, for the picture in the box `to`: cropped,
@@ -66,18 +74,27 @@ def clipped(image: Tensor) -> tuple[Tensor, Tensor]:
     return shown, image - shown
 
 
-def hold_light(dreamed: Tensor, source: Tensor, share: float) -> Tensor:
+def hold_light(dreamed: Tensor, source: Tensor, share: float, mask: Tensor | None = None) -> Tensor:
     """`dreamed` minus `share` times the broad light and colour that it added to `source`: images
-    (1, 3, H, W), in [0, 1]."""
+    (1, 3, H, W), in [0, 1]. With a `mask` (1, 1, H, W), both are those of the places inside."""
     if share == 0:
         return dreamed
     size = (dreamed.shape[2], dreamed.shape[3])
     cell = max(1, round(min(size) / BROAD_CELLS))
     cells = (math.ceil(size[0] / cell), math.ceil(size[1] / cell))
-    broad = blur(resize(dreamed - source, cells), 1.0)
-    return (dreamed - share * resize(broad, size)).clamp(0, 1)
+    if mask is None:
+        broad = blur(resize(dreamed - source, cells), 1.0)
+        return (dreamed - share * resize(broad, size)).clamp(0, 1)
+    there = (mask > 0).float()
+    broad = blur(resize((dreamed - source) * there, cells), 1.0)
+    broad = resize(broad, size) / resize(blur(resize(there, cells), 1.0), size).clamp_min(SMALL)
+    return (dreamed - share * there * broad).clamp(0, 1)
 
 
-def mixed(source: Tensor, dreamed: Tensor, mix: float) -> Tensor:
-    """The image that is shown: `mix` times `dreamed`, the rest `source`, (1, 3, H, W) each."""
+def mixed(source: Tensor, dreamed: Tensor, mix: float, mask: Tensor | None = None) -> Tensor:
+    """The image that is shown: `mix` times `dreamed`, the rest `source`, (1, 3, H, W) each. Where
+    there is a `mask` (1, 1, H, W), it is `mix` times the mask: outside, `source` to the last
+    bit."""
+    if mask is not None:
+        return torch.where(mask > 0, source.lerp(dreamed, mix * mask), source)
     return dreamed if mix == 1 else source.lerp(dreamed, mix)

@@ -37,7 +37,7 @@ def fill_in(
     if not boxes:
         return arrived
     still = subject.still
-    bare = blur((arrived.level < 0.5).float(), 1.0)
+    bare = subject.inside(blur((arrived.level < 0.5).float(), 1.0))
     detail, level = arrived.detail.clone(), arrived.level.clone()
     for part in boxes:
         here, where = subject.within(part), bare[part]

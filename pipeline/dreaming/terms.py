@@ -17,6 +17,7 @@ from dreamreel.pipeline.networks.tiles import Grid, Tile
 from dreamreel.pipeline.tensors import resize
 
 TINY = 1e-30  # floor of divisors: a gradient of size 0 stays 0
+BARE = 1e-6  # share that the mean size of a gradient has of its size at every place
 SMALLEST_RESPONSE = 1e-12  # floor of responses: keeps the logarithm of 0 finite
 
 
@@ -25,14 +26,23 @@ class Term:
     """The unit of what is climbed: an `objective` on the activation of a `layer`.
 
     Its gradient is brought to unit scale, then multiplied by `weight`; a negative weight descends.
-    `where` (1, 1, H, W), from 0 to 1 and of any size, weighs the places of the image; None: all
-    count alike.
+    `where` (1, 1, H, W), from 0 to 1 and of any size, weighs the places of the image, and only they
+    change; None: all count alike. `spot`, of the same kind, weighs the places too, but what they
+    see changes with them.
     """
 
     layer: str
     objective: Objective = L2
     weight: float = 1.0
     where: Tensor | None = None
+    spot: Tensor | None = None
+
+    def over(self, moved: Callable[[Tensor], Tensor]) -> "Term":
+        """This term with its `where` and its `spot` as `moved` returns them."""
+        if self.where is None and self.spot is None:
+            return self
+        where, spot = (None if one is None else moved(one) for one in (self.where, self.spot))
+        return replace(self, where=where, spot=spot)
 
     @property
     def name(self) -> str:
@@ -64,15 +74,19 @@ def proportions(terms: Terms) -> dict[str, float]:
     return {term.name: term.weight / total for term in terms if term.weight}
 
 
+def covered(terms: Terms) -> Tensor | None:
+    """The places (1, 1, H, W) at which any of `terms` counts: the most of their `where`; None where
+    one of them counts everywhere."""
+    places = [term.where for term in terms if term.where is not None]
+    if not places or len(places) < len(terms):
+        return None
+    return torch.stack(places).amax(0)
+
+
 def placed(terms: Terms, size: tuple[int, int], shift: tuple[int, int] = (0, 0)) -> list[Term]:
-    """`terms` with each `where` resized to `size` (height, width) and rolled by `shift` (down,
-    right)."""
-    return [
-        term
-        if term.where is None
-        else replace(term, where=resize(term.where, size).roll(shift, (2, 3)))
-        for term in terms
-    ]
+    """`terms` with each `where` and `spot` resized to `size` (height, width), rolled by `shift`
+    (down, right)."""
+    return [term.over(lambda places: resize(places, size).roll(shift, (2, 3))) for term in terms]
 
 
 def gradient_of(image: Tensor, network: Network, terms: Terms, tile: int | None = None) -> Tensor:
@@ -94,7 +108,8 @@ def gradient_of(image: Tensor, network: Network, terms: Terms, tile: int | None 
         return gradients[0]
     total = torch.zeros_like(image)
     for term, gradient in zip(active, gradients, strict=True):
-        total += gradient * (term.weight / gradient_scale(gradient, "mean"))
+        where = 1.0 if term.where is None else resize(term.where, (image.shape[2], image.shape[3]))
+        total += gradient * (term.weight / gradient_scale(gradient, "mean", where))
     return total
 
 
@@ -124,8 +139,8 @@ def placed_response_of(
     """The response of `image` (1, 3, H, W) to `terms`, (1,), and where it is: (1, 1, h, w), with a
     mean of 1, at the places of the first layer that counts. For `tile`, see `gradient_of`."""
     counting = _counting(terms)
-    maps = _maps_of(image, network, counting, tile)
-    means = [_mean_of(found, None) for found in maps]
+    maps = _maps_of(image, network, [replace(term, where=None) for term in counting], tile)
+    means = [_mean_of(found, term.where) for term, found in zip(counting, maps, strict=True)]
     size, total = maps[0].shape[2:], sum(term.weight for term in counting)
     places = torch.zeros_like(maps[0])
     for term, found, mean in zip(counting, maps, means, strict=True):
@@ -142,9 +157,14 @@ def mean_responses(
     where: Tensor | None = None,
     tile: int | None = None,
 ) -> list[Tensor]:
-    """For each of `terms`, the mean response of each of `images` (N, 3, H, W): (N,). Weights of
-    terms are not applied. For `where` and `tile`, see `response_of`."""
-    return [_mean_of(found, where) for found in _maps_of(images, network, terms, tile)]
+    """For each of `terms`, the mean response of each of `images` (N, 3, H, W), over the places of
+    the term: (N,). Weights of terms are not applied. For `where` and `tile`, see `response_of`."""
+    size = (images.shape[2], images.shape[3])
+    maps = _maps_of(images, network, [replace(term, where=None) for term in terms], tile)
+    return [
+        _mean_of(found, _both(term.where, where, size))
+        for term, found in zip(terms, maps, strict=True)
+    ]
 
 
 def _counting(terms: Terms) -> list[Term]:
@@ -183,6 +203,32 @@ def gradient_scale(gradient: Tensor, by: str, where: Tensor | float = 1.0) -> Te
         mean = (weights * gradient).mean() / share
         return ((weights * (gradient - mean) ** 2).mean() / share).sqrt().clamp_min(TINY)
     return ((weights * gradient.abs()).mean() / share).clamp_min(TINY)
+
+
+def scale_at(gradient: Tensor, by: str, terms: Terms, fresh: Tensor | None = None) -> Tensor:
+    """The size of `gradient` (1, 3, H, W), as `gradient_scale` has it: a scalar, or (1, 1, H, W).
+
+    It is found apart where `fresh` (1, 1, H, W) is 1 and where it is 0, and in the places of each
+    of `terms` that has a `where` of its own, at the size of the gradient.
+    """
+    places = {
+        id(term.where): term.where for term in terms if term.where is not None and term.weight
+    }
+    if not places:
+        if fresh is None:
+            return gradient_scale(gradient, by)
+        old, new = (gradient_scale(gradient, by, at) for at in (1 - fresh, fresh))
+        return old.lerp(new, fresh)
+    share = torch.full_like(gradient[:, :1], BARE)
+    total = BARE * gradient_scale(gradient, by) * torch.ones_like(share)
+    for where in places.values():
+        if fresh is None:
+            scale = gradient_scale(gradient, by, where)
+        else:
+            old, new = (gradient_scale(gradient, by, where * at) for at in (1 - fresh, fresh))
+            scale = old.lerp(new, fresh)
+        total, share = total + where * scale, share + where
+    return (total / share).clamp_min(TINY)
 
 
 def _layers(terms: Terms) -> list[str]:
@@ -278,9 +324,9 @@ def _response_maps(
 def _measured(
     measure: Measure, term: Term, network: Network, activation: Tensor, mean: Tensor | None
 ) -> Tensor:
-    """The `measure` of `activation` at each place, (N, 1, h, w), times the term's `where`. `mean`:
+    """The `measure` of `activation` at each place, (N, 1, h, w), times the term's weights. `mean`:
     the mean that the measure needs; None: that of `activation`."""
-    weights = _at_places(term.where, network.layers[term.layer].field, activation)
+    weights = _weights(term, network, activation)
     if measure.averaged is not None and mean is None:
         mean = _mean_over(measure.averaged(activation), weights).detach()
     places = measure.places(activation, mean)
@@ -302,7 +348,7 @@ def _means(
             term, averaged = within[number], kind(terms[number]).averaged
             assert averaged is not None
             activation = _as_map(found[term.layer])
-            weights = _at_places(term.where, network.layers[term.layer].field, activation)
+            weights = _weights(term, network, activation)
             weights = torch.ones_like(activation[:, :1]) if weights is None else weights
             values, counts = (
                 tile.counted(term.layer, one).double().sum((2, 3), keepdim=True)
@@ -325,15 +371,22 @@ def _mean_over(values: Tensor, weights: Tensor | None) -> Tensor:
 
 
 def _within(terms: Terms, tile: Tile) -> list[Term]:
-    """`terms` with the part of their `where` that lies in `tile`."""
-    return [
-        term if term.where is None else replace(term, where=tile.part(term.where)) for term in terms
-    ]
+    """`terms` with the part of their `where` and `spot` that lies in `tile`."""
+    return [term.over(tile.part) for term in terms]
 
 
 def _as_map(activation: Tensor) -> Tensor:
     """`activation`, (N, C, h, w) or (N, C), as (N, C, h, w): one without places gets one place."""
     return activation if activation.ndim == 4 else activation[..., None, None]
+
+
+def _weights(term: Term, network: Network, activation: Tensor) -> Tensor | None:
+    """The weights of `term` at the places of `activation`, (1, 1, h, w); None where all are 1."""
+    field = network.layers[term.layer].field
+    where, spot = (_at_places(one, field, activation) for one in (term.where, term.spot))
+    if where is None or spot is None:
+        return spot if where is None else where
+    return where * spot
 
 
 def _at_places(where: Tensor | None, field: Field, activation: Tensor) -> Tensor | None:
@@ -355,6 +408,13 @@ def _at_places(where: Tensor | None, field: Field, activation: Tensor) -> Tensor
     start = begins + before
     cut = padded[:, :, start : start + height * field.stride, start : start + width * field.stride]
     return F.avg_pool2d(cut, field.stride)
+
+
+def _both(one: Tensor | None, other: Tensor | None, size: tuple[int, int]) -> Tensor | None:
+    """The product of the weights `one` and `other` of places, at `size` (height, width); None: all
+    count alike."""
+    given = [resize(where, size) for where in (one, other) if where is not None]
+    return given[0] * given[1] if len(given) == 2 else (given[0] if given else None)
 
 
 def _mean_of(maps: Tensor, where: Tensor | None) -> Tensor:

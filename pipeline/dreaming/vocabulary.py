@@ -1,15 +1,16 @@
 """From the terms in the settings, as text, to those that are climbed: channels chosen, classes
 found, guides read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from dreamreel.pipeline.config.fields import Dream
+from dreamreel.pipeline.config.fields import Dream, Settings
 from dreamreel.pipeline.config.terms import PENALTIES, Channels, TermText, parse_term
 from dreamreel.pipeline.dreaming.guides import guide_at
+from dreamreel.pipeline.dreaming.masks import Masks
 from dreamreel.pipeline.dreaming.objectives import penalties
 from dreamreel.pipeline.dreaming.objectives.activations import CNN_VIS, L2, MEAN
 from dreamreel.pipeline.dreaming.objectives.channels import on_channels, ranked, with_others
@@ -19,6 +20,7 @@ from dreamreel.pipeline.dreaming.objectives.objective import Objective
 from dreamreel.pipeline.dreaming.terms import Pull, Term
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.networks.network import Network
+from dreamreel.pipeline.tensors import resize
 
 
 @dataclass(frozen=True)
@@ -39,19 +41,29 @@ def weighted(dream: Dream, network: Network) -> dict[str, float]:
 
 
 def terms_of(
-    dream: Dream, network: Network, seen: Seen, objective: Objective = L2
+    settings: Settings,
+    network: Network,
+    seen: Seen,
+    masks: Masks | None = None,
+    objective: Objective = L2,
 ) -> tuple[Term, ...]:
-    """The terms of `dream` that are climbed in a picture, without penalties. `objective` stands for
-    L2 on a layer.
+    """The terms that are climbed in a picture, without penalties: those of each region of
+    `settings`, or those of the dream, at the places of their `masks`, if there are any.
+    `objective` stands for L2 on a layer.
 
     Raises UserError for a layer, a channel or a class that the network does not have, and for a
     guide that cannot be read.
     """
-    return tuple(
-        _term(parse_term(text), weight, network, seen, objective)
-        for text, weight in weighted(dream, network).items()
-        if text not in PENALTIES
-    )
+    found = []
+    for number, dream in enumerate(settings.dreams):
+        where = None
+        if masks is not None:
+            where = masks.regions[number] if settings.region else masks.whole
+        for text, weight in weighted(dream, network).items():
+            if text not in PENALTIES:
+                term = _term(parse_term(text), weight, network, seen, objective)
+                found.append(_within(term, where))
+    return tuple(found)
 
 
 def pulls_of(dream: Dream) -> tuple[Pull, ...]:
@@ -101,8 +113,17 @@ def _term(
         found = on_channels(found, numbers)
     if text.place is None:
         return Term(layer, found, weight)
-    where = _at_place(text.place, layer, network, seen)
-    return Term(layer, with_others(found), weight, where)
+    spot, where = _at_place(text.place, layer, network, seen)
+    return Term(layer, with_others(found), weight, where, spot)
+
+
+def _within(term: Term, where: Tensor | None) -> Term:
+    """`term`, at the places `where` (1, 1, H, W) alone; None: everywhere."""
+    if where is None:
+        return term
+    if term.where is not None:
+        where = where * resize(term.where, (where.shape[2], where.shape[3]))
+    return replace(term, where=where)
 
 
 def _chosen(channels: Channels, layer: str, network: Network, seen: Seen) -> tuple[int, ...]:
@@ -127,16 +148,19 @@ def _check_channels(channels: Channels | None, layer: str, network: Network) -> 
 
 def _at_place(
     place: tuple[float, float], layer: str, network: Network, seen: Seen
-) -> Tensor | None:
-    """1 at the one place of `layer` that is nearest to `place` (across, down), 0 elsewhere:
-    (1, 1, h, w). None for a layer without places."""
+) -> tuple[Tensor | None, Tensor | None]:
+    """1 at the one place of `layer` that is nearest to `place` (across, down), 0 elsewhere, and 1
+    at what it sees of the source: (1, 1, h, w) both. None and None for a layer without places."""
     field = network.layers[layer].field
     if field.receptive is None:
-        return None
-    height, width = (max(1, side // field.stride) for side in seen.source.shape[2:])
+        return None, None
+    height, width = seen.source.shape[2:]
+    rows, columns = (max(1, side // field.stride) for side in (height, width))
+    column, row = min(int(place[0] * columns), columns - 1), min(int(place[1] * rows), rows - 1)
+    spot = torch.zeros(1, 1, rows, columns, device=seen.source.device)
+    spot[..., row, column] = 1
     where = torch.zeros(1, 1, height, width, device=seen.source.device)
-    column, row = (
-        min(int(share * side), side - 1) for share, side in zip(place, (width, height), strict=True)
-    )
-    where[..., row, column] = 1
-    return where
+    top, left = (field.first + field.stride * at for at in (row, column))
+    bottom, right = top + field.receptive, left + field.receptive
+    where[..., max(0, top) : bottom, max(0, left) : right] = 1
+    return spot, where

@@ -22,6 +22,7 @@ from dreamreel.pipeline.errors import UserError, usable
 from dreamreel.pipeline.jobs.identity import stamp
 from dreamreel.pipeline.jobs.job import Job, as_table, flight_of, source_of
 from dreamreel.pipeline.jobs.kinds import check_kind, checked_clip
+from dreamreel.pipeline.jobs.masking import check_video_masks, refuse_masks
 from dreamreel.pipeline.jobs.paths import (
     KEPT_ZOOM,
     PREVIEW,
@@ -85,14 +86,16 @@ def check_settings(settings: Settings) -> None:
     """Raise UserError if the network is unknown, or a layer of `dreamnet` or a class of a network
     with its own weights, or if a file that the settings name cannot be read."""
     check_network_name(settings.network)
-    for term in map(parse_term, settings.dream.terms):
+    terms = [text for dream in settings.dreams for text in dream.terms]
+    for term in map(parse_term, terms):
         if settings.network == "dreamnet" and term.layer:
             check_layer(term.layer, [row.name for row in dreamnet_layers()], "dreamnet")
         if term.kind == "class" and settings.weights is None:
             find_class(imagenet_names(), term.what)
-    for guide in files_in(settings.dream.terms):
+    for guide in files_in(terms):
         guiding_clip(guide)
-    for path in (settings.weights, settings.flow.weights):
+    masks = [mask.weights for mask in settings.masks]
+    for path in (settings.weights, settings.flow.weights, *masks):
         if path is not None:
             check_readable(path)
 
@@ -117,11 +120,12 @@ def bars_at(settings: Settings, size: tuple[int, int], at: tuple[int, int]) -> B
 
 
 def files_of(job: Job) -> list[Path]:
-    """The files that `job` reads besides its source: music, a goal, weights, guides."""
+    """The files that `job` reads besides its source: music, a goal, weights, guides, masks."""
     named = [job.audio, job.flight.to if job.flight is not None else None]
-    weights = [job.settings.weights, job.settings.flow.weights]
-    settings = [*(path for path in weights if path), *files_in(job.settings.dream.terms)]
-    return [*(file.path for file in named if file), *settings]
+    masks = [path for mask in job.settings.masks for path in (mask.file, mask.weights)]
+    paths = [job.settings.weights, job.settings.flow.weights, *masks]
+    guides = [path for dream in job.settings.dreams for path in files_in(dream.terms)]
+    return [*(file.path for file in named if file), *(path for path in paths if path), *guides]
 
 
 def key_of(job: Job) -> str:
@@ -197,6 +201,7 @@ def _checked_video(job: Job, out: Target, report: Report) -> Checked:
     out = _fitting_container(clip, out, report)
     bars_at(settings, clip.size, clip.raster.size_at(settings.width))
     if job.kind == "video":
+        check_video_masks(job, clip, report)
         encoding_of(clip.raster, out, settings, QUIET)
     parts = PREVIEW if job.kind == "preview" else RENDER
     check_target(out, [source, *clip.files], files_of(job), parts)
@@ -290,6 +295,7 @@ def _checked_zoom(job: Job, out: Target, report: Report) -> Checked:
         _check_music(job.audio.path)
     check_video_name(out.path)
     _refuse_source_settings(job.settings)
+    refuse_masks(job.settings)
     if film is None:
         smallest = Raster(SMALLEST_SIDE, SMALLEST_SIDE, flight.rate, flight.own_frames)
         encoding_of(smallest, out, job.settings, QUIET)

@@ -29,6 +29,7 @@ OTHER = {
     "flight.to": "another photo to arrive at",
     "flight.earlier": "another zoom to continue",
     "weights_sha256": "other weights",
+    "settings.mask.file": "another mask",
     **dict.fromkeys(VERSIONS, "another version of Dreamreel"),
 }
 

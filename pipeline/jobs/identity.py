@@ -11,7 +11,8 @@ from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.terms import files_in
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.job import Job, NamedFile, as_table
-from dreamreel.pipeline.media.sequences import find_series
+from dreamreel.pipeline.jobs.masking import mask_files, with_mask_files
+from dreamreel.pipeline.media.sequences import find_series, numbers_of
 from dreamreel.pipeline.opening import regular_file
 
 LIBRARIES = ("torch", "torchvision", "opencv-python", "av", "imageio-ffmpeg", "scenedetect")
@@ -29,7 +30,8 @@ def named_again(file: NamedFile | None) -> NamedFile | None:
 
 def named_in(settings: Settings) -> tuple[NamedFile, ...]:
     """The files that the terms of `settings` name, each with its digest."""
-    return tuple(map(named, files_in(settings.dream.terms)))
+    files = (path for dream in settings.dreams for path in files_in(dream.terms))
+    return tuple(map(named, dict.fromkeys(files)))
 
 
 def digest(path: Path) -> str:
@@ -43,6 +45,27 @@ def digest(path: Path) -> str:
         if len(files) == 1:
             return one.hexdigest()
         found.update(one.digest())
+    return found.hexdigest()
+
+
+def named_masks(settings: Settings) -> tuple[NamedFile, ...] | None:
+    """The files of the masks of `settings`, with their digests; None if they have none."""
+    files = mask_files(settings)
+    return (
+        tuple(NamedFile(path=path.absolute(), sha256=mask_digest(path)) for path in files) or None
+    )
+
+
+def mask_digest(path: Path) -> str:
+    """The digest of the mask at `path`; for a series, that of its files and their numbers, since
+    each is for the frame of its number."""
+    series = find_series(path)
+    if series is None:
+        return digest(path)
+    found = hashlib.sha256()
+    numbers = numbers_of(series) or range(len(series.files))
+    for number, file in zip(numbers, series.files, strict=True):
+        found.update(f"{number - numbers[0]} {digest(file)}\n".encode())
     return found.hexdigest()
 
 
@@ -90,7 +113,11 @@ def identity_of(job: Job) -> dict[str, Any]:
     It is `job` without its output, its threads, its key and the paths of its files, which must have
     their digests, and with Dreamreel's version and `code_digest`.
     """
-    table = _without_paths(as_table(job.model_copy(update={"threads": None, "key": None})))
+    changes: dict[str, Any] = {"threads": None, "key": None, "masks": None}
+    if job.masks is not None:  # their digests stand for the files
+        digests = [Path(file.sha256 or "") for file in job.masks]
+        changes["settings"] = with_mask_files(job.settings, digests)
+    table = _without_paths(as_table(job.model_copy(update=changes)))
     del table["output"]
     table.get("piece", {}).pop("place", None)
     return {"dreamreel": version("dreamreel"), "code": code_digest(), **table}

@@ -175,8 +175,9 @@ class Job(Model):
     a video shows at `at` seconds) or "zoom", which has a `flight`. `source` is a clip or a picture;
     of a zoom, the first picture. `output` is a file, or a pattern such as frames/%05d.png. `span`
     of a video is its first frame and one past its last; None: to its end. `audio` is the music that
-    schedules hear. `files` are those that its terms name. Of a video, `piece` is the only part
-    that is rendered. `key` is the digest by which a batch knows the job again.
+    schedules hear. `files` are those that its terms name, `masks` those of its masks, once they
+    were read. Of a video, `piece` is the only part that is rendered. `key` is the digest by which a
+    batch knows the job again.
     """
 
     kind: Literal["video", "preview", "still", "zoom"]
@@ -189,6 +190,7 @@ class Job(Model):
     settings: AnySettings
     files: tuple[NamedFile, ...] = ()
     weights_sha256: Digest | None = None
+    masks: tuple[NamedFile, ...] | None = None
     threads: Threads | None = None
     piece: Piece | None = None
     key: str | None = None

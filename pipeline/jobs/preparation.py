@@ -110,15 +110,19 @@ def fitting_network(
     Raises UserError if it lacks a layer, or if the tiles or the picture are too small for it.
     """
     network = loaded_network(settings)
-    layers = layers_of(settings.dream, network)
-    weights = weighted(settings.dream, network)
     network.sight.on_notice = report.on_notice
     if network.notice is not None:
         report.on_notice(network.notice)
     changing = {name.removeprefix("dream.terms.") for name in settings.schedules}
-    seen = [layer for text, layer in layers.items() if weights[text] or text in changing]
+    seen, layers = [], []
+    for dream in settings.dreams:
+        weights = weighted(dream, network)
+        for text, layer in layers_of(dream, network).items():
+            layers.append(layer)
+            if weights[text] or text in changing:
+                seen.append(layer)
     network.sight.check(settings.dream.tile, seen)
-    terms = [Term(layer) for layer in layers.values()]
+    terms = [Term(layer) for layer in layers]
     fit, wanted = len(octave_sizes(size, network, terms, settings.dream)), settings.dream.octaves
     if fit < wanted and "dream.octaves" in chosen:
         report.on_notice(
@@ -135,7 +139,11 @@ def loaded_network(settings: Settings) -> Network:
     if terms and not any(terms.values()) and "dream.terms" not in settings.changes:
         raise UserError("dream.terms gives every term weight 0; give one another weight")
     network = _network_of(settings)
-    layers_of(settings.dream, network)
+    for region in settings.region:
+        if region.terms and not any(region.terms.values()):
+            raise UserError("a region gives every term weight 0; give one another weight")
+    for dream in settings.dreams:
+        layers_of(dream, network)
     return network
 
 

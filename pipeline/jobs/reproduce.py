@@ -3,9 +3,11 @@
 from contextlib import suppress
 from pathlib import Path
 
+from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.errors import UserError, usable
-from dreamreel.pipeline.jobs.identity import digest, found_again, versions
+from dreamreel.pipeline.jobs.identity import digest, found_again, mask_digest, versions
 from dreamreel.pipeline.jobs.job import Earlier, Flight, Job, NamedFile
+from dreamreel.pipeline.jobs.masking import with_mask_files
 from dreamreel.pipeline.jobs.paths import record_path
 from dreamreel.pipeline.jobs.record import read_record
 from dreamreel.pipeline.jobs.report import QUIET, Report
@@ -51,6 +53,8 @@ def _found(job: Job, record: Path, source: Path | None) -> Job:
         "flight": _found_flight(job.flight, record),
         "weights_sha256": None,
         "files": (),
+        "settings": _with_found_masks(job, record),
+        "masks": None,
     }
     for file in job.files:
         _found_file(file, record)
@@ -74,6 +78,18 @@ def _found_source(file: NamedFile | None, record: Path, given: Path | None) -> N
 def _found_file(file: NamedFile | None, record: Path) -> NamedFile | None:
     path = found_again(file, record)
     return None if path is None else NamedFile(path=path)
+
+
+def _with_found_masks(job: Job, record: Path) -> Settings:
+    """The settings of `job` with the present paths of its masks."""
+    found = []
+    for file in job.masks or ():
+        places = [file.path, record.parent / file.path.name]
+        there = [one for one in places if one.exists() and mask_digest(one) == file.sha256]
+        if not there:
+            raise UserError(f"{file.path}, which {record} was made with, is gone or has changed")
+        found.append(there[0])
+    return with_mask_files(job.settings, found) if found else job.settings
 
 
 def _found_flight(flight: Flight | None, record: Path) -> Flight | None:

@@ -19,9 +19,10 @@ from dreamreel.pipeline.zooming.palette import PLACES
 Size = tuple[int, int]  # height, width
 
 
-def check_video(state: VideoState, size: Size, side: int | None) -> None:
+def check_video(state: VideoState, size: Size, side: int | None, masks: int = 0) -> None:
     """Raise ValueError unless `state` is that of a video after its first frame. `size` is that of
-    the dreamed frames, `side` the `flow.height` at which motion is followed; None if it is not."""
+    the dreamed frames, `side` the `flow.height` at which motion is followed; None if it is not. The
+    video has so many `masks`."""
     if state.box is None:
         raise ValueError("it has no picture")
     _check_box(state.box, size)
@@ -32,6 +33,12 @@ def check_video(state: VideoState, size: Size, side: int | None) -> None:
             _check_picture(f"{name}.detail", carried.detail, 3, state.box.size)
             _check_picture(f"{name}.direction", carried.direction, 3, state.box.size)
             _check_picture(f"{name}.level", carried.level, 1, state.box.size)
+    if len(state.painted) != masks:
+        raise ValueError(f"it follows {len(state.painted)} masks of {masks}")
+    for painted in state.painted:
+        if painted is not None:
+            _check_picture("painted.moved", painted.moved, 2, state.box.size)
+            _check_least(0, painted=painted.number)
     _check_controllers(strength=state.strength.control, crispness=state.crispness.control)
     _check_reference(state.strength.reference)
     if state.strength.reference.source == 0:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,13 +14,21 @@ from dreamreel.pipeline.config.values import Bars
 from dreamreel.pipeline.dreaming.ascent import check_finite
 from dreamreel.pipeline.dreaming.carrying import begin_shot
 from dreamreel.pipeline.dreaming.detail import mixed
+from dreamreel.pipeline.dreaming.masks import Masking, Masks
 from dreamreel.pipeline.dreaming.subject import Subject
 from dreamreel.pipeline.errors import Stopped
-from dreamreel.pipeline.frames import Box, fitted_size
+from dreamreel.pipeline.frames import Box, Frame, fitted_size
 from dreamreel.pipeline.jobs.checks import Checked, bars_at
-from dreamreel.pipeline.jobs.identity import named, named_again, named_in, versions
+from dreamreel.pipeline.jobs.identity import (
+    named,
+    named_again,
+    named_in,
+    named_masks,
+    versions,
+)
 from dreamreel.pipeline.jobs.job import Job, source_of
 from dreamreel.pipeline.jobs.making import threads_of
+from dreamreel.pipeline.jobs.masking import check_frame_masks, check_picture_masks, masks_of
 from dreamreel.pipeline.jobs.paths import check_replaceable, is_record, make_folder_of, record_path
 from dreamreel.pipeline.jobs.preparation import (
     heard_by,
@@ -42,6 +51,7 @@ from dreamreel.pipeline.media.stills import (
 from dreamreel.pipeline.motion.bars import picture_of
 from dreamreel.pipeline.motion.content import contrast, share_seen
 from dreamreel.pipeline.motion.flow import working_frame
+from dreamreel.pipeline.motion.following import MovingFrame
 from dreamreel.pipeline.networks.devices import torch_threads
 from dreamreel.pipeline.networks.network import Network
 from dreamreel.pipeline.tensors import inside, pasted, resize, to_frame, to_image
@@ -92,6 +102,7 @@ def _from_picture(checked: Checked, report: Report) -> _Dreamed:
     if (crop := crop_of(whole, settings.source)) is not None:
         whole = crop.size
     size = fitted_size(*whole, settings.width)
+    check_picture_masks(settings, whole, picture.alpha is not None)
     network = ready_network(settings, size, report, checked.chosen)
     image = _fitted(picture.image, crop, size).to(network.device)
     alpha = picture.alpha
@@ -100,9 +111,12 @@ def _from_picture(checked: Checked, report: Report) -> _Dreamed:
         if suffix.lower() not in KEEPS_ALPHA:
             report.on_notice(f"{suffix} keeps no transparency; it is left out")
     bars = bars_at(settings, whole, size)
-    scene = _Scene(image, 0, bars, network, settings, report)
-    job = job.model_copy(update={"source": source, "files": named_in(settings)})
-    return _Dreamed(Picture(scene.dreamed(_as_picture), alpha), job, network)
+    with masks_of(settings, None, network.device) as masking:
+        scene = _Scene(image, 0, bars, network, settings, report, masking, alpha)
+        shown = scene.dreamed(_as_picture)
+    files, masks = named_in(settings), named_masks(settings)
+    job = job.model_copy(update={"source": source, "files": files, "masks": masks})
+    return _Dreamed(Picture(shown, alpha), job, network)
 
 
 def _fitted(image: Tensor, crop: Crop | None, size: tuple[int, int]) -> Tensor:
@@ -120,16 +134,20 @@ def _from_clip(checked: Checked, report: Report) -> _Dreamed:
         "source": named(source_of(job)),
         "audio": named_again(job.audio),
         "files": named_in(job.settings),
+        "masks": named_masks(job.settings),
         "settings": with_decoder(job.settings, clip),
     }
     size = clip.raster.size_at(job.settings.width)
     number, frame = still_at(clip, job.at or 0.0)
     settings = _settings_at(number, job, clip, report)
+    check_frame_masks(settings, number, clip)
     network = ready_network(settings, size, report, checked.chosen)
-    image = to_image(scaled(frame, size), network.device)
+    frame = scaled(frame, size)
+    image, alpha = to_image(frame, network.device), _alpha_of(frame)
     bars = bars_at(settings, clip.size, size)
-    scene = _Scene(image, number, bars, network, settings, report)
-    shown = scene.dreamed(_as_shot)
+    with masks_of(settings, clip, network.device) as masking:
+        scene = _Scene(image, number, bars, network, settings, report, masking, alpha)
+        shown = scene.dreamed(_as_shot)
     return _Dreamed(Picture(shown), job.model_copy(update=changes), network)
 
 
@@ -141,9 +159,17 @@ def _settings_at(number: int, job: Job, clip: Clip, report: Report) -> Settings:
     return settings_over_time(job.settings, frames, clip.rate, heard, report=report)(number)
 
 
+def _alpha_of(frame: Frame) -> Tensor | None:
+    """The alpha (H, W) of `frame`, 0 to 1; None if it has none."""
+    if frame.shape[2] == 3:
+        return None
+    return torch.from_numpy(frame[..., 3].astype(np.float32) / np.iinfo(frame.dtype).max)
+
+
 @dataclass(frozen=True)
 class _Scene:
-    """The `image` (1, 3, H, W) that is dreamed, the frame `number` of its source, with `bars`."""
+    """The `image` (1, 3, H, W) that is dreamed, the frame `number` of its source, with `bars`, its
+    masks and its `alpha` (H, W), if it has some."""
 
     image: Tensor
     number: int
@@ -151,6 +177,8 @@ class _Scene:
     network: Network
     settings: Settings
     report: Report
+    masking: Masking | None = None
+    alpha: Tensor | None = None
 
     def dreamed(self, detail_of: Callable[[Subject, Report], Tensor]) -> Tensor:
         """The image with the detail that `detail_of` adds to the picture inside its bars. The whole
@@ -164,16 +192,33 @@ class _Scene:
             self.report.on_notice("there is nothing to see in the picture; it stays as it is")
             return self.image
         source = inside(self.image, box)
-        subject = Subject.of(source, self.number, self.network, self.settings)
+        subject = Subject.of(source, self.number, self.network, self.settings, self._masks(box))
+        if not subject.is_anywhere:
+            self.report.on_notice("the mask is empty here; the picture stays as it is")
+            return self.image
+        subject = subject.calibrate()
         dreamed = (source + seen * detail_of(subject, self.report)).clamp(0, 1)
-        shown = mixed(source, dreamed, self.settings.dream.mix)
+        shown = mixed(source, dreamed, self.settings.dream.mix, subject.mask)
         check_finite(shown, self.network)
         return pasted(self.image, shown, box)
+
+    def _masks(self, box: Box) -> Masks | None:
+        """The masks of the picture in `box`."""
+        if self.masking is None:
+            return None
+        frame = to_frame(self.image, depth=16)
+        if self.alpha is not None:
+            alpha = (self.alpha.cpu().numpy() * 65535).round().astype(np.uint16)
+            frame = np.dstack([frame, alpha])
+        moving = MovingFrame(self.number, frame, None, box, 0.0)
+        return self.masking.of(
+            moving, self.settings, self.masking.follow((), moving, self.settings)
+        )
 
 
 def _as_picture(subject: Subject, report: Report) -> Tensor:
     """The detail of a picture."""
-    return subject.dreamed(subject.source, subject.still, _steps(subject, report)) - subject.source
+    return subject.dreamed(subject.source, subject.first, _steps(subject, report)) - subject.source
 
 
 def _as_shot(subject: Subject, report: Report) -> Tensor:

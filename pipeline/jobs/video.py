@@ -19,9 +19,16 @@ from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Box, Frame, with_alpha
 from dreamreel.pipeline.jobs.assembly import Plan, assemble, publish_film, verify
 from dreamreel.pipeline.jobs.checks import Checked, bars_at, encoding_of, expected_frames
-from dreamreel.pipeline.jobs.identity import named, named_again, named_in, versions
+from dreamreel.pipeline.jobs.identity import (
+    named,
+    named_again,
+    named_in,
+    named_masks,
+    versions,
+)
 from dreamreel.pipeline.jobs.job import Job, source_of
 from dreamreel.pipeline.jobs.making import make, under_way
+from dreamreel.pipeline.jobs.masking import mask_files, masks_in, masks_of
 from dreamreel.pipeline.jobs.paths import (
     Target,
 )
@@ -90,6 +97,7 @@ def ready_video(checked: Checked, report: Report) -> Filming:
     audio = None if job.audio is None else job.audio.path
     heard = heard_by(settings, audio or (source if clip.is_file else None))
     watched = [source] if heard in (None, source) else [source, heard]
+    watched += mask_files(settings)
     over_time = settings_over_time(settings, total or 1, clip.rate, heard, job.span[0], report)
     size = clip.raster.size_at(settings.width)
     network = ready_network(settings, size, report, checked.chosen)
@@ -110,9 +118,14 @@ def dream_into(work: Segments, film: Filming, state: "FilmState", report: Report
         begins -= min(piece.preroll, piece.first - film.job.span[0])
         state.exact_from = piece.exact_from
     after_cut = piece is not None and piece.after_cut
-    with moving_frames(film.clip, film.job, begins, state, report, after_cut) as moving:
+    with (
+        moving_frames(film.clip, film.job, begins, state, report, after_cut) as moving,
+        masks_of(settings, film.clip, network.device) as masking,
+    ):
         last, remembered = _remembering(itertools.takewhile(_before(span[1]), moving))
-        images = dream_video(remembered, network, film.over_time, state.dream, on_first(report))
+        images = dream_video(
+            remembered, network, film.over_time, state.dream, on_first(report), masking
+        )
 
         def frames() -> Iterator[Frame]:
             for image in images:
@@ -206,6 +219,7 @@ def as_run(job: Job, clip: Clip, network: Network | None) -> Job:
         "source": named(source_of(job)),
         "audio": named_again(job.audio),
         "files": named_in(job.settings),
+        "masks": named_masks(job.settings),
         "weights_sha256": None if network is None else network.digest,
         "settings": with_decoder(job.settings, clip),
     }
@@ -221,7 +235,7 @@ def state_of(work: Segments, film: Filming) -> FilmState:
     size = film.clip.raster.size_at(settings.width)
     try:
         state = decode(FilmState, work.state)
-        check_video(state.dream, size, _side(settings))
+        check_video(state.dream, size, _side(settings), masks_in(settings))
         check_cuts(state.dream.cuts, *_saved_span(work, film.job))
     except ValueError as error:
         raise UserError(unreadable_state(work.folder)) from error

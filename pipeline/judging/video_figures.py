@@ -117,7 +117,7 @@ def measure(
     after = probe(dream, EXACTLY)
     size = common_size(before, after)
     for network, chosen in filter(None, (seer, judge)):
-        layers = list(layers_of(chosen.dream, network).values())
+        layers = [one for dream in chosen.dreams for one in layers_of(dream, network).values()]
         if not network.runs_at(size, layers):
             raise UserError(
                 f"{dream} of {size[1]}x{size[0]} is too small for {network.name} at "

@@ -189,6 +189,16 @@ def _printf(before: str, after: str, digits: list[str]) -> str:
     return f"{before}%0{shortest}d{after}" if padded else f"{before}%d{after}"
 
 
+def numbers_of(series: Series) -> tuple[int, ...] | None:
+    """The number in the name of each file of `series`; None where they are not one numbered
+    series. A single file has the number 0."""
+    files = [file.name for file in series.files]
+    if len(files) == 1:
+        return (0,)
+    found = _numbered(files)
+    return tuple(int(digits) for digits in found[0][1]) if len(found) == 1 else None
+
+
 def _missing(files: list[Path]) -> tuple[int, ...]:
     """The numbers that `files` skip; none where they are not one numbered series."""
     series = _numbered(file.name for file in files)

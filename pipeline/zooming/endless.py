@@ -122,7 +122,7 @@ class _Flight:
 
     def subject(self, image: Tensor, number: int, settings: Settings) -> Subject:
         """`image` with the terms of a zoom, whose objective is `DEVIATION`."""
-        return Subject.of(image, number, self.network, settings, DEVIATION)
+        return Subject.of(image, number, self.network, settings, objective=DEVIATION)
 
 
 def infinite_zoom(
@@ -160,7 +160,7 @@ def infinite_zoom(
 def dreamed_response(image: Tensor, network: Network, settings: Settings) -> tuple[float, Tensor]:
     """The response of `image` (1, 3, H, W) to the terms that a zoom with `settings` climbs, and how
     lively each place is, (1, 1, h, w): the response there, smoothed, over its mean."""
-    subject = Subject.of(image, 0, network, settings, DEVIATION)
+    subject = Subject.of(image, 0, network, settings, objective=DEVIATION)
     response, places = subject.placed_response(image)
     return float(response), blur(places, LIVELY_SIGMA)
 
