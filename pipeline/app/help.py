@@ -1,5 +1,7 @@
 """The layout of help: options in groups, and each command with its whole first sentence."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -26,9 +28,14 @@ class GroupedCommand(TyperCommand):
             # Imported here because it imports all settings, which help is to do without.
             from dreamreel.pipeline.app.suggestions import suggestion
 
-            options = [name for one in self.get_params(ctx) for name in one.opts]
-            more = suggestion(error.option_name, options)
+            more = suggestion(error.option_name, _options(self, ctx), self._others(ctx))
             raise UserError(f"there is no option {error.option_name}{more}") from error
+
+    def _others(self, ctx: Any) -> dict[str, list[str]]:
+        """The options of the other commands of the same group, by the command's name."""
+        group = ctx.parent.command
+        commands = {name: group.get_command(ctx.parent, name) for name in group.list_commands(ctx)}
+        return {name: _options(one, ctx) for name, one in commands.items() if one is not self}
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments, and the options group by group."""
@@ -53,8 +60,28 @@ class GroupedCommand(TyperCommand):
                     formatter.write_dl(records)
 
 
+def _options(command: Any, ctx: Any) -> list[str]:
+    """The names of all options and arguments that `command` takes."""
+    return [name for one in command.get_params(ctx) for name in one.opts]
+
+
 class WholeGroup(TyperGroup):
-    """A group of commands that lists each with its first sentence, uncut."""
+    """A group of commands that lists each with its first sentence, uncut, and which says what takes
+    a file that is given in place of a command."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that `args` name first. Raises UserError where they name a file."""
+        try:
+            return super().resolve_command(ctx, args)
+        except USAGE_ERROR as error:
+            if not os.path.lexists(args[0]):
+                raise
+            # Imported here because it imports the readers of media, which help is to do without.
+            from dreamreel.pipeline.jobs.kinds import TAKEN, kind_of_file
+
+            kind = kind_of_file(Path(args[0]))
+            told = f"a {kind}, not a command; {TAKEN[kind]}" if kind else "no command"
+            raise UserError(f"{args[0]} is {told}") from error
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the name of each command and the first sentence of its help."""

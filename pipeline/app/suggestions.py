@@ -1,7 +1,7 @@
 """What an unknown option may stand for: an option of the command, or a setting."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 from dreamreel.pipeline.config.fields import all_fields
@@ -39,9 +39,12 @@ MEANT = {
 ALIKE = 0.75  # difflib's ratio, 0 to 1: a slip of a letter or two scores above it
 
 
-def suggestion(option: str, options: Sequence[str]) -> str:
+def suggestion(
+    option: str, options: Sequence[str], others: Mapping[str, Sequence[str]] | None = None
+) -> str:
     """What to give in place of the unknown `option` of a command that takes `options`: the option
-    or the setting that is called so, means so, is spelled alike, or is described so."""
+    or the setting that is called so, means so, is spelled alike, or is described so. `others` has
+    the options of the other commands, by the command's name: one of them may be meant."""
     word = option.strip("-").lower()
     taken = {name for name in options if name.startswith("--")}
     called = [name for name in all_fields() if _last(name) == word.replace("-", "_")]
@@ -53,6 +56,9 @@ def suggestion(option: str, options: Sequence[str]) -> str:
         called.append(meant)
     if called and takes_settings:
         return f"; did you mean {' or '.join(map(_set, called))}?"
+    takers = [name for name, taken in (others or {}).items() if option in taken]
+    if takers and takes_settings:
+        return f"; dreamreel {_listed(takers)} {'takes' if len(takers) == 1 else 'take'} it"
     alike = get_close_matches(f"--{word}", sorted(taken), n=2, cutoff=ALIKE)
     if alike:
         return f"; did you mean {' or '.join(alike)}?"
@@ -64,6 +70,12 @@ def suggestion(option: str, options: Sequence[str]) -> str:
     if told and takes_settings:
         return f"; did you mean {_set(told[0])}?"
     return "; --help lists the options"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The `names` as a list in a sentence: `a, b and c`."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _set(name: str) -> str:
