@@ -76,6 +76,13 @@ def check_readable(path: Path) -> None:
             raise UserError(f"{path} is empty")
 
 
+def check_no_folder(path: Path, usual: str) -> None:
+    """Raise UserError if `path`, which is to be a file, is a folder; it tells of the file `usual`
+    in there."""
+    if os.path.isdir(path):
+        raise UserError(f"{path} is a folder; give a file in it, such as {path / usual}")
+
+
 def read_text(path: Path, most: int) -> str:
     """The text of the file `path`, which is UTF-8 of at most `most` bytes.
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dreamreel.pipeline.app.terminal import from_here
 from dreamreel.pipeline.config.presets import preset_names
 from dreamreel.pipeline.media.clips import probe
 from making import ROOT, Run, read_clip, run_ffmpeg, write_clip
@@ -195,7 +196,7 @@ BAD = {
     "missing file": ("video nothing.mp4 -o o.mp4", "there is no file nothing.mp4"),
     "empty file": ("video empty.mp4 -o o.mp4", "empty.mp4 is empty"),
     "text": ("video text.mp4 -o o.mp4", "text.mp4 is a text, not a film"),
-    "folder": ("video folder.mp4 -o o.mp4", "folder.mp4 holds nothing, and no picture"),
+    "folder": ("video folder.mp4 -o o.mp4", "folder.mp4 holds no picture; .png"),
     "only sound": ("video sound.m4a -o o.mp4", "sound.m4a is a sound, not a film"),
     "folder of a file": ("video clip.mp4 -o there.mp4/o.mp4", "there.mp4 is a file, not a folder"),
     "read-only folder": ("video clip.mp4 -o /proc/o.mp4", "/proc cannot be written to"),
@@ -204,6 +205,15 @@ BAD = {
     "output is input": ("video clip.mp4 -o clip.mp4 --overwrite", "clip.mp4 is the source itself"),
     "output links to input": ("video clip.mp4 -o link.mp4 --overwrite", "is the source itself"),
     "container": ("video clip.mp4 -o o.xyz", "o.xyz ends in .xyz; .mp4"),
+    "a folder as result": ("video clip.mp4 -o films", "give a file in it, such as films/"),
+    "a folder as picture": ("image photo.png -o films", "give a file in it, such as films/"),
+    "past the end": ("video clip.mp4 --still 99 -o o.png", "no frame at 99 s; it ends at "),
+    "start past the end": ("video clip.mp4 --start 99 -o o.mp4", "to its end; it ends at "),
+    "ends before it starts": (
+        "video clip.mp4 --start 0.3 --end 0.1",
+        "give an end after the start",
+    ),
+    "a width with a unit": ("video clip.mp4 --width 64px -o o.mp4", "should be a whole number"),
     "no container": ("video clip.mp4 -o o", "o has no ending; .mp4"),
     "unknown setting": ("video clip.mp4 -o o.mp4 --set dream.octavs=3", "'dream.octaves'"),
     "unknown option": ("video clip.mp4 --outptu o.mp4", "--outptu"),
@@ -472,3 +482,22 @@ def test_the_samples_are_as_readme_describes_them() -> None:
         assert (audio.name, audio.channels) == ("aac", 2)
     small = probe(ROOT / "samples" / "small.mp4")
     assert small.width % 2 == small.height % 2 == 1
+
+
+def test_paths_in_the_working_folder_are_told_from_there(
+    dreamreel: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, beside = tmp_path / "a b", tmp_path / "a b c.toml"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    for path in (here / "look.toml", beside):
+        path.write_text("[dream]\nstpes = 3\n")
+    for given, told in (
+        ("look.toml", "look.toml"),
+        (here / "look.toml", "look.toml"),
+        (beside, beside),
+    ):
+        run = dreamreel("presets", "check", given)
+        assert run.code == 2 and run.err.startswith(f"dreamreel: {told}, line 2: "), run.err
+    for text in (f"{here}", f"/x{here}/y", f"{here}/"):
+        assert from_here(text) == text

@@ -21,6 +21,7 @@ from dreamreel.pipeline.app.batchfile import (
 )
 from dreamreel.pipeline.app.options import Given
 from dreamreel.pipeline.app.terminal import (
+    from_here,
     print_error,
     print_json,
     print_line,
@@ -405,7 +406,7 @@ class View:
     def end(self, entries: list[Entry]) -> None:
         """Show how all jobs went."""
         print_table([HEAD, *(_row(entry, None) for entry in entries)])
-        page = printable(str(self.queue.folder.parent / "report.html"))
+        page = printable(from_here(str(self.queue.folder.parent / "report.html")))
         print(f"{_counts(entries)}; see {page}")
 
 
@@ -513,7 +514,7 @@ class _Live(View):
             yield
 
     def note(self, line: str) -> None:
-        note = f"note: {printable(line)}"
+        note = f"note: {printable(from_here(line))}"
         self._console.print(note, style="yellow", markup=False, highlight=False)
 
     def change(self, entries: list[Entry], outcome: Outcome | None) -> None:

@@ -1,6 +1,8 @@
 """Progress and notices on the terminal; Ctrl-C; tables."""
 
 import json
+import os
+import re
 import signal
 import sys
 import time
@@ -36,7 +38,7 @@ def terminal(
     console = Console(stderr=True, quiet=quiet)
 
     def tell(line: str) -> None:
-        note = f"note: {printable(line)}"
+        note = f"note: {printable(from_here(line))}"
         if console.is_terminal:
             console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
         elif not quiet:
@@ -74,6 +76,15 @@ def json_report(is_stopping: Callable[[], bool] = lambda: False) -> Report:
     return Report(on_progress, on_notice, is_stopping, on_first=on_first)
 
 
+def from_here(text: str) -> str:
+    """`text`, in which the paths of what lies in the working folder begin there."""
+    try:
+        folder = os.path.join(os.getcwd(), "")
+    except OSError:  # it is gone
+        return text
+    return text if folder == os.sep else re.sub(rf"(?<![\w./-]){re.escape(folder)}\b", "", text)
+
+
 def printable(text: str) -> str:
     """`text` as one line for a terminal: see `errors.visible` and `errors.shortened`."""
     return shortened(visible(text))
@@ -81,7 +92,7 @@ def printable(text: str) -> str:
 
 def print_error(message: str) -> None:
     """Print the `message` of an error on standard error."""
-    print_line(f"dreamreel: {message}")
+    print_line(f"dreamreel: {from_here(message)}")
 
 
 def print_line(line: str) -> None:

@@ -11,6 +11,13 @@ from dreamreel.pipeline.config.fields import GROWTH, all_fields, holds_numbers, 
 from dreamreel.pipeline.config.schedule import Moment, Schedule
 from dreamreel.pipeline.errors import UserError
 
+PLAINER = {  # pydantic's words for what a value should be, and ours
+    "should be a valid integer": "should be a whole number",
+    "should be a valid number": "should be a number",
+    "should be a valid boolean": "should be true or false",
+    "should be a valid string": "should be text",
+}
+
 
 def scheduled_value(name: str, schedule: Schedule, moment: Moment) -> int | float:
     """The value that `schedule` gives the setting `name` at `moment`; of one per frame, the motion
@@ -52,6 +59,7 @@ def checked(name: str, value: float, where: str) -> int | float:
 def reason_of(error: ValidationError, name: str) -> str:
     """Why the setting `name` refuses a value, followed by what the setting means."""
     reason = error.errors()[0]["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    reason = PLAINER.get(reason, reason)
     field = all_fields().get(setting_of(name))
     return f"{reason} ({field.description})" if field and field.description else reason
 

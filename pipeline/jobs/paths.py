@@ -35,7 +35,7 @@ from dreamreel.pipeline.errors import LONGEST_SHOWN, PassingError, UserError, ad
 from dreamreel.pipeline.media.encoding import CONTAINERS
 from dreamreel.pipeline.media.exports import SERIES, check_series_name, is_animated
 from dreamreel.pipeline.media.sequences import is_series, names_series, printf_pattern, series_files
-from dreamreel.pipeline.opening import read_json
+from dreamreel.pipeline.opening import check_no_folder, read_json
 
 # Bytes of a name. File systems allow `LONGEST`. A work folder's is shorter, by a round number.
 LONGEST, LONGEST_NAME = 255, 211
@@ -98,6 +98,7 @@ def check_video_name(path: Path) -> None:
     if is_series(path):
         check_series_name(path)
     elif path.suffix.lower() not in CONTAINERS and not is_animated(path):
+        check_no_folder(path, "dream.mp4")
         given = f"ends in {path.suffix}" if path.suffix else "has no ending"
         raise UserError(
             f"{path} {given}; {', '.join(CONTAINERS)}, .gif, .webp or .apng would work, or "

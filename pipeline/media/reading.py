@@ -228,7 +228,9 @@ def frames_between(clip: Clip, start: float | None, end: float | None) -> tuple[
     stop = None if end is None else _first_from(clip, end)
     if (stop is not None and stop <= first) or (clip.frames is not None and first >= clip.frames):
         begins, ends = start or 0.0, "its end" if end is None else f"{end:g} s"
-        raise UserError(f"{clip.path} has no frame from {begins:g} s to {ends}")
+        after = end is not None and end <= begins
+        told = "; give an end after the start" if after else _where_it_ends(clip)
+        raise UserError(f"{clip.path} has no frame from {begins:g} s to {ends}{told}")
     return first, stop
 
 
@@ -252,5 +254,12 @@ def still_at(clip: Clip, seconds: float) -> tuple[int, Frame]:
     with closing(read_frames(clip, number)) as frames:
         frame = None if past else next(frames, None)
     if frame is None:
-        raise UserError(f"{clip.path} has no frame at {seconds:g} s")
+        raise UserError(f"{clip.path} has no frame at {seconds:g} s{_where_it_ends(clip)}")
     return number, frame
+
+
+def _where_it_ends(clip: Clip) -> str:
+    """What to add to the message of a time past the end of `clip`: the end, where it is known."""
+    if clip.frames is None:
+        return ""
+    return f"; it ends at {float(clip.shown_at(clip.frames)):.3f}".rstrip("0").rstrip(".") + " s"

@@ -231,7 +231,8 @@ def _nothing_found(path: Path, folder: Path) -> str:
     files = sum(entry.is_file() for entry in folder.iterdir())
     holds = f"{files} file{'s' * (files != 1)}" if files else "nothing"
     if path == folder:
-        return f"{path} holds {holds}, and no picture; .png, .jpg, .tif, .webp or .exr would work"
+        other = f"{holds}, and no picture" if files else "no picture"
+        return f"{path} holds {other}; .png, .jpg, .tif, .webp or .exr would work"
     pictures = _pictures_in(folder)
     such = f", such as the picture {pictures[0]}" if pictures else ", and no picture"
     return f"no picture is named like {path}; the folder holds {holds}{such}"

@@ -19,7 +19,13 @@ from dreamreel.pipeline.media.exif import orientation_of
 from dreamreel.pipeline.media.exr import as_levels, displayed, exr_header, exr_pixels, unmultiplied
 from dreamreel.pipeline.memory import check_fits
 from dreamreel.pipeline.metadata import without_metadata
-from dreamreel.pipeline.opening import check_readable, misnamed, open_picture, regular_file
+from dreamreel.pipeline.opening import (
+    check_no_folder,
+    check_readable,
+    misnamed,
+    open_picture,
+    regular_file,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -174,6 +180,7 @@ def write_new(path: Path, data: bytes, replace: bool) -> None:
 def check_picture_name(path: Path) -> None:
     """Raise UserError unless `path` has the ending of a format that can be written."""
     if not can_be_written(path):
+        check_no_folder(path, "dream.jpg")
         given = f"ends in {path.suffix}" if path.suffix else "has no ending"
         raise UserError(f"{path} {given}; .png, .jpg, .webp, .tif or .avif would work")
 
