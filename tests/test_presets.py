@@ -465,6 +465,14 @@ def test_new_then_check_then_list(dreamreel: Call, own: Path) -> None:
     assert "octaves = 6 " in dreamreel("presets", "calm").out
 
 
+def test_the_list_names_the_folder_for_own_presets_before_there_is_one(
+    dreamreel: Call, own: Path
+) -> None:
+    lines = dreamreel("presets").out.splitlines()
+    assert lines[-1].startswith(f"your own: none in {own}; ") and lines[-2] == ""
+    assert [line.split()[0] for line in lines[:-2]] == BUNDLED
+
+
 def test_check_goes_on_after_a_mistake(
     dreamreel: Call, own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

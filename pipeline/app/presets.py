@@ -54,6 +54,9 @@ def list_presets() -> None:
         )
         print("\nbundled:")
     _print_presets((name, str(FOLDER / f"{name}.toml"), "") for name in bundled)
+    if not own:
+        print()
+        print(visible(f"your own: none in {folder}; dreamreel presets new NAME makes one"))
 
 
 def show(name: str) -> None:
