@@ -4,19 +4,31 @@ import re
 from collections.abc import Iterator
 
 from dreamreel.pipeline.app.options import Given
-from dreamreel.pipeline.config.fields import Settings, all_fields, value_of
+from dreamreel.pipeline.config.fields import Dream, Settings, Source, all_fields, value_of
 from dreamreel.pipeline.jobs.job import Job, flight_of
 
 # The settings and sections that do nothing, by the kind of render.
 FILM_ALONE = ("video", "flow", "shots")
 ZOOM_ALONE = ("zoom", "camera", "output.keep_state")
-PICTURE = (*ZOOM_ALONE, "flow", "shots", "output", "source.fps", "video.momentum")
+PICTURE = (*ZOOM_ALONE, "imagine", "flow", "shots", "output", "source.fps", "video.momentum")
+OF_SOURCE = tuple(f"source.{name}" for name in Source.model_fields if name != "crop")
+OF_ASCENT = tuple(f"dream.{name}" for name in Dream.model_fields if name != "terms")
 NOWHERE = {
-    "video": ZOOM_ALONE,
-    "preview": (*ZOOM_ALONE, "dream", "video", "network", "weights", "precision", "seed"),
-    "zoom": (*FILM_ALONE, "output.side_by_side", "output.subtitles"),
+    "video": (*ZOOM_ALONE, "imagine"),
+    "preview": (
+        *ZOOM_ALONE,
+        "imagine",
+        "dream",
+        "video",
+        "network",
+        "weights",
+        "precision",
+        "seed",
+    ),
+    "zoom": (*FILM_ALONE, "imagine", "output.side_by_side", "output.subtitles"),
     "still": (*PICTURE, "video.frame_steps", "video.cadence"),
     "picture": (*PICTURE, "video", "source.stream", "source.decoder", "source.strict"),
+    "noise": (*ZOOM_ALONE, "flow", "shots", "output", "video", *OF_SOURCE, *OF_ASCENT),
 }
 CALLED = {
     "video": "a video",
@@ -24,16 +36,24 @@ CALLED = {
     "zoom": "a zoom",
     "still": "a still",
     "picture": "a picture",
+    "noise": "a picture that begins with noise",
 }
 # A look for certain commands says so where its description begins.
 MEANT_FOR = re.compile(r"((?:zoom|video|image)(?: or (?:zoom|video|image))*)(?: with --audio)?:")
-COMMANDS = {"preview": "video", "still": "video", "picture": "image"}  # where it is not the kind
+COMMANDS = {
+    "preview": "video",
+    "still": "video",
+    "picture": "image",
+    "noise": "image",
+}  # where it is not the kind
 
 
 def unused_line(given: Given, job: Job) -> str | None:
     """A line that names what the user gave to no effect on `job`: settings, looks for another
     command, music that nothing hears. None if there is nothing."""
-    kind = "picture" if job.kind == "still" and job.at is None else job.kind
+    kind = job.kind
+    if kind == "still" and job.at is None:
+        kind = "noise" if job.source is None else "picture"
     settings = job.settings
     names = [
         name
@@ -45,7 +65,9 @@ def unused_line(given: Given, job: Job) -> str | None:
         does = "does" if len(names) == 1 else "do"
         parts.append(f"{', '.join(names)} {does} nothing in {CALLED[kind]}{_hint(names)}")
     parts += _of_looks(given, kind)
-    still = kind == "picture" and [name for name in settings.changes if name in given.own_names()]
+    still = kind in ("picture", "noise") and [
+        name for name in settings.changes if name in given.own_names()
+    ]
     if still:
         parts.append(f"{', '.join(still)}: a picture has no time, and shows the beginning")
     if job.audio is not None and job.kind in ("video", "still") and not settings.needs_music:

@@ -128,6 +128,34 @@ class Dream(Section):
     )
 
 
+class Imagine(Section):
+    """How a picture is imagined, which begins with noise rather than with a source."""
+
+    steps: int = Field(150, ge=1, le=100_000, description="steps in which it is imagined")
+    views: int = Field(4, ge=1, le=256, description="random views of it that a step climbs")
+    rate: float = Field(0.004, gt=0, le=1, description="rate of Adam, by which a step is sized")
+    side: int = Field(
+        224, ge=32, le=2048, description="shorter side of a view, in pixels, as networks are taught"
+    )
+    least: float = Field(
+        0.5, ge=0.05, le=2, description="share of the picture's sides that the closest view shows"
+    )
+    most: float = Field(
+        1.2, ge=0.05, le=2, description="share of the picture's sides that the widest view shows"
+    )
+    turn: float = Field(12.0, ge=0, le=180, description="largest turn of a view, in degrees")
+    shift: float = Field(
+        0.1, ge=0, le=1, description="how far a view may leave the picture, in half sides"
+    )
+    contrast: float = Field(
+        0.2, ge=0, le=2, description="largest change of a view's contrast, as a logarithm"
+    )
+    tint: float = Field(0.08, ge=0, le=1, description="largest change of a view's colours, of 1")
+    noise: float = Field(
+        0.1, ge=0, le=1, description="noise in the first views, a standard deviation, of 1"
+    )
+
+
 class Video(Section):
     """How a dream is carried from frame to frame of a video."""
 
@@ -328,6 +356,7 @@ class Settings(Section):
         description="width of the result, in pixels, at the source's shape; none: the source's",
     )
     dream: Dream = Dream()
+    imagine: Imagine = Imagine()
     video: Video = Video()
     zoom: Zoom = Zoom()
     camera: Camera = Camera()
@@ -377,6 +406,7 @@ FIXED = (
     "seed",
     "width",
     "dream.tile",
+    "imagine",
     "flow",
     "shots",
     "source",

@@ -151,9 +151,12 @@ def check_picture(path: Path) -> None:
 
 
 def _checked_picture(job: Job, out: Target, report: Report) -> Checked:
+    check_picture_name(out.path)
+    if job.source is None:
+        check_target(out, [], files_of(job), STILL)
+        return Checked(job, out, ())
     source = source_of(job)
     check_picture(source)
-    check_picture_name(out.path)
     check_target(out, [source], files_of(job), STILL)
     if moves(source):
         report.on_notice(f"{source} moves: its first picture is dreamed; dreamreel video takes all")

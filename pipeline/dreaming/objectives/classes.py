@@ -28,13 +28,12 @@ def of_class(head: Head, number: int, name: str) -> Objective:
     def logits(activation: Tensor) -> Tensor:
         return head.at_places(activation).float()
 
-    def scores(activation: Tensor) -> Tensor:
-        found = logits(activation)
+    def scores(found: Tensor) -> Tensor:
         own = found[:, number : number + 1]
         return own - found.logsumexp(1, keepdim=True) + LOGIT_SHARE * own
 
     def suggested(activation: Tensor) -> Tensor:
-        return (scores(activation) / SPREAD).exp()
+        return (scores(logits(activation)) / SPREAD).exp()
 
     def soft_maximum(activation: Tensor, mean: Tensor | None) -> Tensor:
         assert mean is not None
@@ -43,4 +42,7 @@ def of_class(head: Head, number: int, name: str) -> Objective:
     def response(activation: Tensor, mean: Tensor | None = None) -> Tensor:
         return F.softplus(logits(activation)[:, number : number + 1])
 
-    return Objective(f"class:{name}", Measure(soft_maximum, suggested), Measure(response))
+    def whole(activation: Tensor) -> Tensor:
+        return scores(head.of_whole(activation).float()).flatten(1).sum(1)
+
+    return Objective(f"class:{name}", Measure(soft_maximum, suggested), Measure(response), whole)

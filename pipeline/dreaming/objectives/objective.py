@@ -28,9 +28,11 @@ class Objective:
     """What a dream climbs on a layer: the sum of `climbed` over the places.
 
     The mean of `response` over the places, never below 0, says how much of it an image has;
-    controllers steer by that.
+    controllers steer by that. `whole`, from an activation to a number for each image, (N,), is
+    climbed where an image is a view of a whole thing; None: the sum of `climbed`.
     """
 
     name: str
     climbed: Measure
     response: Measure
+    whole: Callable[[Tensor], Tensor] | None = None

@@ -1,0 +1,177 @@
+"""Pictures from nothing: a network's terms, imagined rather than dreamed into a picture.
+
+The picture is a sum of waves whose colours are apart, so that a step changes its large shapes as
+readily as its fine ones (Olah et al., Feature Visualization, 2017). Each step climbs the terms in
+several random views of it: parts, turned, mirrored, in other light. What is in all of them is a
+thing, rather than a pattern that only one network knows.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dreamreel.pipeline.config.fields import Imagine
+from dreamreel.pipeline.dreaming.terms import Pull, Terms, gradient_scale, view_gradient
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.networks.network import Network
+
+# The axes along which the colours of natural pictures vary apart, and their spread along each:
+# light, blue to yellow, green to magenta (Ruderman et al., 1998).
+AXES = ((0.577, 0.577, 0.577), (0.707, 0.0, -0.707), (0.408, -0.816, 0.408))
+SPREADS = (1.0, 0.4, 0.25)
+BETAS = (0.9, 0.99)  # of Adam
+WARM_UP, LEAST_RATE = 10, 0.05  # steps until the full rate; the share of it that is left in the end
+MOST_OBLONG = 2.0  # a view's longer side over the shorter: it shows a part of a strip
+FAINT = 0.01  # the standard deviation of the waves of the first picture
+
+
+class Waves:
+    """A picture as the waves that add up to it. `waves` is what is climbed."""
+
+    def __init__(self, size: tuple[int, int], random: torch.Generator, device: torch.device):
+        height, width = size
+        down, across = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
+        longest = max(size)
+        # In natural pictures, the size of a wave falls like 1 / frequency.
+        share = 1 / np.maximum(np.hypot(down, across), 1 / longest) / longest
+        self.size = size
+        self._scale = torch.from_numpy(share).float().to(device) * longest**1.5
+        drawn = torch.randn(1, 3, height, width // 2 + 1, 2, generator=random)
+        self.waves = (FAINT * drawn).to(device).requires_grad_(True)
+        self._colours = (torch.tensor(AXES).t() * torch.tensor(SPREADS)).to(device)
+
+    def image(self) -> Tensor:
+        """The image (1, 3, H, W), in [0, 1]."""
+        spectrum = torch.view_as_complex(self.waves) * self._scale
+        axes = torch.fft.irfft2(spectrum, s=self.size, norm="ortho")
+        image = torch.sigmoid(torch.einsum("nchw,dc->ndhw", axes, self._colours))
+        return image.contiguous(memory_format=torch.channels_last)
+
+
+def imagine(
+    size: tuple[int, int],
+    network: Network,
+    terms_in: Callable[[Tensor], Terms],
+    settings: Imagine,
+    seed: int,
+    *,
+    pulls: Sequence[Pull] = (),
+    on_step: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """An image (1, 3, H, W) of `size` (height, width), in [0, 1], that shows the terms.
+
+    `terms_in` gives them for the picture with which it begins, a faint noise. Equal arguments on
+    one machine give equal bytes. `on_step` is called after each step. Raises UserError where a
+    gradient is not finite.
+    """
+    random = torch.Generator().manual_seed(seed % 2**63)
+    picture = Waves(size, random, network.device)
+    with torch.no_grad():
+        first = picture.image()
+    terms = terms_in(first)
+    adam = torch.optim.Adam([picture.waves], betas=BETAS)
+    for step in range(settings.steps):
+        done = step / settings.steps
+        adam.param_groups[0]["lr"] = settings.rate * _rate_at(step, done)
+        image = picture.image()
+        seen = image.detach().requires_grad_(True)
+        gradient = _gradient(seen, network, terms, settings, done, random)
+        for pull in pulls:
+            gradient = gradient + pull.weight * pull.penalty(image.detach(), first)
+        adam.zero_grad()
+        image.backward(-gradient)
+        adam.step()
+        on_step()
+    with torch.no_grad():
+        return picture.image()
+
+
+def view_size(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """The size (height, width) of a view of a picture of `size`: the same shape, but no more than
+    `MOST_OBLONG` times as long as wide, with its shorter side as long as `side`."""
+    height, width = (side * min(MOST_OBLONG, one / min(size)) for one in size)
+    return round(height), round(width)
+
+
+def _rate_at(step: int, done: float) -> float:
+    """The share of the rate at a `step`, when so much is `done`: it falls like half a cosine."""
+    falling = LEAST_RATE + (1 - LEAST_RATE) * (1 + math.cos(math.pi * done)) / 2
+    return min(1.0, (step + 1) / WARM_UP) * falling
+
+
+def _gradient(
+    image: Tensor,
+    network: Network,
+    terms: Terms,
+    settings: Imagine,
+    done: float,
+    random: torch.Generator,
+) -> Tensor:
+    """The gradient of the `terms` in random views of `image` (1, 3, H, W), by `image`: each term's
+    is brought to a mean absolute value of 1 and weighed, then so is their sum."""
+    shape = view_size((image.shape[2], image.shape[3]), settings.side)
+    grid = _windows((image.shape[2], image.shape[3]), shape, settings, random).to(image.device)
+    views = _in_other_light(_seen(image, grid), settings, done, random)
+    total = torch.zeros_like(views)
+    for term in terms:
+        if term.weight:
+            where = None if term.where is None else _seen(term.where, grid)
+            found = view_gradient(views.detach(), network, replace(term, where=where))
+            total += found * (term.weight / gradient_scale(found, "mean"))
+    (gradient,) = torch.autograd.grad(views, image, total)
+    if not bool(gradient.isfinite().all()):
+        raise UserError(
+            f"what {network.name} imagines became NaN or infinite: its weights are too large or "
+            "broken; try another layer, or --precision float32"
+        )
+    return gradient / gradient_scale(gradient, "mean")
+
+
+def _seen(image: Tensor, grid: Tensor) -> Tensor:
+    """`image` (1, C, H, W) in the windows of `grid` (N, h, w, 2): (N, C, h, w)."""
+    image = image.expand(grid.shape[0], -1, -1, -1)
+    return F.grid_sample(image, grid, "bilinear", "reflection", align_corners=False)
+
+
+def _windows(
+    size: tuple[int, int], shape: tuple[int, int], settings: Imagine, random: torch.Generator
+) -> Tensor:
+    """Random windows of `shape` (h, w) in a picture of `size` (height, width), turned and mirrored,
+    as a grid (N, h, w, 2). A window that shows less than the whole lies anywhere in it."""
+    count, shorter = settings.views, min(shape)
+    high, wide = (side * min(size) / shorter for side in shape)  # a whole view, in pixels
+
+    def between(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(count, generator=random)
+
+    share = between(math.log(settings.least), math.log(settings.most)).exp()
+    turn = between(-1, 1) * math.radians(settings.turn)
+    mirrored = (between(0, 1) < 0.5).float() * 2 - 1
+    across, down = (
+        between(-1, 1) * ((1 - share * seen / side).abs() + settings.shift)
+        for seen, side in ((wide, size[1]), (high, size[0]))
+    )
+    cos, sin = share * turn.cos(), share * turn.sin()
+    rows = (  # in half sides of the picture, of half sides of the view
+        torch.stack([cos * mirrored * wide / size[1], -sin * high / size[1], across], 1),
+        torch.stack([sin * mirrored * wide / size[0], cos * high / size[0], down], 1),
+    )
+    return F.affine_grid(torch.stack(rows, 1), [count, 1, *shape], align_corners=False)
+
+
+def _in_other_light(
+    views: Tensor, settings: Imagine, done: float, random: torch.Generator
+) -> Tensor:
+    """`views` (N, 3, h, w) with random contrast and colour, and with noise that falls as more is
+    `done`."""
+    count = views.shape[0]
+    contrast = torch.exp(settings.contrast * (2 * torch.rand(count, 1, 1, 1, generator=random) - 1))
+    tint = settings.tint * (2 * torch.rand(count, 3, 1, 1, generator=random) - 1)
+    noise = settings.noise * (1 - done) * torch.randn(views.shape, generator=random)
+    device = views.device
+    return 0.5 + (views - 0.5) * contrast.to(device) + (tint + noise).to(device)
