@@ -11,6 +11,7 @@ from dreamreel.pipeline.jobs.job import Job, flight_of
 FILM_ALONE = ("video", "flow", "shots")
 ZOOM_ALONE = ("zoom", "camera", "output.keep_state")
 PICTURE = (*ZOOM_ALONE, "imagine", "flow", "shots", "output", "source.fps", "video.momentum")
+# What a picture from noise takes of these sections is its terms and its size.
 OF_SOURCE = tuple(f"source.{name}" for name in Source.model_fields if name != "crop")
 OF_ASCENT = tuple(f"dream.{name}" for name in Dream.model_fields if name != "terms")
 NOWHERE = {
@@ -28,7 +29,7 @@ NOWHERE = {
     "zoom": (*FILM_ALONE, "imagine", "output.side_by_side", "output.subtitles"),
     "still": (*PICTURE, "video.frame_steps", "video.cadence"),
     "picture": (*PICTURE, "video", "source.stream", "source.decoder", "source.strict"),
-    "noise": (*ZOOM_ALONE, "flow", "shots", "output", "video", *OF_SOURCE, *OF_ASCENT),
+    "noise": (*ZOOM_ALONE, *FILM_ALONE, "output", *OF_SOURCE, *OF_ASCENT),
 }
 CALLED = {
     "video": "a video",
@@ -40,12 +41,10 @@ CALLED = {
 }
 # A look for certain commands says so where its description begins.
 MEANT_FOR = re.compile(r"((?:zoom|video|image)(?: or (?:zoom|video|image))*)(?: with --audio)?:")
-COMMANDS = {
-    "preview": "video",
-    "still": "video",
-    "picture": "image",
-    "noise": "image",
-}  # where it is not the kind
+COMMANDS = {  # where it is not called like the kind
+    **dict.fromkeys(("preview", "still"), "video"),
+    **dict.fromkeys(("picture", "noise"), "image"),
+}
 
 
 def unused_line(given: Given, job: Job) -> str | None:
@@ -63,7 +62,7 @@ def unused_line(given: Given, job: Job) -> str | None:
     parts = []
     if names:
         does = "does" if len(names) == 1 else "do"
-        parts.append(f"{', '.join(names)} {does} nothing in {CALLED[kind]}{_hint(names)}")
+        parts.append(f"{', '.join(names)} {does} nothing in {CALLED[kind]}{_hint(names, kind)}")
     parts += _of_looks(given, kind)
     still = kind in ("picture", "noise") and [
         name for name in settings.changes if name in given.own_names()
@@ -96,13 +95,15 @@ def _differs(name: str, settings: Settings) -> bool:
     return name in settings.changes or value_of(settings, name) != all_fields()[name].default
 
 
-def _hint(names: list[str]) -> str:
+def _hint(names: list[str], kind: str) -> str:
     """What would make one of the settings `names` do something, if that is a command or setting."""
     sections = {name.partition(".")[0] for name in names}
     if sections & {"camera", "zoom"}:
         return "; dreamreel zoom moves the camera"
     if "flow.weights" in names:
         return "; flow.method = raft takes weights"
+    if kind == "noise" and "dream.steps" in names:
+        return "; imagine.steps does"
     return "; --crop does" if "source.crop_at" in names else ""
 
 

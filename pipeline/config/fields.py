@@ -107,6 +107,9 @@ class Dream(Section):
         "mean", description="divisor of each step's gradient g: the mean of |g|, or the std of g"
     )
     jitter: int = Field(32, ge=0, le=4096, description="largest random shift of a step, in pixels")
+    views: int = Field(
+        4, ge=1, le=256, description="random views of the picture in which a step climbs a class"
+    )
     smoothing: float = Field(
         0.6, ge=0, le=64, description="Gaussian blur of each gradient: its sigma, in pixels"
     )

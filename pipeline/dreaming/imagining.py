@@ -8,15 +8,14 @@ thing, rather than a pattern that only one network knows.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Imagine
-from dreamreel.pipeline.dreaming.terms import Pull, Terms, gradient_scale, view_gradient
+from dreamreel.pipeline.dreaming.terms import Pull, Terms, gradient_scale
+from dreamreel.pipeline.dreaming.views import Views, gradient_in, windows
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.networks.network import Network
 
@@ -26,7 +25,6 @@ AXES = ((0.577, 0.577, 0.577), (0.707, 0.0, -0.707), (0.408, -0.816, 0.408))
 SPREADS = (1.0, 0.4, 0.25)
 BETAS = (0.9, 0.99)  # of Adam
 WARM_UP, LEAST_RATE = 10, 0.05  # steps until the full rate; the share of it that is left in the end
-MOST_OBLONG = 2.0  # a view's longer side over the shorter: it shows a part of a strip
 FAINT = 0.01  # the standard deviation of the waves of the first picture
 
 
@@ -91,13 +89,6 @@ def imagine(
         return picture.image()
 
 
-def view_size(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """The size (height, width) of a view of a picture of `size`: the same shape, but no more than
-    `MOST_OBLONG` times as long as wide, with its shorter side as long as `side`."""
-    height, width = (side * min(MOST_OBLONG, one / min(size)) for one in size)
-    return round(height), round(width)
-
-
 def _rate_at(step: int, done: float) -> float:
     """The share of the rate at a `step`, when so much is `done`: it falls like half a cosine."""
     falling = LEAST_RATE + (1 - LEAST_RATE) * (1 + math.cos(math.pi * done)) / 2
@@ -112,56 +103,21 @@ def _gradient(
     done: float,
     random: torch.Generator,
 ) -> Tensor:
-    """The gradient of the `terms` in random views of `image` (1, 3, H, W), by `image`: each term's
-    is brought to a mean absolute value of 1 and weighed, then so is their sum."""
-    shape = view_size((image.shape[2], image.shape[3]), settings.side)
-    grid = _windows((image.shape[2], image.shape[3]), shape, settings, random).to(image.device)
-    views = _in_other_light(_seen(image, grid), settings, done, random)
-    total = torch.zeros_like(views)
-    for term in terms:
-        if term.weight:
-            where = None if term.where is None else _seen(term.where, grid)
-            found = view_gradient(views.detach(), network, replace(term, where=where))
-            total += found * (term.weight / gradient_scale(found, "mean"))
-    (gradient,) = torch.autograd.grad(views, image, total)
+    """The gradient of the `terms` in random views of `image` (1, 3, H, W), by `image`, brought to a
+    mean absolute value of 1."""
+    views = Views(
+        settings.views, settings.side, settings.least, settings.most, settings.turn, settings.shift
+    )
+    where = windows((image.shape[2], image.shape[3]), views, random)
+    seen = torch.cat([window.of(image) for window in where])
+    seen = _in_other_light(seen, settings, done, random)
+    gradient = gradient_in(image, seen, where, network, terms)
     if not bool(gradient.isfinite().all()):
         raise UserError(
             f"what {network.name} imagines became NaN or infinite: its weights are too large or "
             "broken; try another layer, or --precision float32"
         )
     return gradient / gradient_scale(gradient, "mean")
-
-
-def _seen(image: Tensor, grid: Tensor) -> Tensor:
-    """`image` (1, C, H, W) in the windows of `grid` (N, h, w, 2): (N, C, h, w)."""
-    image = image.expand(grid.shape[0], -1, -1, -1)
-    return F.grid_sample(image, grid, "bilinear", "reflection", align_corners=False)
-
-
-def _windows(
-    size: tuple[int, int], shape: tuple[int, int], settings: Imagine, random: torch.Generator
-) -> Tensor:
-    """Random windows of `shape` (h, w) in a picture of `size` (height, width), turned and mirrored,
-    as a grid (N, h, w, 2). A window that shows less than the whole lies anywhere in it."""
-    count, shorter = settings.views, min(shape)
-    high, wide = (side * min(size) / shorter for side in shape)  # a whole view, in pixels
-
-    def between(low: float, high: float) -> Tensor:
-        return low + (high - low) * torch.rand(count, generator=random)
-
-    share = between(math.log(settings.least), math.log(settings.most)).exp()
-    turn = between(-1, 1) * math.radians(settings.turn)
-    mirrored = (between(0, 1) < 0.5).float() * 2 - 1
-    across, down = (
-        between(-1, 1) * ((1 - share * seen / side).abs() + settings.shift)
-        for seen, side in ((wide, size[1]), (high, size[0]))
-    )
-    cos, sin = share * turn.cos(), share * turn.sin()
-    rows = (  # in half sides of the picture, of half sides of the view
-        torch.stack([cos * mirrored * wide / size[1], -sin * high / size[1], across], 1),
-        torch.stack([sin * mirrored * wide / size[0], cos * high / size[0], down], 1),
-    )
-    return F.affine_grid(torch.stack(rows, 1), [count, 1, *shape], align_corners=False)
 
 
 def _in_other_light(

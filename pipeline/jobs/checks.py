@@ -153,6 +153,12 @@ def check_picture(path: Path) -> None:
 def _checked_picture(job: Job, out: Target, report: Report) -> Checked:
     check_picture_name(out.path)
     if job.source is None:
+        views = job.settings.imagine
+        if views.least > views.most:
+            raise UserError(
+                f"imagine.least = {views.least:g} is more than imagine.most = {views.most:g}: the "
+                "closest view shows least"
+            )
         check_target(out, [], files_of(job), STILL)
         return Checked(job, out, ())
     source = source_of(job)
