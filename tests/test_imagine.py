@@ -9,12 +9,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dreamreel.pipeline.config.fields import Dream, Imagine
+from dreamreel.pipeline.config.fields import Dream
 from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.dreaming.ascent import ascent_direction
 from dreamreel.pipeline.dreaming.imagining import imagine
 from dreamreel.pipeline.dreaming.subject import Subject
-from dreamreel.pipeline.dreaming.terms import Terms
 from dreamreel.pipeline.dreaming.views import Views, windows
 from dreamreel.pipeline.dreaming.vocabulary import Seen, terms_of
 from dreamreel.pipeline.networks.network import Network
@@ -29,12 +28,8 @@ SMALL = {"steps": 8, "views": 2, "side": 128}
 def imagined(
     network: Network, text: str, size: tuple[int, int] = (64, 64), **more: float
 ) -> Tensor:
-    dream = Dream(terms=text)
-
-    def terms_in(first: Tensor) -> Terms:
-        return terms_of(dream, network, Seen(first, 0))
-
-    return imagine(size, network, terms_in, Imagine(**{**SMALL, **more}), 3)
+    table = {"seed": 3, "dream": {"terms": text}, "imagine": {**SMALL, **more}}
+    return imagine(size, network, build(("test", table)))
 
 
 def share_of(network: Network, image: Tensor, number: int) -> float:

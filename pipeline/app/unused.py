@@ -50,7 +50,7 @@ COMMANDS = {  # where it is not called like the kind
 def unused_line(given: Given, job: Job) -> str | None:
     """A line that names what the user gave to no effect on `job`: settings, looks for another
     command, music that nothing hears. None if there is nothing."""
-    kind = job.kind
+    kind: str = job.kind
     if kind == "still" and job.at is None:
         kind = "noise" if job.source is None else "picture"
     settings = job.settings
@@ -64,10 +64,8 @@ def unused_line(given: Given, job: Job) -> str | None:
         does = "does" if len(names) == 1 else "do"
         parts.append(f"{', '.join(names)} {does} nothing in {CALLED[kind]}{_hint(names, kind)}")
     parts += _of_looks(given, kind)
-    still = kind in ("picture", "noise") and [
-        name for name in settings.changes if name in given.own_names()
-    ]
-    if still:
+    still = [name for name in settings.changes if name in given.own_names()]
+    if still and kind in ("picture", "noise"):
         parts.append(f"{', '.join(still)}: a picture has no time, and shows the beginning")
     if job.audio is not None and job.kind in ("video", "still") and not settings.needs_music:
         parts.append(f"no setting hears {job.audio.path}; try --preset pulse")

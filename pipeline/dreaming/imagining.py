@@ -7,15 +7,16 @@ thing, rather than a pattern that only one network knows.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dreamreel.pipeline.config.fields import Imagine
-from dreamreel.pipeline.dreaming.terms import Pull, Terms, gradient_scale
+from dreamreel.pipeline.config.fields import Imagine, Settings
+from dreamreel.pipeline.dreaming.terms import Terms, gradient_scale
 from dreamreel.pipeline.dreaming.views import Views, gradient_in, windows
+from dreamreel.pipeline.dreaming.vocabulary import Seen, pulls_of, terms_of
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.networks.network import Network
 
@@ -54,31 +55,29 @@ class Waves:
 def imagine(
     size: tuple[int, int],
     network: Network,
-    terms_in: Callable[[Tensor], Terms],
-    settings: Imagine,
-    seed: int,
-    *,
-    pulls: Sequence[Pull] = (),
+    settings: Settings,
     on_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """An image (1, 3, H, W) of `size` (height, width), in [0, 1], that shows the terms.
+    """An image (1, 3, H, W) of `size` (height, width), in [0, 1], that shows the terms in
+    `settings`.
 
-    `terms_in` gives them for the picture with which it begins, a faint noise. Equal arguments on
-    one machine give equal bytes. `on_step` is called after each step. Raises UserError where a
-    gradient is not finite.
+    It begins with a faint noise; channels that are chosen by rank are those of that. Equal
+    arguments on one machine give equal bytes. `on_step` is called after each of `imagine.steps`.
+    Raises UserError as `terms_of` does, and where a gradient is not finite.
     """
-    random = torch.Generator().manual_seed(seed % 2**63)
+    random = torch.Generator().manual_seed(settings.seed)
     picture = Waves(size, random, network.device)
     with torch.no_grad():
         first = picture.image()
-    terms = terms_in(first)
+    terms = terms_of(settings.dream, network, Seen(first, 0))
+    pulls, how = pulls_of(settings.dream), settings.imagine
     adam = torch.optim.Adam([picture.waves], betas=BETAS)
-    for step in range(settings.steps):
-        done = step / settings.steps
-        adam.param_groups[0]["lr"] = settings.rate * _rate_at(step, done)
+    for step in range(how.steps):
+        done = step / how.steps
+        adam.param_groups[0]["lr"] = how.rate * _rate_at(step, done)
         image = picture.image()
         seen = image.detach().requires_grad_(True)
-        gradient = _gradient(seen, network, terms, settings, done, random)
+        gradient = _gradient(seen, network, terms, how, done, random)
         for pull in pulls:
             gradient = gradient + pull.weight * pull.penalty(image.detach(), first)
         adam.zero_grad()

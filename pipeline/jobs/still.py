@@ -16,8 +16,6 @@ from dreamreel.pipeline.dreaming.carrying import begin_shot
 from dreamreel.pipeline.dreaming.detail import mixed
 from dreamreel.pipeline.dreaming.imagining import imagine
 from dreamreel.pipeline.dreaming.subject import Subject
-from dreamreel.pipeline.dreaming.terms import Terms
-from dreamreel.pipeline.dreaming.vocabulary import Seen, pulls_of, terms_of
 from dreamreel.pipeline.errors import Stopped
 from dreamreel.pipeline.frames import Box, fitted_size
 from dreamreel.pipeline.jobs.checks import Checked, bars_at
@@ -118,14 +116,7 @@ def _from_noise(checked: Checked, report: Report) -> _Dreamed:
     job, settings = checked.job, checked.job.settings
     size = canvas_of(settings)
     network = imagining_network(settings, size, report)
-    on_step = _counting(settings.imagine.steps, report)
-
-    def terms_in(first: Tensor) -> Terms:
-        return terms_of(settings.dream, network, Seen(first, 0))
-
-    pulls = pulls_of(settings.dream)
-    args = (size, network, terms_in, settings.imagine, settings.seed)
-    image = imagine(*args, pulls=pulls, on_step=on_step)
+    image = imagine(size, network, settings, _counting(settings.imagine.steps, report))
     check_finite(image, network)
     job = job.model_copy(update={"files": named_in(settings)})
     return _Dreamed(Picture(image), job, network)
