@@ -136,7 +136,7 @@ class Imagine(Section):
 
     steps: int = Field(150, ge=1, le=100_000, description="steps in which it is imagined")
     views: int = Field(4, ge=1, le=256, description="random views of it that a step climbs")
-    rate: float = Field(0.004, gt=0, le=1, description="rate of Adam, by which a step is sized")
+    rate: float = Field(0.06, gt=0, le=10, description="rate of Adam, by which a step is sized")
     side: int = Field(
         224, ge=32, le=2048, description="shorter side of a view, in pixels, as networks are taught"
     )

@@ -26,7 +26,7 @@ AXES = ((0.577, 0.577, 0.577), (0.707, 0.0, -0.707), (0.408, -0.816, 0.408))
 SPREADS = (1.0, 0.4, 0.25)
 BETAS = (0.9, 0.99)  # of Adam
 WARM_UP, LEAST_RATE = 10, 0.05  # steps until the full rate; the share of it that is left in the end
-FAINT = 0.01  # the standard deviation of the waves of the first picture
+FAINT = 0.15  # the standard deviation of the waves of the first picture
 
 
 class Waves:
@@ -35,19 +35,19 @@ class Waves:
     def __init__(self, size: tuple[int, int], random: torch.Generator, device: torch.device):
         height, width = size
         down, across = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
-        longest = max(size)
-        # In natural pictures, the size of a wave falls like 1 / frequency.
-        share = 1 / np.maximum(np.hypot(down, across), 1 / longest) / longest
+        # In natural pictures, the height of a wave falls like 1 / frequency. Counted in the whole
+        # picture, a frequency is as easily climbed in a large one as in a small one.
+        heights = 1 / np.maximum(np.hypot(down, across) * max(size), 1)
         self.size = size
-        self._scale = torch.from_numpy(share).float().to(device) * longest**1.5
+        self._heights = torch.from_numpy(heights).float().to(device)
         drawn = torch.randn(1, 3, height, width // 2 + 1, 2, generator=random)
         self.waves = (FAINT * drawn).to(device).requires_grad_(True)
         self._colours = (torch.tensor(AXES).t() * torch.tensor(SPREADS)).to(device)
 
     def image(self) -> Tensor:
         """The image (1, 3, H, W), in [0, 1]."""
-        spectrum = torch.view_as_complex(self.waves) * self._scale
-        axes = torch.fft.irfft2(spectrum, s=self.size, norm="ortho")
+        spectrum = torch.view_as_complex(self.waves) * self._heights
+        axes = torch.fft.irfft2(spectrum, s=self.size, norm="forward")
         image = torch.sigmoid(torch.einsum("nchw,dc->ndhw", axes, self._colours))
         return image.contiguous(memory_format=torch.channels_last)
 

@@ -29,7 +29,7 @@ class Objective:
 
     The mean of `response` over the places, never below 0, says how much of it an image has;
     controllers steer by that. `whole`, from an activation to a number for each image, (N,), is
-    climbed where an image is a view of a whole thing; None: the sum of `climbed`.
+    climbed instead in views of the picture, as what it knows is whole things; None: it has none.
     """
 
     name: str
