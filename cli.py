@@ -149,7 +149,8 @@ def image(
 ) -> None:
     """Dream a picture: EXIF turns it upright, and transparency is kept.
 
-    Without -o, OUT is IN-dream beside IN, in the same format.
+    With the word noise as IN, a picture is imagined: --class banana gives a banana. --size is its
+    size. Without -o, OUT is IN-dream beside IN, in the same format.
     """
     from dreamreel.pipeline.app.jobs import image_job
 

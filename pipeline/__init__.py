@@ -2,9 +2,10 @@
 
 These names are for use from Python; each is imported when it is first used:
 
-    load_network  a network by name        dream_image  dreams a picture
-    Settings      every setting            dream_video  dreams frames along their motion
-    Job, run      one render of files      zoom         the frames of an endless zoom
+    load_network  a network by name        dream_image    dreams a picture
+    Settings      every setting            imagine_image  imagines a picture from noise
+    Job, run      one render of files      dream_video    dreams frames along their motion
+                                           zoom           the frames of an endless zoom
 
 The command line makes a job from its options, and `run` renders the job to a file:
 
@@ -35,13 +36,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dreamreel.pipeline.app.api import dream_image, dream_video, zoom
+    from dreamreel.pipeline.app.api import dream_image, dream_video, imagine_image, zoom
     from dreamreel.pipeline.config.fields import Settings
     from dreamreel.pipeline.jobs.job import Job
     from dreamreel.pipeline.jobs.run import run
     from dreamreel.pipeline.networks.catalog import load_network
 
-__all__ = ["Job", "Settings", "dream_image", "dream_video", "load_network", "run", "zoom"]
+__all__ = [
+    "Job",
+    "Settings",
+    "dream_image",
+    "dream_video",
+    "imagine_image",
+    "load_network",
+    "run",
+    "zoom",
+]
 __version__ = "0.1.0"
 
 _MODULES = {
@@ -49,6 +59,7 @@ _MODULES = {
     "Settings": "config.fields",
     "dream_image": "app.api",
     "dream_video": "app.api",
+    "imagine_image": "app.api",
     "load_network": "networks.catalog",
     "run": "jobs.run",
     "zoom": "app.api",

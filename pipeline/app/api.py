@@ -9,6 +9,7 @@ from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.timeline import constant
 from dreamreel.pipeline.dreaming.carrying import dream_video as dream_moving_frames
 from dreamreel.pipeline.dreaming.detail import mixed
+from dreamreel.pipeline.dreaming.imagining import imagine
 from dreamreel.pipeline.dreaming.subject import Subject
 from dreamreel.pipeline.frames import Frame
 from dreamreel.pipeline.motion.following import follow_motion
@@ -32,6 +33,20 @@ def dream_image(image: Tensor, network: Network, settings: Settings | None = Non
     subject = Subject.of(image, 0, network, settings or Settings())
     dreamed = subject.dreamed(image, subject.still)
     return mixed(image, dreamed, subject.settings.dream.mix)
+
+
+def imagine_image(
+    size: tuple[int, int], network: Network, settings: Settings | None = None
+) -> Tensor:
+    """An image of `size` (height, width) that shows the terms of `settings`, from noise:
+    (1, 3, H, W) float32 RGB in [0, 1].
+
+    >>> from dreamreel.pipeline import Settings, imagine_image, load_network
+    >>> settings = Settings(dream={"terms": "class:castle"}, imagine={"steps": 2, "views": 1})
+    >>> imagine_image((64, 96), load_network("dreamnet"), settings).shape
+    torch.Size([1, 3, 64, 96])
+    """
+    return imagine(size, network, settings or Settings())
 
 
 def dream_video(

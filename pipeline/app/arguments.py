@@ -126,7 +126,7 @@ MotionOnly = Annotated[
         "--motion-only", help="Dream nothing; show the camera's motion.", rich_help_panel=LOOK
     ),
 ]
-ImageSource = Annotated[Path, typer.Argument(metavar="IN", help="The picture to dream.")]
+ImageSource = Annotated[Path, typer.Argument(metavar="IN", help="The picture to dream, or noise.")]
 Record = Annotated[
     Path, typer.Argument(metavar="RECORD", help="The record of a render: OUT.mp4.json.")
 ]

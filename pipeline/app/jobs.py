@@ -25,6 +25,8 @@ from dreamreel.pipeline.media.encoding import usual_suffix
 from dreamreel.pipeline.media.reading import frames_between
 from dreamreel.pipeline.media.stills import can_be_written
 
+NOISE = Path("noise")  # what a picture begins with that has no source
+
 
 @dataclass(frozen=True)
 class ZoomOptions:
@@ -79,8 +81,11 @@ def still_of_video(
     )
 
 
-def image_job(source: Path, output: Path | None, settings: Settings) -> Job:
-    """The job that dreams the picture `source`."""
+def image_job(source: Path | None, output: Path | None, settings: Settings) -> Job:
+    """The job that dreams the picture `source`; without one, or for the word `noise` where no file
+    has that name, it imagines a picture."""
+    if source is None or (source == NOISE and not source.exists()):
+        return Job(kind="still", output=output or Path("noise-dream.png"), settings=settings)
     suffix = source.suffix if can_be_written(source) else ".png"
     return Job(
         kind="still",

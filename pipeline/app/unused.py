@@ -4,19 +4,32 @@ import re
 from collections.abc import Iterator
 
 from dreamreel.pipeline.app.options import Given
-from dreamreel.pipeline.config.fields import Settings, all_fields, value_of
+from dreamreel.pipeline.config.fields import Dream, Settings, Source, all_fields, value_of
 from dreamreel.pipeline.jobs.job import Job, flight_of
 
 # The settings and sections that do nothing, by the kind of render.
 FILM_ALONE = ("video", "flow", "shots")
 ZOOM_ALONE = ("zoom", "camera", "output.keep_state")
-PICTURE = (*ZOOM_ALONE, "flow", "shots", "output", "source.fps", "video.momentum")
+PICTURE = (*ZOOM_ALONE, "imagine", "flow", "shots", "output", "source.fps", "video.momentum")
+# What a picture from noise takes of these sections is its terms and its size.
+OF_SOURCE = tuple(f"source.{name}" for name in Source.model_fields if name != "crop")
+OF_ASCENT = tuple(f"dream.{name}" for name in Dream.model_fields if name != "terms")
 NOWHERE = {
-    "video": ZOOM_ALONE,
-    "preview": (*ZOOM_ALONE, "dream", "video", "network", "weights", "precision", "seed"),
-    "zoom": (*FILM_ALONE, "output.side_by_side", "output.subtitles"),
+    "video": (*ZOOM_ALONE, "imagine"),
+    "preview": (
+        *ZOOM_ALONE,
+        "imagine",
+        "dream",
+        "video",
+        "network",
+        "weights",
+        "precision",
+        "seed",
+    ),
+    "zoom": (*FILM_ALONE, "imagine", "output.side_by_side", "output.subtitles"),
     "still": (*PICTURE, "video.frame_steps", "video.cadence"),
     "picture": (*PICTURE, "video", "source.stream", "source.decoder", "source.strict"),
+    "noise": (*ZOOM_ALONE, *FILM_ALONE, "output", *OF_SOURCE, *OF_ASCENT),
 }
 CALLED = {
     "video": "a video",
@@ -24,16 +37,22 @@ CALLED = {
     "zoom": "a zoom",
     "still": "a still",
     "picture": "a picture",
+    "noise": "a picture that begins with noise",
 }
 # A look for certain commands says so where its description begins.
 MEANT_FOR = re.compile(r"((?:zoom|video|image)(?: or (?:zoom|video|image))*)(?: with --audio)?:")
-COMMANDS = {"preview": "video", "still": "video", "picture": "image"}  # where it is not the kind
+COMMANDS = {  # where it is not called like the kind
+    **dict.fromkeys(("preview", "still"), "video"),
+    **dict.fromkeys(("picture", "noise"), "image"),
+}
 
 
 def unused_line(given: Given, job: Job) -> str | None:
     """A line that names what the user gave to no effect on `job`: settings, looks for another
     command, music that nothing hears. None if there is nothing."""
-    kind = "picture" if job.kind == "still" and job.at is None else job.kind
+    kind: str = job.kind
+    if kind == "still" and job.at is None:
+        kind = "noise" if job.source is None else "picture"
     settings = job.settings
     names = [
         name
@@ -43,10 +62,10 @@ def unused_line(given: Given, job: Job) -> str | None:
     parts = []
     if names:
         does = "does" if len(names) == 1 else "do"
-        parts.append(f"{', '.join(names)} {does} nothing in {CALLED[kind]}{_hint(names)}")
+        parts.append(f"{', '.join(names)} {does} nothing in {CALLED[kind]}{_hint(names, kind)}")
     parts += _of_looks(given, kind)
-    still = kind == "picture" and [name for name in settings.changes if name in given.own_names()]
-    if still:
+    still = [name for name in settings.changes if name in given.own_names()]
+    if still and kind in ("picture", "noise"):
         parts.append(f"{', '.join(still)}: a picture has no time, and shows the beginning")
     if job.audio is not None and job.kind in ("video", "still") and not settings.needs_music:
         parts.append(f"no setting hears {job.audio.path}; try --preset pulse")
@@ -74,13 +93,15 @@ def _differs(name: str, settings: Settings) -> bool:
     return name in settings.changes or value_of(settings, name) != all_fields()[name].default
 
 
-def _hint(names: list[str]) -> str:
+def _hint(names: list[str], kind: str) -> str:
     """What would make one of the settings `names` do something, if that is a command or setting."""
     sections = {name.partition(".")[0] for name in names}
     if sections & {"camera", "zoom"}:
         return "; dreamreel zoom moves the camera"
     if "flow.weights" in names:
         return "; flow.method = raft takes weights"
+    if kind == "noise" and "dream.steps" in names:
+        return "; imagine.steps does"
     return "; --crop does" if "source.crop_at" in names else ""
 
 

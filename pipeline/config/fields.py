@@ -116,6 +116,9 @@ class Dream(Section):
         "mean", description="divisor of each step's gradient g: the mean of |g|, or the std of g"
     )
     jitter: int = Field(32, ge=0, le=4096, description="largest random shift of a step, in pixels")
+    views: int = Field(
+        4, ge=1, le=256, description="random views of the picture in which a step climbs a class"
+    )
     smoothing: float = Field(
         0.6, ge=0, le=64, description="Gaussian blur of each gradient: its sigma, in pixels"
     )
@@ -208,6 +211,34 @@ class Region(Section):
         {}, description="what is climbed there, each with its weight; none: the terms of the dream"
     )
     mask: Mask = Mask()
+
+
+class Imagine(Section):
+    """How a picture is imagined, which begins with noise rather than with a source."""
+
+    steps: int = Field(150, ge=1, le=100_000, description="steps in which it is imagined")
+    views: int = Field(4, ge=1, le=256, description="random views of it that a step climbs")
+    rate: float = Field(0.06, gt=0, le=10, description="rate of Adam, by which a step is sized")
+    side: int = Field(
+        224, ge=32, le=2048, description="shorter side of a view, in pixels, as networks are taught"
+    )
+    least: float = Field(
+        0.5, ge=0.05, le=2, description="share of the picture's sides that the closest view shows"
+    )
+    most: float = Field(
+        1.2, ge=0.05, le=2, description="share of the picture's sides that the widest view shows"
+    )
+    turn: float = Field(12.0, ge=0, le=180, description="largest turn of a view, in degrees")
+    shift: float = Field(
+        0.1, ge=0, le=1, description="how far a view may leave the picture, in half sides"
+    )
+    contrast: float = Field(
+        0.2, ge=0, le=2, description="largest change of a view's contrast, as a logarithm"
+    )
+    tint: float = Field(0.08, ge=0, le=1, description="largest change of a view's colours, of 1")
+    noise: float = Field(
+        0.1, ge=0, le=1, description="noise in the first views, a standard deviation, of 1"
+    )
 
 
 class Video(Section):
@@ -438,6 +469,7 @@ class Settings(Section):
     )
     dream: Dream = Dream()
     mask: Mask = Mask()
+    imagine: Imagine = Imagine()
     video: Video = Video()
     zoom: Zoom = Zoom()
     camera: Camera = Camera()
@@ -501,6 +533,7 @@ FIXED = (
     "width",
     "dream.tile",
     "region",
+    "imagine",
     "flow",
     "shots",
     "source",

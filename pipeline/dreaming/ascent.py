@@ -21,6 +21,7 @@ from dreamreel.pipeline.dreaming.terms import (
     placed,
     scale_at,
 )
+from dreamreel.pipeline.dreaming.views import gradient_of_things
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.networks.network import Network
 from dreamreel.pipeline.tensors import blur, resize
@@ -28,6 +29,8 @@ from dreamreel.pipeline.tensors import blur, resize
 # An even climb: the size of a gradient is taken over cells, so many in the shorter side, blurred by
 # EVEN_SIGMA cells; EVEN_FLOOR, of the mean size, keeps places without any gradient as they are.
 EVEN_CELLS, EVEN_SIGMA, EVEN_FLOOR = 24, 1.6, 0.1
+
+Key = tuple[int, int, int, int]  # seed, frame, octave, step
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,9 @@ def dream(
         fresh = None if ascent.fresh is None else resize(ascent.fresh, size)
         seen = [term for term in beside.terms if network.runs_at(size, (term.layer,))]
         for step in range(steps):
-            shift = jitter(settings.jitter, size, (*key, octave, step))
-            gradient = ascent_direction(dreamed, network, terms, settings, shift, fresh, seen)
+            at = (*key, octave, step)
+            shift = jitter(settings.jitter, size, at)
+            gradient = ascent_direction(dreamed, network, terms, settings, shift, fresh, seen, at)
             gradient = _pulled(gradient, dreamed, original, beside.pulls)
             gradient = evened(gradient) if ascent.even else gradient
             dreamed = (dreamed + length * gradient).clamp(0, 1)
@@ -164,17 +168,27 @@ def ascent_direction(
     shift: tuple[int, int],
     fresh: Tensor | None = None,
     beside: Terms = (),
+    key: Key = (0, 0, 0, 0),
 ) -> Tensor:
     """The direction in which a step changes `image` (1, 3, H, W): the gradient, smoothed and scaled
     to a mean absolute value of 1 (or std of 1, by `settings.normalise`).
 
     Places where `fresh` is 1 and where it is 0, and those of terms with a `where` of their own, are
-    brought to scale apart. The network sees the
-    image rolled by `shift` (down, right).
+    brought to scale apart. The network sees the image rolled by `shift` (down, right); for terms
+    that are whole things, in random views, which depend on `key` (seed, frame, octave, step) alone.
     """
     size = (image.shape[2], image.shape[3])
     rolled = image.roll(shift, (2, 3)).requires_grad_(True)
-    gradient = gradient_of(rolled, network, placed(terms, size, shift), settings.tile)
+    things = [term for term in terms if term.objective.whole is not None]
+    others = [term for term in terms if term.objective.whole is None]
+    gradient = torch.zeros_like(image)
+    if are_active(others) or not things:
+        gradient = gradient_of(rolled, network, placed(others, size, shift), settings.tile)
+        if things and [term.weight for term in others if term.weight] == [1]:  # is unscaled
+            gradient = gradient / gradient_scale(gradient, "mean")
+    if are_active(things):
+        found = gradient_of_things(image, network, things, settings.views, key)
+        gradient = gradient + found.roll(shift, (2, 3))
     if beside:
         gradient = gradient / gradient_scale(gradient, "mean")
         for term in placed(beside, size, shift):
@@ -198,7 +212,7 @@ def evened(gradient: Tensor) -> Tensor:
     return divided / gradient_scale(divided, "mean")
 
 
-def jitter(largest: int, size: tuple[int, int], key: tuple[int, int, int, int]) -> tuple[int, int]:
+def jitter(largest: int, size: tuple[int, int], key: Key) -> tuple[int, int]:
     """A random shift (down, right), at most `largest` pixels and half a side either way. It depends
     on `key` (seed, frame, octave, step) alone."""
     random = np.random.default_rng(key)

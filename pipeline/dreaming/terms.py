@@ -113,6 +113,18 @@ def gradient_of(image: Tensor, network: Network, terms: Terms, tile: int | None 
     return total
 
 
+def view_gradient(views: Tensor, network: Network, term: Term) -> Tensor:
+    """The gradient of `term`, as a whole where its objective knows that, with respect to `views`
+    (N, 3, h, w), which show one thing each. Its weight is not applied."""
+    views = views.requires_grad_(True)
+    activation = network.activations(views, [term.layer])[term.layer]
+    if term.objective.whole is not None:
+        value = term.objective.whole(activation).sum()
+    else:
+        value = _measured(term.objective.climbed, term, network, _as_map(activation), None).sum()
+    return torch.autograd.grad(value, views)[0]
+
+
 @torch.no_grad()
 def response_of(
     images: Tensor,

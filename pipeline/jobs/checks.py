@@ -155,9 +155,18 @@ def check_picture(path: Path) -> None:
 
 
 def _checked_picture(job: Job, out: Target, report: Report) -> Checked:
+    check_picture_name(out.path)
+    if job.source is None:
+        views = job.settings.imagine
+        if views.least > views.most:
+            raise UserError(
+                f"imagine.least = {views.least:g} is more than imagine.most = {views.most:g}: the "
+                "closest view shows least"
+            )
+        check_target(out, [], files_of(job), STILL)
+        return Checked(job, out, ())
     source = source_of(job)
     check_picture(source)
-    check_picture_name(out.path)
     check_target(out, [source], files_of(job), STILL)
     if moves(source):
         report.on_notice(f"{source} moves: its first picture is dreamed; dreamreel video takes all")

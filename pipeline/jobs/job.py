@@ -27,6 +27,9 @@ from dreamreel.pipeline.media.sequences import place_of
 # Height and width, in pixels, of a zoom that begins with noise or a colour. A common size of 16:9,
 # not tuned.
 DEFAULT_CANVAS = (360, 640)
+# Those of a picture that begins with noise: the side at which most networks are taught, so that
+# things fill it.
+NOISE_CANVAS = (224, 224)
 MOST_THREADS = 4096  # a bound for what a job file may ask for; a round number above any machine's
 
 
@@ -173,11 +176,11 @@ class Job(Model):
 
     `kind` is "video", "preview" (of a video's motion), "still" (of a picture, or of the frame that
     a video shows at `at` seconds) or "zoom", which has a `flight`. `source` is a clip or a picture;
-    of a zoom, the first picture. `output` is a file, or a pattern such as frames/%05d.png. `span`
-    of a video is its first frame and one past its last; None: to its end. `audio` is the music that
-    schedules hear. `files` are those that its terms name, `masks` those of its masks, once they
-    were read. Of a video, `piece` is the only part that is rendered. `key` is the digest by which a
-    batch knows the job again.
+    of a zoom, the first picture; None for a zoom or a still that begins with noise. `output` is a
+    file, or a pattern such as frames/%05d.png. `span` of a video is its first frame and one past
+    its last; None: to its end. `audio` is the music that schedules hear. `files` are those that its
+    terms name, `masks` those of its masks, once they were read. Of a video, `piece` is the only
+    part that is rendered. `key` is the digest by which a batch knows the job again.
     """
 
     kind: Literal["video", "preview", "still", "zoom"]
@@ -204,7 +207,8 @@ class Job(Model):
     def _is_complete(self) -> "Job":
         if (self.kind == "zoom") != (self.flight is not None):
             raise ValueError("a zoom has a flight, and nothing else has")
-        if self.kind != "zoom" and self.source is None:
+        begins_alone = self.kind == "zoom" or (self.kind == "still" and self.at is None)
+        if self.source is None and not begins_alone:
             raise ValueError(f"a {self.kind} needs a source")
         if self.piece is not None and self.kind != "video":
             raise ValueError(f"a {self.kind} has no pieces")

@@ -25,6 +25,10 @@ from dreamreel.pipeline.memory import check_fits
 from dreamreel.pipeline.networks.catalog import load_network
 from dreamreel.pipeline.networks.network import PICTURE_BYTES, Network
 
+# Bytes per pixel of a picture that is imagined: its waves, their gradient and Adam's two averages,
+# 12 each, the spectrum, and copies of the image; and those of the gradient in each view.
+IMAGINED_BYTES, SEEN_BYTES = 160.0, 12.0
+
 
 def heard_by(settings: Settings, audio: Path | None) -> Path | None:
     """The path of the music that the schedules in `settings` hear: `audio`; None if they hear none.
@@ -95,6 +99,28 @@ def ready_network(
     network = fitting_network(settings, size, report, chosen)
     if network.device.type == "cpu":
         check_fits("a frame", size, PICTURE_BYTES, "a smaller --width would work")
+    return network
+
+
+def imagining_network(settings: Settings, size: tuple[int, int], report: Report) -> Network:
+    """The network of `settings`, checked for imagining a picture of `size` (height, width).
+
+    Raises UserError if it lacks a layer, if it needs larger views, or if the picture does not fit
+    into memory.
+    """
+    network = loaded_network(settings)
+    if network.notice is not None:
+        report.on_notice(network.notice)
+    layers = list(dict.fromkeys(layers_of(settings.dream, network).values()))
+    side = settings.imagine.side
+    if not network.runs_at((side, side), layers):
+        raise UserError(
+            f"imagine.side = {side} is too small for {network.name} at {', '.join(layers)}: "
+            f"{network.smallest_side(layers)} works"
+        )
+    if network.device.type == "cpu":
+        bytes_ = IMAGINED_BYTES + SEEN_BYTES * settings.imagine.views
+        check_fits("a picture", size, bytes_, "a smaller --size would work")
     return network
 
 

@@ -1,5 +1,6 @@
 """The render of a still: a picture, or one frame of a video, dreamed into a picture file."""
 
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ import torch
 from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Settings
-from dreamreel.pipeline.config.values import Bars
+from dreamreel.pipeline.config.values import Bars, parse_crop
 from dreamreel.pipeline.dreaming.ascent import check_finite
 from dreamreel.pipeline.dreaming.carrying import begin_shot
 from dreamreel.pipeline.dreaming.detail import mixed
+from dreamreel.pipeline.dreaming.imagining import imagine
 from dreamreel.pipeline.dreaming.masks import Masking, Masks
 from dreamreel.pipeline.dreaming.subject import Subject
 from dreamreel.pipeline.errors import Stopped
@@ -26,12 +28,13 @@ from dreamreel.pipeline.jobs.identity import (
     named_masks,
     versions,
 )
-from dreamreel.pipeline.jobs.job import Job, source_of
+from dreamreel.pipeline.jobs.job import NOISE_CANVAS, Job, source_of
 from dreamreel.pipeline.jobs.making import threads_of
 from dreamreel.pipeline.jobs.masking import check_frame_masks, check_picture_masks, masks_of
 from dreamreel.pipeline.jobs.paths import check_replaceable, is_record, make_folder_of, record_path
 from dreamreel.pipeline.jobs.preparation import (
     heard_by,
+    imagining_network,
     ready_network,
     settings_over_time,
     told_bars,
@@ -75,7 +78,10 @@ def render_still(checked: Checked, report: Report) -> Path:
     """
     began, threads = time.monotonic(), threads_of(checked.job)
     with torch_threads(threads.torch):
-        dream = (_from_picture if checked.clip is None else _from_clip)(checked, report)
+        if checked.job.source is None:
+            dream = _from_noise(checked, report)
+        else:
+            dream = (_from_picture if checked.clip is None else _from_clip)(checked, report)
     out = checked.out
     made = Made(
         versions=versions(),
@@ -117,6 +123,29 @@ def _from_picture(checked: Checked, report: Report) -> _Dreamed:
     files, masks = named_in(settings), named_masks(settings)
     job = job.model_copy(update={"source": source, "files": files, "masks": masks})
     return _Dreamed(Picture(shown, alpha), job, network)
+
+
+def _from_noise(checked: Checked, report: Report) -> _Dreamed:
+    """Imagine a picture."""
+    job, settings = checked.job, checked.job.settings
+    size = canvas_of(settings)
+    network = imagining_network(settings, size, report)
+    image = imagine(size, network, settings, _counting(settings.imagine.steps, report))
+    check_finite(image, network)
+    job = job.model_copy(update={"files": named_in(settings)})
+    return _Dreamed(Picture(image), job, network)
+
+
+def canvas_of(settings: Settings) -> tuple[int, int]:
+    """The size (height, width) of a picture that begins with noise: that of `source.crop`, or its
+    shape, at `settings.width`."""
+    shape, size = parse_crop(settings.source.crop or "1:1")
+    height, width = size or NOISE_CANVAS
+    if size is None:
+        height, width = (
+            (height, round(height * shape)) if shape >= 1 else (round(width / shape), width)
+        )
+    return fitted_size(height, width, settings.width)
 
 
 def _fitted(image: Tensor, crop: Crop | None, size: tuple[int, int]) -> Tensor:
@@ -229,9 +258,16 @@ def _as_shot(subject: Subject, report: Report) -> Tensor:
 def _steps(subject: Subject, report: Report) -> Callable[[], None]:
     """The callback that reports each step of a still to `report`, and ends it where that asks."""
 
-    def on_steps(done: int, total: int) -> None:
-        report.on_progress(Progress(done, total))
-        if report.is_stopping():
-            raise Stopped("stopped; no picture was written, and the same command begins it anew")
+    return subject.counting(lambda done, total: _tell(done, total, report))
 
-    return subject.counting(on_steps)
+
+def _counting(total: int, report: Report) -> Callable[[], None]:
+    """The callback that reports each of `total` steps to `report`, as `_steps` does."""
+    done = itertools.count(1)
+    return lambda: _tell(next(done), total, report)
+
+
+def _tell(done: int, total: int, report: Report) -> None:
+    report.on_progress(Progress(done, total))
+    if report.is_stopping():
+        raise Stopped("stopped; no picture was written, and the same command begins it anew")

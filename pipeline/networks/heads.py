@@ -47,7 +47,8 @@ class Head:
     `at_places` turns that activation (N, C, h, w) into logits at each place (N, classes, h, w). If
     `exact`, their mean over places is the network's logits; else the network has a nonlinearity
     between its mean and its logits. If not `placed`, as in vgg, whose head sees where things are,
-    the activation is the logits of the whole image (N, classes), and they stay as they are.
+    the activation is the logits of the whole image (N, classes), and they stay as they are. If
+    `rectified`, the mean is one of the activation's ReLU.
     """
 
     layer: str
@@ -55,6 +56,17 @@ class Head:
     placed: bool
     exact: bool
     at_places: Callable[[Tensor], Tensor]
+    rectified: bool = False
+
+    def of_whole(self, activation: Tensor) -> Tensor:
+        """The logits of whole images, (N, classes), from the layer's activation: exactly those of
+        the network, whatever comes after the mean."""
+        if not self.placed:
+            return activation
+        if self.exact:
+            return self.at_places(activation).mean((2, 3))
+        averaged = F.relu(activation) if self.rectified else activation
+        return self.at_places(averaged.mean((2, 3), keepdim=True))[..., 0, 0]
 
 
 def head_of(wiring: Wiring, module: nn.Module) -> Head:
@@ -71,7 +83,9 @@ def head_of(wiring: Wiring, module: nn.Module) -> Head:
             x = part(x.flatten(1) if isinstance(part, nn.Linear) else x)
         return x.view(count, height, width, -1).permute(0, 3, 1, 2)
 
-    return Head(wiring.layer, wiring.classes, wiring.placed, wiring.exact, at_places)
+    return Head(
+        wiring.layer, wiring.classes, wiring.placed, wiring.exact, at_places, wiring.rectified
+    )
 
 
 def find_wiring(module: nn.Module) -> Wiring | None:

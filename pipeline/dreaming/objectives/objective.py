@@ -28,9 +28,11 @@ class Objective:
     """What a dream climbs on a layer: the sum of `climbed` over the places.
 
     The mean of `response` over the places, never below 0, says how much of it an image has;
-    controllers steer by that.
+    controllers steer by that. `whole`, from an activation to a number for each image, (N,), is
+    climbed instead in views of the picture, as what it knows is whole things; None: it has none.
     """
 
     name: str
     climbed: Measure
     response: Measure
+    whole: Callable[[Tensor], Tensor] | None = None
