@@ -354,6 +354,16 @@ def test_a_file_that_is_given_as_a_name_is_told_for_what_it_is(
         assert len(run.err.splitlines()) == 1
 
 
+def test_a_batch_tells_of_a_picture_given_as_a_preset_where_it_is_given(
+    dreamreel: Call, own: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0 a JPEG")
+    batch = tmp_path / "b.toml"
+    batch.write_text("[[job]]\nkind = 'zoom'\npreset = 'photo.jpg'\n")
+    run = dreamreel("batch", batch)
+    assert "line 3: photo.jpg is a JPEG picture, not a preset" in run.err
+
+
 def test_files_by_path_win_over_ones_own_presets(own: Path, tmp_path: Path) -> None:
     put_preset(own, "mine", 21)
     path = put_preset(tmp_path, "file", 22)

@@ -452,7 +452,7 @@ def _placed(error: UserError, row: Row) -> UserError:
     if any(str(error).startswith(place) for place in places):
         return error
     for key, value in row.keys.items():
-        names = [f"--{key} ", f"unknown preset '{value.value}'"]
+        names = [f"--{key} ", f"unknown preset '{value.value}'", f"{value.value} is "]
         if any(str(error).startswith(name.strip()) for name in names):
             return UserError(f"{value.where}: {str(error).removeprefix('--')}")
     return UserError(f"{row.where}: {error}")

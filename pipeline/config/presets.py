@@ -114,8 +114,10 @@ def told_of_file(name: str, folder: Path = Path()) -> str | None:
         return f"{name} is no preset, but its record is one: {name}{RECORD}"
     if not os.path.isfile(path):
         return None
-    by_path = f"{name} is a file, and no preset is called so; its path, ./{name}, gives the file"
-    return misnamed(path, "a preset", ("text", "playlist")) or by_path
+    other = misnamed(path, "a preset", ("text", "playlist"))
+    if other is None:
+        return f"{name} is a file, and no preset is called so; its path, ./{name}, gives the file"
+    return f"{name}{other.removeprefix(str(path))}"
 
 
 def notices(names: Sequence[str], beside: Path | None = None) -> list[str]:
