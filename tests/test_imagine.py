@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dreamreel.pipeline.config.fields import Dream
+from dreamreel.pipeline.config.fields import Dream, Settings
 from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.dreaming.ascent import ascent_direction
 from dreamreel.pipeline.dreaming.imagining import imagine
@@ -93,7 +93,7 @@ def test_a_class_and_a_layer_weigh_alike(dreamnet: Network) -> None:
 
     def direction(text: str) -> Tensor:
         dream = Dream(terms=text, smoothing=0.0)
-        terms = terms_of(dream, dreamnet, Seen(image, 0))
+        terms = terms_of(Settings(dream=dream), dreamnet, Seen(image, 0))
         return ascent_direction(image, dreamnet, terms, dream, (3, -2))
 
     both = direction("class:starfish + textures").flatten()
