@@ -216,6 +216,22 @@ def layers(network: args.Network) -> None:
     show_layers(network)
 
 
+@_command()
+def classes(
+    query: args.ClassQuery = None,
+    network: args.NetworkOption = None,
+    weights: args.Weights = None,
+) -> None:
+    """List the classes of a network, number and name, or those that have QUERY in their name.
+
+    Weights bring names of their own in the metadata of a safetensors file ("classes", a list as
+    JSON), or in a text file beside them that is called like them, with one name a line.
+    """
+    from dreamreel.pipeline.app.classes import show_classes
+
+    show_classes(query, network, weights)
+
+
 @presets_app.callback(invoke_without_command=True)
 def presets(context: typer.Context) -> None:
     """List the presets; `dreamreel presets NAME` prints one in full.

@@ -22,6 +22,8 @@ AT_ONCE = (
     "layers dreamnet",
     "layers nosuch",
     "networks",
+    "classes dog",
+    "classes starfsh",
     "presets eyes",
     "schedule --set camera.zoom=1.2",
     "video no.mp4",

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dreamreel.pipeline.app.completion import complete_preset
+from dreamreel.pipeline.app.completion import complete_network, complete_preset
 from dreamreel.pipeline.app.options import IN, LOOK, MACHINE, OUT
 from dreamreel.pipeline.config.values import parse_number
 
@@ -134,6 +134,21 @@ ReproduceSource = Annotated[
     Path | None, typer.Option(metavar="IN", help="The source, if it has moved.", rich_help_panel=IN)
 ]
 Network = Annotated[str, typer.Argument(metavar="NETWORK")]
+ClassQuery = Annotated[
+    str | None, typer.Argument(metavar="[QUERY]", help="A part of the names that are wanted.")
+]
+NetworkOption = Annotated[
+    str | None,
+    typer.Option(
+        "--network",
+        metavar="NAME",
+        help="The network that tells the classes, if not the usual one.",
+        autocompletion=complete_network,
+    ),
+]
+Weights = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Its weights, with names of their own.")
+]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of the new preset.")]
 Base = Annotated[
     str | None,

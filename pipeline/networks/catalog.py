@@ -14,6 +14,7 @@ from dreamreel.pipeline.networks.devices import find_device, find_precision
 from dreamreel.pipeline.networks.dreamnet import DreamNet
 from dreamreel.pipeline.networks.dreamnet_layers import FAVOURITE
 from dreamreel.pipeline.networks.googlenet import BvlcGoogLeNet
+from dreamreel.pipeline.networks.heads import Wiring
 from dreamreel.pipeline.networks.layers import Layer
 from dreamreel.pipeline.networks.names import check_network_name
 from dreamreel.pipeline.networks.network import (
@@ -21,6 +22,7 @@ from dreamreel.pipeline.networks.network import (
     Network,
     anatomy_of,
     favourite_of,
+    wiring_of,
 )
 from dreamreel.pipeline.networks.weights import Weights, fetch_weights, read_weights
 
@@ -62,6 +64,12 @@ def favourite_layer(name: str) -> str:
     """The default layer of the network called `name`. Raises UserError for an unknown network."""
     architecture = find_architecture(name)
     return favourite_of(architecture, anatomy_of(architecture).layers)
+
+
+def wiring_by_name(name: str) -> Wiring | None:
+    """How the logits of the network called `name` come about, found without weights; None if it has
+    none. Raises UserError for an unknown network."""
+    return wiring_of(find_architecture(name))
 
 
 @cache

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.networks.devices import free_memory
 from dreamreel.pipeline.networks.dreamnet import DreamNet
+from dreamreel.pipeline.networks.heads import Head, Wiring, find_wiring, head_of
 from dreamreel.pipeline.networks.layers import Anatomy, Layer, dissect
 from dreamreel.pipeline.networks.names import check_layer
 from dreamreel.pipeline.networks.tiles import Sight
@@ -139,6 +140,22 @@ class Network:
         """The layer that is dreamed by default, with a weight of 1."""
         return {favourite_of(self._architecture, self.layers): 1.0}
 
+    def head(self) -> Head:
+        """What tells the classes, at each place where that can be.
+
+        Raises UserError if the network has no classes, or if their weights are missing.
+        """
+        wiring = wiring_of(self._architecture)
+        if wiring is None:
+            raise UserError(f"{self.name} tells no classes; another network does")
+        self.check([wiring.layer])
+        bare = [part for part in wiring.tail if part in self._missing]
+        if bare:
+            raise UserError(
+                f"the weights given do not reach the classes of {self.name}: {bare[0]!r} is missing"
+            )
+        return head_of(wiring, self.module)
+
     def memory_for(self, size: tuple[int, int], names: Iterable[str]) -> float:
         """An estimate of the bytes that the gradient of the layers `names` takes for an image of
         `size` (height, width)."""
@@ -250,6 +267,12 @@ def favourite_of(architecture: Architecture, layers: Mapping[str, Layer]) -> str
 def anatomy_of(architecture: Architecture) -> Anatomy:
     """The layers of `architecture` and its foldable pairs, found without weights."""
     return dissect(hollow(architecture))
+
+
+@cache
+def wiring_of(architecture: Architecture) -> Wiring | None:
+    """How the logits of `architecture` come about, found without weights; None if it has none."""
+    return find_wiring(hollow(architecture))
 
 
 # Pixels; a larger image is shrunk before figures are measured on it. A round number: for it,
