@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dreamreel.pipeline.contents import HEAD, SAFETENSORS, content_of
 from dreamreel.pipeline.errors import UserError, expanded, nearest
-from dreamreel.pipeline.networks.names import check_network_name
+from dreamreel.pipeline.networks.names import OURS, check_network_name, torchvision_names
 from dreamreel.pipeline.opening import check_readable, read_text
 
 # What the names of weights files end with, as resnet50_places365.pth.tar does.
@@ -35,8 +35,10 @@ def class_names(network: str, weights: Path | None = None) -> tuple[str, ...] | 
     Raises UserError for an unknown network, and for files that cannot be read.
     """
     check_network_name(network)
-    if weights is None:
+    if weights is None and network in (*OURS, *torchvision_names()):
         return imagenet_names()
+    if weights is None:
+        return _names_of(network)
     weights = expanded(weights)
     check_readable(weights)
     own = _names_in(weights) or _names_beside(weights)
@@ -91,6 +93,12 @@ def search_classes(names: Sequence[str], query: str) -> list[int]:
         for number, name in enumerate(names)
         if _plain(query) in _plain(name) or query.strip() == str(number)
     ]
+
+
+def _names_of(network: str) -> tuple[str, ...] | None:
+    """ImageNet's names for a network of the user's own with 1,000 classes; None for another."""
+    known = imagenet_names()
+    return known if class_count(network) == len(known) else None
 
 
 @cache
