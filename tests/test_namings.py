@@ -17,6 +17,7 @@ from dreamreel.pipeline.networks.catalog import (
     load_network,
     network_layers,
 )
+from dreamreel.pipeline.networks.names import torchvision_names
 from dreamreel.pipeline.networks.network import Network
 
 State = dict[str, Tensor]
@@ -239,9 +240,7 @@ def test_the_default_layer_of_each_family_sees_parts_of_things(name: str, layer:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [n for n in torchvision_names() if n not in ("dreamnet", "bvlc_googlenet")]
-)
+@pytest.mark.parametrize("name", torchvision_names())
 def test_every_network_dreams_with_weights_from_a_file(tmp_path: Path, name: str) -> None:
     from dreamreel.pipeline import Settings, dream_image
 
