@@ -27,6 +27,7 @@ FETCH = "download the file itself"
 TORCH = Content("PyTorch weights", "weights")
 SAFETENSORS = Content("safetensors weights", "weights")
 PICKLE = Content("a Python pickle, as of PyTorch weights", "weights")
+CAFFE = Content("a Caffe model", "weights")
 # The content of a file by the pattern with which it begins; the first that matches counts.
 BINARY: tuple[tuple[bytes, Content], ...] = (
     (rb"\x89PNG\r\n", Content("a PNG picture", "picture")),
@@ -50,6 +51,7 @@ BINARY: tuple[tuple[bytes, Content], ...] = (
     (rb"PK\x03\x04.{26}[^/]{1,200}/(data\.pkl|data/0|version)", TORCH),
     (rb".{4}\0{4}\{\s*\"", SAFETENSORS),
     (rb"\x80[\x02-\x05]", PICKLE),
+    (rb"(\n[\x01-\x7f][\x20-\x7e]{1,127}?(\x12|\x1a)|(\n..{0,127}?)?\xa2\x06.{1,5}?\n).", CAFFE),
     (rb"\x89HDF\r\n", Content("an HDF5 file, as of Keras weights")),
     (rb"GGUF", Content("a GGUF language model")),
     (rb"\x93NUMPY", Content("a NumPy array")),

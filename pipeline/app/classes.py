@@ -11,13 +11,14 @@ from dreamreel.pipeline.networks.classes import (
     own_names,
     search_classes,
 )
-from dreamreel.pipeline.networks.names import check_network_name
+from dreamreel.pipeline.networks.names import allow_network, check_network_name, is_listed
 
 
 def show_classes(query: str | None, network: str | None, weights: Path | None) -> None:
     """Print number and name of the classes of `network`, or else of the one that dreams by default,
     or of those that have `query` in their name. Raises UserError if there are none."""
     network = network or Settings().network
+    allow_network(network)
     names = class_names(network, weights)
     if names is None:
         if query is not None:
@@ -37,8 +38,10 @@ def class_names(network: str, weights: Path | None = None) -> tuple[str, ...] | 
     Raises UserError for an unknown network, and for files that cannot be read.
     """
     check_network_name(network)
-    if weights is None:
+    if weights is None and is_listed(network):
         return imagenet_names()
+    if weights is None:
+        return names_of(None, class_count(network))
     return own_names(weights) or names_of(weights, class_count(network, weights))
 
 

@@ -2,12 +2,13 @@
 
 from dreamreel.pipeline.app.terminal import print_table
 from dreamreel.pipeline.networks.dreamnet_layers import FAVOURITE, Row, dreamnet_layers
-from dreamreel.pipeline.networks.names import check_network_name
+from dreamreel.pipeline.networks.names import allow_network, check_network_name
 
 
 def show_layers(network: str) -> None:
     """Print the layers of `network`, the default one marked. Raises UserError for an unknown
     network."""
+    allow_network(network)
     check_network_name(network)
     known = (dreamnet_layers(), FAVOURITE) if network == "dreamnet" else _found(network)
     rows = [("layer", "channels", "stride", "receptive field")]

@@ -45,7 +45,7 @@ from dreamreel.pipeline.media.sound import check_sound
 from dreamreel.pipeline.media.stills import check_picture_name, no_picture
 from dreamreel.pipeline.networks.classes import find_class, imagenet_names
 from dreamreel.pipeline.networks.dreamnet_layers import dreamnet_layers
-from dreamreel.pipeline.networks.names import check_layer, check_network_name
+from dreamreel.pipeline.networks.names import check_layer, check_network_name, is_listed
 from dreamreel.pipeline.opening import check_readable
 
 
@@ -90,7 +90,8 @@ def check_settings(settings: Settings) -> None:
     for term in map(parse_term, terms):
         if settings.network == "dreamnet" and term.layer:
             check_layer(term.layer, [row.name for row in dreamnet_layers()], "dreamnet")
-        if term.kind == "class" and settings.weights is None:
+        own = settings.weights is None and is_listed(settings.network)
+        if term.kind == "class" and own:
             find_class(imagenet_names(), term.what)
     for guide in files_in(terms):
         guiding_clip(guide)

@@ -15,7 +15,14 @@ from dreamreel.pipeline.networks.cpu_kernels import (
     suits_strided_stem,
 )
 from dreamreel.pipeline.networks.layers import Anatomy
-from dreamreel.pipeline.networks.network import Architecture, Network, anatomy_of, hollow
+from dreamreel.pipeline.networks.network import (
+    Architecture,
+    Network,
+    anatomy_of,
+    hollow,
+    wiring_of,
+    with_classes,
+)
 from dreamreel.pipeline.networks.weights import Weights, check_numbers, digest_of
 
 
@@ -27,13 +34,15 @@ def assemble(
     given: str = "the state dict",
 ) -> Network:
     """The network of `architecture` with `weights`, by its own names or wrapped (see `fitting`),
-    frozen, on `device`, computing in `precision`.
+    frozen, on `device`, computing in `precision`. It has as many classes as the weights tell.
 
     Raises UserError if none of the weights fit, or if one is not finite; the message calls them
     `given`.
     """
+    wanted = hollow(architecture).state_dict()
+    fit = fitting(weights, wanted, given)
+    architecture = _with_its_classes(architecture, fit.weights, wanted)
     anatomy = anatomy_of(architecture)
-    fit = fitting(weights, hollow(architecture).state_dict(), given)
     module, missing = _fill(architecture, fit.weights, given)
     _fold_batch_norms(module, anatomy, missing)
     module.requires_grad_(False)
@@ -47,12 +56,31 @@ def assemble(
     return network
 
 
+def _with_its_classes(
+    architecture: Architecture, weights: Weights, wanted: Weights
+) -> Architecture:
+    """`architecture` with as many outputs of its last layer as `weights` have there, if all else of
+    that layer is as in the state dict `wanted`."""
+    wiring = wiring_of(architecture)
+    layer = list(wanted)[-1].rpartition(".")[0]
+    name = f"{layer}.weight"
+    old, new = wanted.get(name), weights.get(name)
+    if wiring is None or old is None or new is None or old.shape[0] != wiring.classes:
+        return architecture
+    is_known = isinstance(hollow(architecture).get_submodule(layer), nn.Conv2d | nn.Linear)
+    if not is_known or new.shape == old.shape or new.shape[1:] != old.shape[1:] or not len(new):
+        return architecture
+    return with_classes(architecture, layer, new.shape[0])
+
+
 def _fill(
     architecture: Architecture, weights: Weights, given: str
 ) -> tuple[nn.Module, frozenset[str]]:
     """The module with `weights` in float32, and the names of its parts that got none."""
     module = hollow(architecture)
     wanted = module.state_dict()
+    if any(name not in wanted for name, _ in module.named_buffers()):
+        module = architecture.build().eval()  # its other buffers have their data from nowhere else
     found = {
         name: tensor
         for name, tensor in weights.items()

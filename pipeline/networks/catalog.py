@@ -1,4 +1,4 @@
-"""Networks by name: our own, Caffe's GoogLeNet, and torchvision's.
+"""Networks by name: our own, Caffe's GoogLeNet, torchvision's, and the user's (see `own`).
 
 To add another kind of network, write a function that returns its `Architecture`, enter it in
 `NETWORKS`, and describe it in `names.OURS`.
@@ -16,7 +16,7 @@ from dreamreel.pipeline.networks.dreamnet_layers import FAVOURITE
 from dreamreel.pipeline.networks.googlenet import BvlcGoogLeNet
 from dreamreel.pipeline.networks.heads import Wiring
 from dreamreel.pipeline.networks.layers import Layer
-from dreamreel.pipeline.networks.names import check_network_name
+from dreamreel.pipeline.networks.names import check_network_name, torchvision_names
 from dreamreel.pipeline.networks.network import (
     Architecture,
     Network,
@@ -24,19 +24,17 @@ from dreamreel.pipeline.networks.network import (
     favourite_of,
     wiring_of,
 )
+from dreamreel.pipeline.networks.own import own_architecture
 from dreamreel.pipeline.networks.weights import Weights, fetch_weights, read_weights
 
 BUNDLED_WEIGHTS = Path(__file__).resolve().parent / "dreamnet.safetensors"
 # Mean and std that bring an image in [0, 1] to [-1, 1].
 MINUS_ONE_TO_ONE = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-# The layer that dreams parts of things: dogs, eyes, wheels. Chosen by eye, from dreams of each.
-FAVOURITE_LAYERS = {
-    "googlenet": "inception4c",
-    "inception_v3": "Mixed_6b",
-    "vgg16": "features.22",
-    "vgg19": "features.26",
-    "squeezenet1_1": "features.7",
-}
+# The layers that dream parts of things, dogs, eyes and wheels, where they are not the last ones at
+# their stride, and the strides, in pixels, at which they lie where that is not `favourite_stride`'s
+# usual one: by the beginnings of names. Chosen by eye, from dreams of each.
+FAVOURITE_LAYERS = {"googlenet": "inception4c", "inception_v3": "Mixed_6b"}
+FAVOURITE_STRIDES = {"vgg": 8, "squeezenet": 8}
 
 
 def load_network(
@@ -78,7 +76,9 @@ def wiring_by_name(name: str) -> Wiring | None:
 def find_architecture(name: str) -> Architecture:
     """The architecture called `name`. Raises UserError for an unknown one, with the nearest."""
     check_network_name(name)
-    return NETWORKS[name]() if name in NETWORKS else _torchvision(name)
+    if name in NETWORKS:
+        return NETWORKS[name]()
+    return _torchvision(name) if name in torchvision_names() else own_architecture(name)
 
 
 def _dreamnet() -> Architecture:
@@ -135,4 +135,8 @@ def _torchvision(name: str) -> Architecture:
         std,
         lambda: fetch_weights(weights.url, name),
         favourite=FAVOURITE_LAYERS.get(name),
+        favourite_stride=next(
+            (stride for family, stride in FAVOURITE_STRIDES.items() if name.startswith(family)),
+            Architecture.favourite_stride,
+        ),
     )

@@ -1,16 +1,17 @@
 """Which of the weights in a file are those of a network, whatever wraps them.
 
 Training scripts put a state dict into others ("state_dict", "model_ema"), and wrap the network in
-others, which puts words before or into its names ("module.", "_orig_mod.", "backbone.").
+others, which puts words before or into its names ("module.", "_orig_mod.", "backbone."). Other
+libraries have other names: see `namings`.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from dreamreel.pipeline.networks.namings import COUNTER, by_order, respelled, timm_order
 from dreamreel.pipeline.networks.weights import Weights
 
 # Words of averaged weights, which dream as well as those that they are an average of, or better.
@@ -44,9 +45,15 @@ def fitting(weights: Weights, wanted: Mapping[str, Tensor], given: str) -> Fitti
     """The `weights` that fit a network whose state dict is `wanted`, by name and shape. Of several
     that fit as well, they are the averaged ones, or else the first. `given` is their file's name.
 
+    Where names that are not the network's own tell of more of it, they go by them: see `namings`.
     If none fit, they are the weights as they are.
     """
     found = _by_prefix(weights, wanted)
+    named = max(map(len, found.values()), default=0)
+    if named < sum(not name.endswith(COUNTER) for name in wanted):
+        other = _by_other_names(weights, wanted, few=named < LEAST_SHARE * len(wanted), given=given)
+        if len(other.weights) > named:
+            return other
     if not found:
         return Fitting(weights)
     most = max(len(names) for names in found.values())
@@ -59,9 +66,27 @@ def fitting(weights: Weights, wanted: Mapping[str, Tensor], given: str) -> Fitti
     return Fitting(_behind(taken, weights, wanted), notice)
 
 
-def respelled(name: str) -> str:
-    """A weight's `name` in today's spelling: old densenets have a dot before a number."""
-    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d\.)", r"\1\2", name)
+def _by_other_names(
+    weights: Weights, wanted: Mapping[str, Tensor], few: bool, given: str
+) -> Fitting:
+    """The `weights` that timm's names, or with `few` any names in the order of the network, give
+    to the network whose state dict is `wanted`. Of several, averaged ones are taken."""
+    groups: defaultdict[Prefix, dict[str, str]] = defaultdict(dict)
+    for name in weights:
+        words = name.split(".")
+        own = next((at for at, word in enumerate(words) if word not in WRAPPERS), len(words) - 1)
+        groups[tuple(words[:own])][respelled(".".join(words[own:]))] = name
+    for prefix in sorted(groups, key=lambda prefix: AVERAGED.isdisjoint(prefix)):
+        behind = {own: weights[name] for own, name in groups[prefix].items()}
+        order = timm_order(list(behind))
+        if order is not None:
+            return Fitting(by_order(behind, order, wanted))
+        found = by_order(behind, [name for name in behind if not name.endswith(COUNTER)], wanted)
+        if few and len(found) >= LEAST_SHARE * len(wanted):
+            return Fitting(
+                found, f"{given} has names of its own; its weights go by order and shape"
+            )
+    return Fitting({})
 
 
 def _by_prefix(weights: Weights, wanted: Mapping[str, Tensor]) -> dict[Prefix, list[str]]:

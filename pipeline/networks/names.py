@@ -1,8 +1,10 @@
 """The names of all networks, found without importing torch or torchvision; unknown names."""
 
+import os
 import re
 from collections.abc import Collection
 from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,14 +22,24 @@ REGISTERED = re.compile(
     r'^@register_model\((?:name=)?(?:"(\w+)")?\)\n(?:(?!def ).*\n)*?def (\w+)\(', re.MULTILINE
 )
 
+GROUP = "dreamreel.networks"  # the entry points by which installed packages offer networks
+OWN = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")  # package.module:function
+# The names of functions whose networks may be imported, which runs their code; by commas.
+ALLOWED = "DREAMREEL_NETWORKS"
+
 
 def network_names() -> dict[str, str]:
     """The name of every network, ours first, with a line about it."""
-    return OURS | {name: "torchvision" for name in torchvision_names()}
+    theirs = {point.name: f"from {point.value}" for point in entry_points(group=GROUP)}
+    return theirs | OURS | {name: "torchvision" for name in torchvision_names()}
 
 
 def check_network_name(name: str) -> None:
-    """Raise UserError, with the nearest names, if no network is called `name`."""
+    """Raise UserError, with the nearest names, if no network is called `name`, or if it is a
+    function that the user has not allowed."""
+    if OWN.fullmatch(name):
+        check_allowed(name)
+        return
     known = network_names()
     if name in known:
         return
@@ -35,6 +47,36 @@ def check_network_name(name: str) -> None:
         raise UserError(f"{name} is a vision transformer; dreamreel networks lists those that work")
     close = nearest(name, known)
     raise UserError(f"unknown network {name!r}{close or '; dreamreel networks lists them'}")
+
+
+def allow_network(name: str) -> None:
+    """Allow this process, and those that it starts, to import the function `name`, such as
+    `package.module:function`, whose network is to dream. Other names are allowed anyway."""
+    if OWN.fullmatch(name):
+        names = [one for one in os.environ.get(ALLOWED, "").split(",") if one]
+        os.environ[ALLOWED] = ",".join(dict.fromkeys([*names, name]))
+
+
+def check_allowed(name: str) -> None:
+    """Raise UserError unless the user has named the function `name` himself: a preset, a record or
+    a batch file of someone else's is to run no code."""
+    if name not in os.environ.get(ALLOWED, "").split(","):
+        raise UserError(
+            f"the network {name} is code, which runs only where you name it yourself: give "
+            f"--network {name}, or set the environment variable {ALLOWED}={name}"
+        )
+
+
+def entry_point(name: str) -> EntryPoint | None:
+    """The network called `name` that an installed package offers; None if there is none."""
+    if is_listed(name):
+        return None
+    return next(iter(entry_points(group=GROUP, name=name)), None)
+
+
+def is_listed(name: str) -> bool:
+    """Whether the network `name` is ours or torchvision's, so that its own classes are ImageNet's."""
+    return name in OURS or name in torchvision_names()
 
 
 def check_layer(name: str, known: Collection[str], network: str) -> None:

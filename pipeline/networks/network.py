@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,7 +46,8 @@ class Architecture:
     std: tuple[float, ...]
     fetch: Callable[[], Weights]
     swapped: bool = False
-    favourite: str | None = None  # the layer that is dreamed by default
+    favourite: str | None = None  # the layer that is dreamed by default; None: by its stride
+    favourite_stride: int = 16  # pixels; where most networks respond to parts of things
 
 
 class Normalise(nn.Module):
@@ -229,7 +230,7 @@ def hollow(architecture: Architecture) -> nn.Module:
     memory and no time for random weights."""
     try:
         with torch.device("meta"):
-            return architecture.build().eval()
+            return architecture.build().eval().to("meta")
     except NotImplementedError:  # a few networks compute their widths with tensors
         return architecture.build().eval().to("meta")
 
@@ -272,15 +273,36 @@ def _kept_bytes(architecture: Architecture, names: frozenset[str]) -> float:
 
 def favourite_of(architecture: Architecture, layers: Mapping[str, Layer]) -> str:
     """The default layer of `architecture`, one of `layers`: its own choice, or the last layer of
-    the outermost modules at stride 16, where networks respond to parts of things; at stride 8 or 32
-    if there is none at 16."""
+    the outermost modules at its favourite stride; at stride 16, 8 or 32 if there is none."""
     if architecture.favourite:
         return architecture.favourite
-    for stride in (16, 8, 32):
+    for stride in (architecture.favourite_stride, 16, 8, 32):
         deep = [name for name, layer in layers.items() if layer.field.stride == stride]
         if deep:
             return max(deep, key=lambda name: (-name.count("."), deep.index(name)))
     return list(layers)[-1]
+
+
+@cache
+def with_classes(architecture: Architecture, layer: str, classes: int) -> Architecture:
+    """`architecture` with `classes` outputs of its last layer, the linear or convolutional one
+    called `layer`."""
+
+    def build() -> nn.Module:
+        module = architecture.build()
+        old = module.get_submodule(layer)
+        module.set_submodule(layer, _with_outputs(old, classes))
+        return module
+
+    return replace(architecture, build=build)
+
+
+def _with_outputs(layer: nn.Module, outputs: int) -> nn.Module:
+    bias = layer.bias is not None
+    if isinstance(layer, nn.Conv2d):
+        return nn.Conv2d(layer.in_channels, outputs, 1, bias=bias)
+    assert isinstance(layer, nn.Linear)
+    return nn.Linear(layer.in_features, outputs, bias=bias)
 
 
 @cache

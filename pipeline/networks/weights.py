@@ -13,18 +13,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dreamreel.pipeline.contents import HEAD, PICKLE, SAFETENSORS, TORCH, content_of
+from dreamreel.pipeline.contents import CAFFE, HEAD, PICKLE, SAFETENSORS, TORCH, content_of
 from dreamreel.pipeline.errors import UserError, expanded, missing, usable
+from dreamreel.pipeline.networks.caffe import read_caffemodel
 from dreamreel.pipeline.opening import check_readable, misnamed
 
 Weights = Mapping[str, Tensor]
-FORMATS = "safetensors and files of torch.save (.pth, .pt, .ckpt, .bin) are, whatever their ending"
+FORMATS = (
+    "safetensors, files of torch.save (.pth, .pt, .ckpt, .bin) and Caffe's GoogLeNet are, whatever "
+    "their ending"
+)
 DEEPEST = 16  # tables inside of others; far above any checkpoint's, against a file made to be deep
 
 
 def read_weights(path: Path) -> Weights:
-    """The tensors in the file `path`, by name: safetensors, or what torch.save wrote. Those inside
-    of others have the names of all, such as "state_dict.conv1.weight".
+    """The tensors in the file `path`, by name: safetensors, what torch.save wrote, or the weights
+    of Caffe's GoogLeNet (see `caffe`). Those inside of others have the names of all, such as
+    "state_dict.conv1.weight".
 
     Raises UserError if the file is missing, is of another kind, cannot be read, or holds more than
     weights.
@@ -42,6 +47,8 @@ def read_weights(path: Path) -> Weights:
                 from safetensors.torch import load_file
 
                 return load_file(path)
+            if content == CAFFE:
+                return read_caffemodel(path)
             if content in (TORCH, PICKLE):
                 _refuse_program(path)
                 file.seek(0)  # torch would go by the ending of a name
