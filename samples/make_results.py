@@ -152,7 +152,7 @@ def settings_table() -> str:
 
 def _default(field: FieldInfo) -> str:
     value = field.default
-    if value is None or value == {}:
+    if value is None or value in ({}, ()):
         return "none"
     return f"{value:g}" if isinstance(value, float) else str(value).lower()
 

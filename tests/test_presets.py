@@ -607,11 +607,11 @@ def test_the_schema_tells_each_setting_as_its_field_does(name: str) -> None:
         told = told["properties"][part]
     field = all_fields()[name]
     assert told["description"] == field.description
-    given = list(field.default) if isinstance(field.default, tuple) else field.default
-    assert told.get("default") == given
-    if field.default is not None:
+    default = list(field.default) if isinstance(field.default, tuple) else field.default
+    assert told.get("default") == default
+    if default is not None:
         whole = {**told, "$defs": SCHEMA.schema["$defs"]}
-        Draft202012Validator(whole).validate(given)
+        Draft202012Validator(whole).validate(default)
 
 
 def accepted(table: dict[str, Any]) -> tuple[bool, bool]:

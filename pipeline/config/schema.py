@@ -74,21 +74,20 @@ def _section(section: type[Section], prefix: str) -> dict[str, Any]:
 
 
 def _setting(name: str, field: FieldInfo) -> dict[str, Any]:
-    given = list(field.default) if isinstance(field.default, tuple) else field.default
-    default = {} if given is None else {"default": given}
+    value = list(field.default) if isinstance(field.default, tuple) else field.default
+    default = {} if value is None else {"default": value}
     return {"description": field.description, **default, **_values(name, field)}
 
 
 def _values(name: str, field: FieldInfo) -> dict[str, Any]:
     """The schema of the values of the setting `name`."""
-    if field.annotation == Settings.model_fields["region"].annotation:
-        return {"type": "array", "items": _section(Region, "")}
     kinds = types_in(field.annotation) - {type(None)}
+    if name == "region":
+        return {"type": "array", "items": _section(Region, "region.")}
     if holds_numbers(field):
-        weights = {
-            "type": "object",
-            "additionalProperties": {"anyOf": [_number(field), *OVER_TIME]},
-        }
+        number = _number(field)
+        weight = {"anyOf": [number, *OVER_TIME]} if _may_change(name) else number
+        weights = {"type": "object", "additionalProperties": weight}
         names = {"type": "array", "items": {"type": "string"}}
         return {"anyOf": [weights, names, {"type": "string"}]}
     if is_number(field):

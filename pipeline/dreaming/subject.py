@@ -110,6 +110,8 @@ class Subject:
     def _climb_in(self, where: Tensor) -> float:
         """How many times as far as a still the terms of the places `where` climb, to be as strong
         there as without a mask."""
+        if not bool(where.any()):
+            return 1.0
         terms = [term for term in self.terms if term.where is where]
         inside = replace(self, terms=terms)
         whole = replace(self, terms=[replace(term, where=None) for term in terms])

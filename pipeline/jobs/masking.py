@@ -147,6 +147,8 @@ def _key(mask: Mask) -> Key | None:
 
 
 def _check_key(mask: Mask, settings: Settings, has_alpha: bool, has_motion: bool) -> None:
+    if mask.carry and mask.file is None:
+        raise UserError("mask.carry carries the mask of mask.file, and there is none; leave it out")
     key = _key(mask)
     if key is None:
         return

@@ -75,7 +75,7 @@ def entry_point(name: str) -> EntryPoint | None:
 
 
 def is_listed(name: str) -> bool:
-    """Whether the network `name` is ours or torchvision's, so that its own classes are ImageNet's."""
+    """Whether the network `name` is ours or torchvision's: its own classes are ImageNet's."""
     return name in OURS or name in torchvision_names()
 
 
