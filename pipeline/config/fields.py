@@ -132,6 +132,14 @@ class Dream(Section):
         description="largest side that the network sees at once, in pixels; none: the whole "
         "picture, as long as memory suffices",
     )
+    coarsest: int | None = Field(
+        None,
+        ge=SMALLEST_SIDE,
+        le=LARGEST_SIDE,
+        description="shorter side of the coarsest octave, in pixels, from which octaves are "
+        "counted, so that a look is the same at every width; finer ones than these only add "
+        "detail; none: such that the finest is 270",
+    )
 
 
 class Video(Section):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Settings
-from dreamreel.pipeline.dreaming.ascent import Ascent, dream, octave_sizes, still_ascent
+from dreamreel.pipeline.dreaming.ascent import Ascent, dream, octaves_of, still_ascent
 from dreamreel.pipeline.dreaming.terms import Terms, placed_response_of, response_of, terms_of
 from dreamreel.pipeline.networks.network import Network
 
@@ -41,14 +41,16 @@ class Subject:
         """The callback for each step of the ascent `still` that tells `on_steps` how many are done,
         and how many there are in all octaves."""
         size, done = self.source.shape[2:], itertools.count(1)
-        sizes = octave_sizes(size, self.network, self.terms, self.settings.dream)
-        return lambda: on_steps(next(done), self.still.steps * len(sizes))
+        octaves = octaves_of(size, self.network, self.terms, self.settings.dream)
+        total = sum(self.still.within(number, octaves)[0] for number in range(len(octaves)))
+        return lambda: on_steps(next(done), total)
 
     def dreamed(
         self, start: Tensor, ascent: Ascent, on_step: Callable[[], None] = lambda: None
     ) -> Tensor:
         """The dream of `start` (1, 3, h, w), a whole frame or a part of one, by `ascent`."""
         key = (self.settings.seed, self.number)
+        ascent = replace(ascent, frame=(self.source.shape[2], self.source.shape[3]))
         return dream(
             start, self.network, self.terms, self.settings.dream, ascent, key=key, on_step=on_step
         )

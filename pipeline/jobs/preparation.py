@@ -12,7 +12,7 @@ from dreamreel.pipeline.config.timeline import (
     settings_at,
     without_beat,
 )
-from dreamreel.pipeline.dreaming.ascent import octave_sizes
+from dreamreel.pipeline.dreaming.ascent import coarsest_side, octaves_of
 from dreamreel.pipeline.dreaming.terms import terms_of
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Box, Frame
@@ -104,7 +104,7 @@ def fitting_network(
     chosen: frozenset[str] = frozenset(),
 ) -> Network:
     """The network of `settings`, which may be used elsewhere or later, for a picture of `size`. If
-    the octaves are `chosen`, as for `run`, and do not all fit, `report` gets a notice.
+    the octaves are `chosen`, as for `run`, and some are too small for it, `report` gets a notice.
 
     Raises UserError if it lacks a layer, or if the tiles or the picture are too small for it.
     """
@@ -116,11 +116,12 @@ def fitting_network(
     changing = {name.removeprefix("dream.layers.") for name in settings.schedules}
     seen = [term.layer for term in terms if term.weight or term.layer in changing]
     network.sight.check(settings.dream.tile, seen)
-    fit, wanted = len(octave_sizes(size, network, terms, settings.dream)), settings.dream.octaves
-    if fit < wanted and "dream.octaves" in chosen:
+    octaves_of(size, network, terms, settings.dream)
+    side, smallest = coarsest_side(settings.dream), network.smallest_side(seen)
+    if side < smallest and chosen & {"dream.octaves", "dream.coarsest"}:
         report.on_notice(
-            f"dream.octaves = {wanted}: only {fit} fit into {size[1]}x{size[0]} at these layers; a "
-            "larger width takes more"
+            f"the coarsest octave would be {side:.0f} pixels high, and {network.name} needs "
+            f"{smallest} at these layers: smaller octaves are left out"
         )
     return network
 

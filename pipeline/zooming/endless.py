@@ -202,7 +202,7 @@ def _begin(
     subject, reference = flight.subject(image, 0, settings), state.evolution.reference
     if dreams:
         reference.source = subject.responses(image)[0]
-        canvas = _still(canvas, flight.network, settings, on_first)
+        canvas = _still(canvas, whole, flight.network, settings, on_first)
     calmer = state.detail.begin(canvas, whole).clamp(0, 1)
     canvas = calmer if dreams else canvas
     state.goal = canvas if loop else None
@@ -250,8 +250,10 @@ def _approach(state: ZoomState, flight: _Flight, settings: Settings, number: int
     """Blend the goal into the canvas, as far as frame `number` shows it."""
     journey = flight.journey
     if journey.goal is not None and state.goal is None:
-        canvas = surrounded(journey.goal, around(flight.unit), generator(settings.seed, 0))
-        state.goal = canvas if journey.motion_only else _still(canvas, flight.network, settings)
+        margin = around(flight.unit)
+        canvas = surrounded(journey.goal, margin, generator(settings.seed, 0))
+        dreams = not journey.motion_only
+        state.goal = _still(canvas, margin, flight.network, settings) if dreams else canvas
     back = flight.ahead[number] if flight.ahead and number > journey.begins else None
     if state.goal is not None and back is not None:
         goal, began, before = state.goal, flight.scale(journey.begins), flight.scale(number - 1)
@@ -272,9 +274,12 @@ def _palette_for(state: ZoomState, flight: _Flight, number: int) -> Palette:
     return state.palette.towards(flight.goal_palette, share)
 
 
-def _still(image: Tensor, network: Network, settings: Settings, on_steps: OnSteps = IDLE) -> Tensor:
-    """`image` (1, 3, H, W), dreamed like a still, with the objective `L2`."""
-    subject = Subject.of(image, 0, network, settings)
+def _still(
+    image: Tensor, margin: int, network: Network, settings: Settings, on_steps: OnSteps = IDLE
+) -> Tensor:
+    """`image` (1, 3, H, W), a frame with a `margin` of so many pixels, dreamed like a still, with
+    the objective `L2`."""
+    subject = Subject.of(within(image, margin), 0, network, settings)
     return subject.dreamed(image, subject.still, subject.counting(on_steps))
 
 
@@ -291,7 +296,8 @@ def _dreamed(
     weight = state.variety.weight * settings.zoom.variety
     deepest = _layer_of_spread(subject)
     beside = [Term(deepest, DIVERSITY, weight)] if deepest is not None and weight > 0 else []
-    key = (settings.seed, number)
+    frame = (canvas.shape[2] - 2 * flight.margin, canvas.shape[3] - 2 * flight.margin)
+    ascent, key = replace(ascent, frame=frame), (settings.seed, number)
     return dream(
         canvas, flight.network, subject.terms, settings.dream, ascent, key=key, beside=beside
     )
@@ -301,7 +307,7 @@ def _measure(state: ZoomState, subject: Subject) -> None:
     """Let the controllers measure the frame `subject.source`, if that is due."""
     evolution, settings, image = state.evolution, subject.settings, subject.source
     if evolution.reference.is_missing(settings, subject.terms):
-        still = _still(image, subject.network, at_full_strength(settings))
+        still = _still(image, 0, subject.network, at_full_strength(settings))
         calm = DetailLoop().begin(still).clamp(0, 1)
         evolution.reference.source = subject.responses(image)[0]
         evolution.reference.dreamed = subject.responses(calm)[0]
