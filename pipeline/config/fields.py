@@ -140,6 +140,15 @@ class Dream(Section):
         "counted, so that a look is the same at every width; finer ones than these only add "
         "detail; none: such that the finest is 270",
     )
+    colour: Literal["free", "keep", "source"] = Field(
+        "free",
+        description="colours; free: the dream's own; keep: it dreams in light alone, and places "
+        "keep their colours; source: the dream is recoloured to the colours of its source",
+    )
+    palette: FilePath | None = Field(
+        None,
+        description="a picture to whose colours the dream is recoloured; none: to no picture's",
+    )
 
 
 class Video(Section):
@@ -391,6 +400,7 @@ FIXED = (
     "seed",
     "width",
     "dream.tile",
+    "dream.palette",
     "flow",
     "shots",
     "source",

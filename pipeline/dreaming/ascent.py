@@ -210,6 +210,8 @@ def ascent_direction(
             gradient = gradient + other * (term.weight / gradient_scale(other, "mean"))
     gradient = gradient.roll((-shift[0], -shift[1]), (2, 3))
     gradient = blur(gradient, settings.smoothing)
+    if settings.colour == "keep":
+        gradient = gradient.mean(1, keepdim=True).expand_as(gradient)
     if fresh is None:
         return gradient / gradient_scale(gradient, settings.normalise)
     old, new = (gradient_scale(gradient, settings.normalise, at) for at in (1 - fresh, fresh))

@@ -14,6 +14,7 @@ from torch import Tensor
 from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.timeline import OverTime
 from dreamreel.pipeline.dreaming.ascent import Ascent
+from dreamreel.pipeline.dreaming.colour import Colours, coloured
 from dreamreel.pipeline.dreaming.control import (
     FREE,
     STEADY_CLIMB,
@@ -132,6 +133,7 @@ def dream_video(
     over_time: OverTime,
     state: VideoState | None = None,
     on_first: OnSteps = IDLE,
+    palette: Colours | None = None,
 ) -> Iterator[Tensor]:
     """The dream of each frame, (1, 3, H, W) in [0, 1], in order.
 
@@ -140,7 +142,8 @@ def dream_video(
     dreamed like a still, over a few frames. Bars come out as they are. Where a frame has nothing to
     see, the dream is not shown, and waits. `over_time` gives the settings of each frame. `state`
     is that after the frames before, if there are any; it is updated in place. `on_first` gets the
-    steps of the first frame that is dreamed of all: those done, and their number.
+    steps of the first frame that is dreamed of all: those done, and their number. `palette` has the
+    colours of the picture `dream.palette`, if there is one.
     """
     state = state or VideoState()
     on_steps = on_first if state.carried is None and not state.cuts else IDLE
@@ -158,8 +161,9 @@ def dream_video(
         state.carried, state.followed = carried, moving.followed
         if carried is not None and seen > 0:
             dreamed = (source + seen * carried.detail).clamp(0, 1)
-            shown = mixed(source, dreamed, subject.settings.dream.mix)
-            whole = pasted(whole, shown, moving.box)
+            look = subject.settings.dream
+            dreamed = coloured(source, dreamed, look, palette, seen)
+            whole = pasted(whole, mixed(source, dreamed, look.mix), moving.box)
         yield whole
 
 

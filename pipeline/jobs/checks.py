@@ -90,6 +90,12 @@ def check_settings(settings: Settings) -> None:
     for path in (settings.weights, settings.flow.weights):
         if path is not None:
             check_readable(path)
+    if settings.dream.palette is not None:
+        if settings.dream.colour == "source":
+            raise UserError(
+                "dream.colour = source and dream.palette ask for two palettes; leave one out"
+            )
+        check_picture(settings.dream.palette)
 
 
 def bars_at(settings: Settings, size: tuple[int, int], at: tuple[int, int]) -> Bars:
@@ -112,9 +118,10 @@ def bars_at(settings: Settings, size: tuple[int, int], at: tuple[int, int]) -> B
 
 
 def files_of(job: Job) -> list[Path]:
-    """The files that `job` reads besides its source: music, a goal, weights."""
+    """The files that `job` reads besides its source: music, a goal, weights, a palette."""
     named = [job.audio, job.flight.to if job.flight is not None else None]
-    settings = [job.settings.weights, job.settings.flow.weights]
+    own = job.settings
+    settings = [own.weights, own.flow.weights, own.dream.palette]
     return [*(file.path for file in named if file), *(path for path in settings if path)]
 
 

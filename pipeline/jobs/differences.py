@@ -28,6 +28,7 @@ OTHER = {
     "flight.to": "another photo to arrive at",
     "flight.earlier": "another zoom to continue",
     "weights_sha256": "other weights",
+    "palette_sha256": "another palette",
     **dict.fromkeys(VERSIONS, "another version of Dreamreel"),
 }
 

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.job import Job, NamedFile, as_table
 from dreamreel.pipeline.media.sequences import find_series
@@ -48,6 +49,12 @@ def found_again(file: NamedFile | None, record: Path) -> Path | None:
         if os.path.isfile(place) and digest(place) == file.sha256:
             return place
     raise UserError(f"{file.path}, which {record} was made with, is gone or has changed")
+
+
+def palette_digest(settings: Settings) -> str | None:
+    """The SHA-256 of the picture `dream.palette`; None if there is none. Raises UserError if it
+    cannot be read."""
+    return None if settings.dream.palette is None else digest(settings.dream.palette)
 
 
 def stamp(source: Path) -> list[tuple[int, int]]:

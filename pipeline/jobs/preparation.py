@@ -4,6 +4,8 @@ from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
+import torch
+
 from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.timeline import (
     OverTime,
@@ -13,6 +15,7 @@ from dreamreel.pipeline.config.timeline import (
     without_beat,
 )
 from dreamreel.pipeline.dreaming.ascent import coarsest_side, octaves_of
+from dreamreel.pipeline.dreaming.colour import Colours
 from dreamreel.pipeline.dreaming.terms import terms_of
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Box, Frame
@@ -20,6 +23,7 @@ from dreamreel.pipeline.jobs.identity import stamp
 from dreamreel.pipeline.jobs.report import QUIET, Report
 from dreamreel.pipeline.media.clips import Clip
 from dreamreel.pipeline.media.sound import hear
+from dreamreel.pipeline.media.stills import load_picture
 from dreamreel.pipeline.memory import check_fits
 from dreamreel.pipeline.networks.catalog import load_network
 from dreamreel.pipeline.networks.network import PICTURE_BYTES, Network
@@ -64,6 +68,18 @@ def settings_over_time(
     for number in range(first, first + frames):
         at(number)
     return at
+
+
+def palette_of(settings: Settings) -> Colours | None:
+    """The colours of the picture `dream.palette`; None if there is none. Transparent parts do not
+    count. Raises UserError if it cannot be read."""
+    if settings.dream.palette is None:
+        return None
+    picture = load_picture(settings.dream.palette, torch.device("cpu"))
+    image = picture.image
+    if picture.alpha is not None and bool((seen := picture.alpha > 0.5).any()):
+        image = image[:, :, seen][..., None]
+    return Colours.of(image)
 
 
 def told_bars(number: int, frame: Frame, box: Box) -> str:

@@ -3,6 +3,7 @@
 from contextlib import suppress
 from pathlib import Path
 
+from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.errors import UserError, usable
 from dreamreel.pipeline.jobs.identity import digest, found_again, versions
 from dreamreel.pipeline.jobs.job import Earlier, Flight, Job, NamedFile
@@ -50,8 +51,20 @@ def _found(job: Job, record: Path, source: Path | None) -> Job:
         "audio": _found_file(job.audio, record),
         "flight": _found_flight(job.flight, record),
         "weights_sha256": None,
+        "palette_sha256": None,
+        "settings": _found_settings(job, record),
     }
     return job.model_copy(update=changes)
+
+
+def _found_settings(job: Job, record: Path) -> Settings:
+    """The settings of `job` with the present path of its palette."""
+    dream = job.settings.dream
+    if dream.palette is None or job.palette_sha256 is None:
+        return job.settings
+    path = found_again(NamedFile(path=dream.palette, sha256=job.palette_sha256), record)
+    dream = dream.model_copy(update={"palette": path})
+    return job.settings.model_copy(update={"dream": dream})
 
 
 def _found_source(file: NamedFile | None, record: Path, given: Path | None) -> NamedFile | None:

@@ -12,17 +12,19 @@ from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.values import Bars
 from dreamreel.pipeline.dreaming.ascent import check_finite
 from dreamreel.pipeline.dreaming.carrying import begin_shot
+from dreamreel.pipeline.dreaming.colour import coloured
 from dreamreel.pipeline.dreaming.detail import mixed
 from dreamreel.pipeline.dreaming.subject import Subject
 from dreamreel.pipeline.errors import Stopped
 from dreamreel.pipeline.frames import Box, fitted_size
 from dreamreel.pipeline.jobs.checks import Checked, bars_at
-from dreamreel.pipeline.jobs.identity import named, named_again, versions
+from dreamreel.pipeline.jobs.identity import named, named_again, palette_digest, versions
 from dreamreel.pipeline.jobs.job import Job, source_of
 from dreamreel.pipeline.jobs.making import threads_of
 from dreamreel.pipeline.jobs.paths import check_replaceable, is_record, make_folder_of, record_path
 from dreamreel.pipeline.jobs.preparation import (
     heard_by,
+    palette_of,
     ready_network,
     settings_over_time,
     told_bars,
@@ -74,7 +76,12 @@ def render_still(checked: Checked, report: Report) -> Path:
         frames=1,
         seconds=round(time.monotonic() - began, 1),
     )
-    changes = {"output": out.path, "threads": threads, "weights_sha256": dream.network.digest}
+    changes = {
+        "output": out.path,
+        "threads": threads,
+        "weights_sha256": dream.network.digest,
+        "palette_sha256": palette_digest(checked.job.settings),
+    }
     make_folder_of(out.path)
     check_replaceable(record_path(out.path), is_record, "record of a render", out.overwrite)
     write_record(record_path(out.path), dream.job.model_copy(update=changes), made)
@@ -165,7 +172,9 @@ class _Scene:
         source = inside(self.image, box)
         subject = Subject.of(source, self.number, self.network, self.settings)
         dreamed = (source + seen * detail_of(subject, self.report)).clamp(0, 1)
-        shown = mixed(source, dreamed, self.settings.dream.mix)
+        look, palette = self.settings.dream, palette_of(self.settings)
+        dreamed = coloured(source, dreamed, look, palette, seen)
+        shown = mixed(source, dreamed, look.mix)
         check_finite(shown, self.network)
         return pasted(self.image, shown, box)
 

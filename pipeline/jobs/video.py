@@ -19,7 +19,7 @@ from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Box, Frame, with_alpha
 from dreamreel.pipeline.jobs.assembly import Plan, assemble, publish_film, verify
 from dreamreel.pipeline.jobs.checks import Checked, bars_at, encoding_of, expected_frames
-from dreamreel.pipeline.jobs.identity import named, named_again, versions
+from dreamreel.pipeline.jobs.identity import named, named_again, palette_digest, versions
 from dreamreel.pipeline.jobs.job import Job, source_of
 from dreamreel.pipeline.jobs.making import make, under_way
 from dreamreel.pipeline.jobs.paths import (
@@ -27,6 +27,7 @@ from dreamreel.pipeline.jobs.paths import (
 )
 from dreamreel.pipeline.jobs.preparation import (
     heard_by,
+    palette_of,
     ready_network,
     settings_over_time,
     told_bars,
@@ -111,7 +112,14 @@ def dream_into(work: Segments, film: Filming, state: "FilmState", report: Report
     after_cut = piece is not None and piece.after_cut
     with moving_frames(film.clip, film.job, begins, state, report, after_cut) as moving:
         last, remembered = _remembering(itertools.takewhile(_before(span[1]), moving))
-        images = dream_video(remembered, network, film.over_time, state.dream, on_first(report))
+        images = dream_video(
+            remembered,
+            network,
+            film.over_time,
+            state.dream,
+            on_first(report),
+            palette_of(settings),
+        )
 
         def frames() -> Iterator[Frame]:
             for image in images:
@@ -205,6 +213,7 @@ def as_run(job: Job, clip: Clip, network: Network | None) -> Job:
         "source": named(source_of(job)),
         "audio": named_again(job.audio),
         "weights_sha256": None if network is None else network.digest,
+        "palette_sha256": None if network is None else palette_digest(job.settings),
         "settings": with_decoder(job.settings, clip),
     }
     return job.model_copy(update=changes)
