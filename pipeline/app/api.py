@@ -10,11 +10,13 @@ from dreamreel.pipeline.config.timeline import constant
 from dreamreel.pipeline.dreaming.carrying import dream_video as dream_moving_frames
 from dreamreel.pipeline.dreaming.colour import coloured
 from dreamreel.pipeline.dreaming.detail import mixed
+from dreamreel.pipeline.dreaming.enlarging import enlarged, scale_of, shrunk
 from dreamreel.pipeline.dreaming.subject import Subject
-from dreamreel.pipeline.frames import Frame
+from dreamreel.pipeline.frames import Box, Frame
 from dreamreel.pipeline.jobs.preparation import palette_of
 from dreamreel.pipeline.motion.following import follow_motion
 from dreamreel.pipeline.networks.network import Network
+from dreamreel.pipeline.tensors import resize
 from dreamreel.pipeline.zooming.endless import infinite_zoom
 from dreamreel.pipeline.zooming.journey import Journey
 
@@ -32,8 +34,12 @@ def dream_image(image: Tensor, network: Network, settings: Settings | None = Non
     torch.Size([1, 3, 96, 160])
     """
     settings = settings or Settings()
-    subject = Subject.of(image, 0, network, settings)
-    dreamed = subject.dreamed(image, subject.still)
+    size = (image.shape[2], image.shape[3])
+    scale = scale_of(settings.dream, size[1])
+    small = resize(image, shrunk(Box(0, 0, size[1], size[0]), scale).size)
+    subject = Subject.of(small, 0, network, settings)
+    detail = subject.dreamed(small, subject.still) - small
+    dreamed = (image + enlarged(detail, size)).clamp(0, 1)
     dreamed = coloured(image, dreamed, settings.dream, palette_of(settings))
     return mixed(image, dreamed, settings.dream.mix)
 

@@ -149,6 +149,13 @@ class Dream(Section):
         None,
         description="a picture to whose colours the dream is recoloured; none: to no picture's",
     )
+    width: int | None = Field(
+        None,
+        ge=SMALLEST_SIDE,
+        le=LARGEST_SIDE,
+        description="width at which frames are dreamed, in pixels; what is dreamed is enlarged and "
+        "added to the larger source; none: their own",
+    )
 
 
 class Video(Section):
@@ -401,6 +408,7 @@ FIXED = (
     "width",
     "dream.tile",
     "dream.palette",
+    "dream.width",
     "flow",
     "shots",
     "source",

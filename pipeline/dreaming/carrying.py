@@ -25,13 +25,14 @@ from dreamreel.pipeline.dreaming.control import (
     reference_strength,
 )
 from dreamreel.pipeline.dreaming.detail import Carried, clipped, hold_light, mixed
+from dreamreel.pipeline.dreaming.enlarging import enlarged, scale_of, shrunk
 from dreamreel.pipeline.dreaming.patches import fill_in
 from dreamreel.pipeline.dreaming.subject import IDLE, OnSteps, Subject
 from dreamreel.pipeline.frames import Box
 from dreamreel.pipeline.motion.content import share_seen
 from dreamreel.pipeline.motion.following import Followed, MovingFrame
 from dreamreel.pipeline.networks.network import Network
-from dreamreel.pipeline.tensors import inside, pasted, to_image
+from dreamreel.pipeline.tensors import inside, pasted, resize, to_image
 
 BARE_COUNTS = 1.0  # weight of a bare place in a measurement; a fully dreamed one's is 1 more
 COARSE_SHARE = 0.35  # of the finest octave's climb, that the others take in one step
@@ -118,12 +119,14 @@ class VideoState:
         self.strength, self.crispness = StrengthLoop(), CrispnessLoop()
         self.fullness, self.awakening = FullnessLoop(), Awakening()
 
-    def refit(self, box: Box) -> None:
-        """Bring what is carried to the picture in `box` of the next frame."""
+    def refit(self, box: Box, scale: float = 1.0) -> None:
+        """Bring what is carried, in frames at that `scale`, to the picture in `box` of the next
+        frame."""
         if self.box is not None and self.carried is not None:
-            self.carried = self.carried.refitted(self.box, box)
+            boxes = shrunk(self.box, scale), shrunk(box, scale)
+            self.carried = self.carried.refitted(*boxes)
             if self.awakening.newborn is not None:
-                self.awakening.newborn = self.awakening.newborn.refitted(self.box, box)
+                self.awakening.newborn = self.awakening.newborn.refitted(*boxes)
         self.box = box
 
 
@@ -150,17 +153,20 @@ def dream_video(
     for moving in frames:
         whole = to_image(moving.frame, network.device)
         source = inside(whole, moving.box)
-        subject = Subject.of(source, moving.number, network, over_time(moving.number))
+        settings, size = over_time(moving.number), moving.box.size
+        scale = scale_of(settings.dream, whole.shape[3])
+        small = resize(source, shrunk(moving.box, scale).size)
+        subject = Subject.of(small, moving.number, network, settings)
         if moving.motion is None:
             state.forget(moving.number)
             if moving.followed is not None and moving.followed.judged > 1:
                 state.cuts.append(moving.number)
-        state.refit(moving.box)
+        state.refit(moving.box, scale)
         carried, seen = _carried_to(subject, state, moving, on_steps), share_seen(moving.contrast)
         on_steps = on_steps if carried is None else IDLE
         state.carried, state.followed = carried, moving.followed
         if carried is not None and seen > 0:
-            dreamed = (source + seen * carried.detail).clamp(0, 1)
+            dreamed = (source + seen * enlarged(carried.detail, size)).clamp(0, 1)
             look = subject.settings.dream
             dreamed = coloured(source, dreamed, look, palette, seen)
             whole = pasted(whole, mixed(source, dreamed, look.mix), moving.box)

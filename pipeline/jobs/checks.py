@@ -291,6 +291,11 @@ def _checked_zoom(job: Job, out: Target, report: Report) -> Checked:
         _check_music(job.audio.path)
     check_video_name(out.path)
     _refuse_source_settings(job.settings)
+    if job.settings.dream.width is not None:
+        raise UserError(
+            f"dream.width = {job.settings.dream.width}: all of a zoom's picture is dreamed, so "
+            "there is no larger source; --width makes the zoom smaller"
+        )
     if film is None:
         smallest = Raster(SMALLEST_SIDE, SMALLEST_SIDE, flight.rate, flight.own_frames)
         encoding_of(smallest, out, job.settings, QUIET)

@@ -16,6 +16,7 @@ from dreamreel.pipeline.config.timeline import (
 )
 from dreamreel.pipeline.dreaming.ascent import coarsest_side, octaves_of
 from dreamreel.pipeline.dreaming.colour import Colours
+from dreamreel.pipeline.dreaming.enlarging import scale_of, shrunk
 from dreamreel.pipeline.dreaming.terms import terms_of
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Box, Frame
@@ -132,6 +133,8 @@ def fitting_network(
     changing = {name.removeprefix("dream.layers.") for name in settings.schedules}
     seen = [term.layer for term in terms if term.weight or term.layer in changing]
     network.sight.check(settings.dream.tile, seen)
+    scale = scale_of(settings.dream, size[1])
+    size = shrunk(Box(0, 0, size[1], size[0]), scale).size
     octaves_of(size, network, terms, settings.dream)
     side, smallest = coarsest_side(settings.dream), network.smallest_side(seen)
     if side < smallest and chosen & {"dream.octaves", "dream.coarsest"}:

@@ -14,6 +14,7 @@ from dreamreel.pipeline.dreaming.ascent import check_finite
 from dreamreel.pipeline.dreaming.carrying import begin_shot
 from dreamreel.pipeline.dreaming.colour import coloured
 from dreamreel.pipeline.dreaming.detail import mixed
+from dreamreel.pipeline.dreaming.enlarging import enlarged, scale_of, shrunk
 from dreamreel.pipeline.dreaming.subject import Subject
 from dreamreel.pipeline.errors import Stopped
 from dreamreel.pipeline.frames import Box, fitted_size
@@ -170,8 +171,11 @@ class _Scene:
             self.report.on_notice("there is nothing to see in the picture; it stays as it is")
             return self.image
         source = inside(self.image, box)
-        subject = Subject.of(source, self.number, self.network, self.settings)
-        dreamed = (source + seen * detail_of(subject, self.report)).clamp(0, 1)
+        scale = scale_of(self.settings.dream, frame.shape[1])
+        small = resize(source, shrunk(box, scale).size)
+        subject = Subject.of(small, self.number, self.network, self.settings)
+        detail = enlarged(detail_of(subject, self.report), box.size)
+        dreamed = (source + seen * detail).clamp(0, 1)
         look, palette = self.settings.dream, palette_of(self.settings)
         dreamed = coloured(source, dreamed, look, palette, seen)
         shown = mixed(source, dreamed, look.mix)

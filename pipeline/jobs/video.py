@@ -15,6 +15,7 @@ from dreamreel.pipeline.config.timeline import OverTime
 from dreamreel.pipeline.config.values import Span
 from dreamreel.pipeline.dreaming.ascent import check_finite
 from dreamreel.pipeline.dreaming.carrying import VideoState, dream_video
+from dreamreel.pipeline.dreaming.enlarging import scale_of
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Box, Frame, with_alpha
 from dreamreel.pipeline.jobs.assembly import Plan, assemble, publish_film, verify
@@ -228,7 +229,7 @@ def state_of(work: Segments, film: Filming) -> FilmState:
     size = film.clip.raster.size_at(settings.width)
     try:
         state = decode(FilmState, work.state)
-        check_video(state.dream, size, _side(settings))
+        check_video(state.dream, size, _side(settings), scale_of(settings.dream, size[1]))
         check_cuts(state.dream.cuts, *_saved_span(work, film.job))
     except ValueError as error:
         raise UserError(unreadable_state(work.folder)) from error
