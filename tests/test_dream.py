@@ -1,5 +1,6 @@
 """The dream of one image: ascent, octaves, steps, weights and jitter."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,13 +8,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Dream
-from dreamreel.pipeline.dreaming.ascent import Ascent, ascent_direction, jitter, octave_sizes
+from dreamreel.pipeline.dreaming.ascent import Ascent, ascent_direction, jitter, octaves_of
 from dreamreel.pipeline.dreaming.terms import Term, gradient_of
 from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.judging.detail_size import size_of_detail
 from dreamreel.pipeline.networks.network import Network
+from dreamreel.pipeline.tensors import resize, to_image
 from rendering import dreamed as dream
 
-QUICK = Dream(octaves=2, terms={"textures": 1.0})
+QUICK = Dream(coarsest=68, octaves=2, terms={"textures": 1.0})
 PARTS = [Term("parts")]
 FIVE = Ascent(5, 1.5)
 
@@ -27,7 +30,7 @@ def strength(network: Network, image: Tensor, layer: str) -> float:
 def test_a_dream_raises_the_response_of_its_layer(
     dreamnet: Network, picture: Tensor, layer: str
 ) -> None:
-    dreamed = dream(picture, dreamnet, Dream(octaves=2, terms={layer: 1.0}), FIVE)
+    dreamed = dream(picture, dreamnet, Dream(coarsest=68, octaves=2, terms={layer: 1.0}), FIVE)
     assert strength(dreamnet, dreamed, layer) > 1.5 * strength(dreamnet, picture, layer)
 
 
@@ -65,19 +68,62 @@ def test_places_with_a_step_size_of_zero_do_not_change(dreamnet: Network, pictur
     assert (dreamed[..., 80:] - picture[..., 80:]).abs().mean() > 1 / 255
 
 
+def sides(network: Network, size: tuple[int, int], look: Dream) -> list[int]:
+    return [min(octave.size) for octave in octaves_of(size, network, PARTS, look)]
+
+
 def test_octaves_grow_by_the_octave_scale(dreamnet: Network) -> None:
-    sizes = octave_sizes((360, 640), dreamnet, PARTS, Dream(octaves=3, octave_scale=2))
-    assert sizes == [(90, 160), (180, 320), (360, 640)]
+    octaves = octaves_of((270, 480), dreamnet, PARTS, Dream(octaves=3, octave_scale=2))
+    assert [octave.size for octave in octaves] == [(68, 120), (135, 240), (270, 480)]
 
 
 def test_octaves_too_small_for_the_network_are_left_out(dreamnet: Network) -> None:
-    assert octave_sizes((90, 160), dreamnet, PARTS, Dream(octaves=8)) == [(64, 114), (90, 160)]
-    assert octave_sizes((40, 40), dreamnet, PARTS, Dream(octaves=8)) == [(40, 40)]
+    assert sides(dreamnet, (90, 160), Dream(octaves=8)) == [70, 90]
+    assert sides(dreamnet, (40, 40), Dream(octaves=8)) == [40]
+
+
+@pytest.mark.parametrize("look", [Dream(), Dream(coarsest=80, octaves=2, octave_scale=1.6)])
+def test_a_larger_picture_has_the_octaves_of_a_smaller_one(dreamnet: Network, look: Dream) -> None:
+    small, large = (sides(dreamnet, size, look) for size in ((180, 320), (2160, 3840)))
+    assert small[:-1] == large[: len(small) - 1]
+    assert large[0] == (look.coarsest or round(270 / 1.4**3)) and large[-1] == 2160
+
+
+def test_a_part_of_a_frame_is_dreamed_at_the_scales_of_the_frame(dreamnet: Network) -> None:
+    octaves = octaves_of((200, 400), dreamnet, PARTS, Dream(), frame=(1080, 1920))
+    scales = [octave.size[1] / 400 for octave in octaves]
+    whole = [octave.size[0] / 1080 for octave in octaves_of((1080, 1920), dreamnet, PARTS, Dream())]
+    assert scales == pytest.approx(whole[-len(scales) :], rel=0.02) and len(scales) < len(whole)
+
+
+def test_octaves_finer_than_the_looks_own_are_climbed_ever_less(dreamnet: Network) -> None:
+    octaves = octaves_of((1080, 1920), dreamnet, PARTS, Dream(octaves=3))
+    found = [FIVE.within(number, octaves) for number in range(len(octaves))]
+    climbs = [steps * times for steps, times in found]
+    assert climbs[:3] == [5, 5, 5] and climbs[3:] == sorted(climbs[3:], reverse=True)
+    assert 0 < climbs[-1] < climbs[3] < 5
+    held = Ascent(2, 1.0, coarse=0.0)
+    first_three = [held.within(number, octaves)[0] for number in range(3)]
+    assert first_three == [0, 0, 2] and held.within(6, octaves)[0] == 1
+
+
+def test_a_look_is_the_same_at_every_size(dreamnet: Network, scene: np.ndarray) -> None:
+    picture = to_image(scene[:216, :384], torch.device("cpu"))
+    look = Dream(terms={"textures": 1.0}, coarsest=40, octaves=2)
+    details = []
+    for size in ((54, 96), (108, 192)):
+        source = resize(picture, size)
+        dreamed = dream(source, dreamnet, look, FIVE)
+        details.append(resize(dreamed - source, (54, 96)))
+    one, other = (size_of_detail(detail) for detail in details)
+    assert max(one, other) / min(one, other) < 1.2
+    places = torch.stack([detail.flatten() for detail in details])
+    assert float(torch.corrcoef(places)[0, 1]) > 0.6
 
 
 def test_an_image_too_small_for_the_network_is_refused(dreamnet: Network) -> None:
     with pytest.raises(UserError, match="3x3 is too small for dreamnet at parts: 64x64 works"):
-        octave_sizes((3, 3), dreamnet, PARTS, Dream())
+        octaves_of((3, 3), dreamnet, PARTS, Dream())
 
 
 @pytest.mark.parametrize("by", ["mean", "std"])

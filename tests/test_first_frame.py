@@ -14,7 +14,7 @@ from dreamreel.pipeline.jobs.report import Progress, Report
 from making import Run, write_clip
 from rendering import flight, render_video, render_zoom
 
-QUICK = {"dream": {"steps": 2, "octaves": 2, "terms": "textures"}}
+QUICK = {"dream": {"steps": 2, "octaves": 2, "coarsest": 68, "terms": "textures"}}
 
 
 @pytest.mark.parametrize("kind", ["video", "zoom"])

@@ -8,12 +8,16 @@ from torch import Tensor
 from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.timeline import constant
 from dreamreel.pipeline.dreaming.carrying import dream_video as dream_moving_frames
+from dreamreel.pipeline.dreaming.colour import coloured
 from dreamreel.pipeline.dreaming.detail import mixed
+from dreamreel.pipeline.dreaming.enlarging import enlarged, scale_of, shrunk
 from dreamreel.pipeline.dreaming.imagining import imagine
 from dreamreel.pipeline.dreaming.subject import Subject
-from dreamreel.pipeline.frames import Frame
+from dreamreel.pipeline.frames import Box, Frame
+from dreamreel.pipeline.jobs.preparation import palette_of
 from dreamreel.pipeline.motion.following import follow_motion
 from dreamreel.pipeline.networks.network import Network
+from dreamreel.pipeline.tensors import resize
 from dreamreel.pipeline.zooming.endless import infinite_zoom
 from dreamreel.pipeline.zooming.journey import Journey
 
@@ -30,9 +34,15 @@ def dream_image(image: Tensor, network: Network, settings: Settings | None = Non
     >>> dream_image(torch.rand(1, 3, 96, 160), network, settings).shape
     torch.Size([1, 3, 96, 160])
     """
-    subject = Subject.of(image, 0, network, settings or Settings())
-    dreamed = subject.dreamed(image, subject.still)
-    return mixed(image, dreamed, subject.settings.dream.mix)
+    settings = settings or Settings()
+    size = (image.shape[2], image.shape[3])
+    scale = scale_of(settings.dream, size[1])
+    small = resize(image, shrunk(Box(0, 0, size[1], size[0]), scale).size)
+    subject = Subject.of(small, 0, network, settings)
+    detail = subject.dreamed(small, subject.still) - small
+    dreamed = (image + enlarged(detail, size)).clamp(0, 1)
+    dreamed = coloured(image, dreamed, settings.dream, palette_of(settings))
+    return mixed(image, dreamed, settings.dream.mix)
 
 
 def imagine_image(
@@ -67,7 +77,8 @@ def dream_video(
     """
     settings = settings or Settings()
     moving = follow_motion(frames, rate, settings)
-    return dream_moving_frames(moving, network, constant(settings))
+    palette = palette_of(settings)
+    return dream_moving_frames(moving, network, constant(settings), palette=palette)
 
 
 def zoom(
@@ -91,5 +102,6 @@ def zoom(
     >>> [tuple(image.shape) for image in images]
     [(1, 3, 96, 160), (1, 3, 96, 160), (1, 3, 96, 160)]
     """
-    journey = Journey(frames, rate, loop)
-    return infinite_zoom(image, network, constant(settings or Settings()), journey)
+    settings, journey = settings or Settings(), Journey(frames, rate, loop)
+    palette = palette_of(settings)
+    return infinite_zoom(image, network, constant(settings), journey, palette=palette)

@@ -152,6 +152,30 @@ class Dream(Section):
         description="largest side that the network sees at once, in pixels; none: the whole "
         "picture, as long as memory suffices",
     )
+    coarsest: int | None = Field(
+        None,
+        ge=SMALLEST_SIDE,
+        le=LARGEST_SIDE,
+        description="shorter side of the coarsest octave, in pixels, from which octaves are "
+        "counted, so that a look is the same at every width; finer ones than these only add "
+        "detail; none: such that the finest is 270",
+    )
+    colour: Literal["free", "keep", "source"] = Field(
+        "free",
+        description="colours; free: the dream's own; keep: it dreams in light alone, and places "
+        "keep their colours; source: the dream is recoloured to the colours of its source",
+    )
+    palette: FilePath | None = Field(
+        None,
+        description="a picture to whose colours the dream is recoloured; none: to no picture's",
+    )
+    width: int | None = Field(
+        None,
+        ge=SMALLEST_SIDE,
+        le=LARGEST_SIDE,
+        description="width at which frames are dreamed, in pixels; what is dreamed is enlarged and "
+        "added to the larger source; none: their own",
+    )
 
 
 class Mask(Section):
@@ -532,6 +556,8 @@ FIXED = (
     "seed",
     "width",
     "dream.tile",
+    "dream.palette",
+    "dream.width",
     "region",
     "imagine",
     "flow",

@@ -1,6 +1,7 @@
 """DeepDream on one image: octaves of gradient ascent (Mordvintsev et al., Inceptionism, 2015)."""
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,20 @@ from dreamreel.pipeline.tensors import blur, resize
 # An even climb: the size of a gradient is taken over cells, so many in the shorter side, blurred by
 # EVEN_SIGMA cells; EVEN_FLOOR, of the mean size, keeps places without any gradient as they are.
 EVEN_CELLS, EVEN_SIGMA, EVEN_FLOOR = 24, 1.6, 0.1
+# The shorter side, in pixels, of the finest octave of a look that names no coarsest: that of a
+# picture of 480x270, whose octaves are just those of the setting.
+USUAL_FINEST = 270
+LIGHTER = 1.5  # power by which a climb falls with the size of an octave finer than the look's
+
+
+@dataclass(frozen=True)
+class Octave:
+    """One size of a picture that is dreamed: its `size` (height, width), and the `share` of a climb
+    that it takes: 1, or less where it is finer than the look's own octaves."""
+
+    size: tuple[int, int]
+    share: float
+
 
 Key = tuple[int, int, int, int]  # seed, frame, octave, step
 
@@ -39,10 +54,12 @@ class Ascent:
 
     `size` is a step's mean change in levels of 255: one number, or (1, 1, H, W) for each place.
     `fresh` (1, 1, H, W) is 1 at places not dreamed yet and 0 elsewhere; the gradients of the two
-    are brought to scale apart, because those of undreamed places are far weaker. Each octave but
-    the finest takes one step, `coarse` times as long as the finest octave's whole climb; None: it
-    takes the same steps as the finest; 0: none. Unless `finest`, the finest octave takes none. If
-    `even`, dull places climb nearly as far as lively ones.
+    are brought to scale apart, because those of undreamed places are far weaker. Each octave
+    coarser than the look's finest takes one step, `coarse` times as long as that one's whole climb;
+    None: it takes the same steps; 0: none. Unless `finest`, the look's finest octave takes none,
+    nor do finer ones, if there is a coarser one. If `even`, dull places climb nearly as far as
+    lively ones. `frame` is the size (height, width) of the frame of which the image is a part, or
+    that lies in it within a margin; None: the image is a frame.
     """
 
     steps: int
@@ -51,14 +68,18 @@ class Ascent:
     coarse: float | None = None
     finest: bool = True
     even: bool = False
+    frame: tuple[int, int] | None = None
 
-    def within(self, octave: int, octaves: int) -> tuple[int, float]:
-        """(steps, factor on `size`) for `octave`, from 0, the coarsest, of `octaves`."""
-        if octave == octaves - 1:
-            return (self.steps if self.finest else 0), 1.0
-        if self.coarse is None:
-            return self.steps, 1.0
-        return (1, self.coarse * self.steps) if self.coarse else (0, 1.0)
+    def within(self, octave: int, octaves: Sequence[Octave]) -> tuple[int, float]:
+        """(steps, factor on `size`) for the one of `octaves` with the number `octave`."""
+        main = sum(one.share == 1 for one in octaves) - 1
+        if octave < main and self.coarse is not None:
+            return (1, self.coarse * self.steps) if self.coarse else (0, 1.0)
+        if octave >= main > 0 and not self.finest:
+            return 0, 1.0
+        climb = self.steps * octaves[octave].share
+        steps = math.ceil(climb)
+        return steps, climb / max(steps, 1)
 
 
 @dataclass(frozen=True)
@@ -106,14 +127,14 @@ def dream(
         return image
     dreamed, detail = image, torch.zeros_like(image[:, :, :1, :1])
     where = covered(terms)
-    sizes = octave_sizes(image.shape[2:], network, terms, settings)
+    octaves = octaves_of(image.shape[2:], network, terms, settings, ascent.frame)
     climbed: list[Tensor] = []  # each gradient's mean size; read once, at the end: one wait
-    for octave, size in enumerate(sizes):
+    for octave, size in enumerate(one.size for one in octaves):
         base = resize(image, size)
         original = base if beside.source is None else resize(beside.source, size)
         inside = 1.0 if where is None else (resize(where, size) > 0).float()
         dreamed = (base + inside * resize(detail, size)).clamp(0, 1)
-        steps, times = ascent.within(octave, len(sizes))
+        steps, times = ascent.within(octave, octaves)
         length = times / 255 * _at(ascent.size, size) * inside
         fresh = None if ascent.fresh is None else resize(ascent.fresh, size)
         seen = [term for term in beside.terms if network.runs_at(size, (term.layer,))]
@@ -138,26 +159,58 @@ def check_finite(image: Tensor, network: Network) -> None:
         raise _not_finite(network)
 
 
-def octave_sizes(
-    size: Sequence[int], network: Network, terms: Iterable[Term], settings: Dream
-) -> list[tuple[int, int]]:
-    """(height, width) of each octave of an image of `size`, from the coarsest to `size` itself.
+def octaves_of(
+    size: Sequence[int],
+    network: Network,
+    terms: Iterable[Term],
+    settings: Dream,
+    frame: tuple[int, int] | None = None,
+) -> list[Octave]:
+    """The octaves of an image of `size` (height, width), from the coarsest to the image itself.
 
-    Octaves smaller than the network's smallest side at these layers are left out. Raises UserError
-    where the image itself is too small.
+    The image is a part of a frame of the size `frame`, or a frame with a margin; None: a frame.
+    They are counted from the look's coarsest, so that a look shows the same things at every size of
+    the image. Where that is larger than the look's finest octave, finer ones add detail to things,
+    by ever shorter climbs, rather than things. Octaves smaller than the network's smallest side at
+    these layers are left out. Raises UserError where the image itself is too small.
     """
     layers = list(dict.fromkeys(term.layer for term in terms))
     height, width = size
+    whole = min(frame or size)
     if not network.runs_at((height, width), layers):
-        side = network.smallest_side(layers)
+        least = network.smallest_side(layers)
         raise UserError(
             f"a picture of {width}x{height} is too small for {network.name} at "
-            f"{', '.join(layers)}: {side}x{side} works, and a layer nearer the image may"
+            f"{', '.join(layers)}: {least}x{least} works, and a layer nearer the image may"
         )
-    scales = [settings.octave_scale**octave for octave in reversed(range(settings.octaves))]
-    sizes = [(round(height / scale), round(width / scale)) for scale in scales]
-    smallest = network.smallest_side(layers)
-    return [size for size in sizes[:-1] if min(size) >= smallest] + [(height, width)]
+    smallest, finest = network.smallest_side(layers), finest_side(settings)
+    octaves = []
+    for side in (*_sides(whole, settings), float(whole)):
+        scaled = (round(height * side / whole), round(width * side / whole))
+        own = side <= finest * settings.octave_scale**0.5
+        if min(*scaled, round(side)) >= smallest or side == whole:
+            octaves.append(Octave(scaled, 1.0 if own else (finest / side) ** LIGHTER))
+    return octaves
+
+
+def finest_side(settings: Dream) -> float:
+    """The shorter side, in pixels, of the finest of the look's own octaves."""
+    if settings.coarsest is None:
+        return USUAL_FINEST
+    return float(settings.coarsest * settings.octave_scale ** (settings.octaves - 1))
+
+
+def coarsest_side(settings: Dream) -> float:
+    """The shorter side, in pixels, of the coarsest octave, at which the largest things are born."""
+    return finest_side(settings) / settings.octave_scale ** (settings.octaves - 1)
+
+
+def _sides(side: int, settings: Dream) -> Iterator[float]:
+    """The shorter sides of the octaves of an image with that shorter `side`, but its own."""
+    octave, scale = coarsest_side(settings), settings.octave_scale
+    while octave < side / scale**0.5:
+        yield octave
+        octave *= scale
 
 
 def ascent_direction(
@@ -197,6 +250,8 @@ def ascent_direction(
             gradient = gradient + other * (term.weight / gradient_scale(other, "mean"))
     gradient = gradient.roll((-shift[0], -shift[1]), (2, 3))
     gradient = shaped(gradient, settings)
+    if settings.colour == "keep":
+        gradient = gradient.mean(1, keepdim=True).expand_as(gradient)
     return gradient / scale_at(gradient, settings.normalise, placed(terms, size), fresh)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.timeline import OverTime
 from dreamreel.pipeline.dreaming.ascent import Ascent
+from dreamreel.pipeline.dreaming.colour import Colours, coloured
 from dreamreel.pipeline.dreaming.control import (
     FREE,
     STEADY_CLIMB,
@@ -24,6 +25,7 @@ from dreamreel.pipeline.dreaming.control import (
     reference_strength,
 )
 from dreamreel.pipeline.dreaming.detail import Carried, clipped, hold_light, mixed
+from dreamreel.pipeline.dreaming.enlarging import enlarged, scale_of, shrunk
 from dreamreel.pipeline.dreaming.masks import Masking, Painted
 from dreamreel.pipeline.dreaming.patches import fill_in
 from dreamreel.pipeline.dreaming.subject import IDLE, OnSteps, Subject
@@ -31,7 +33,7 @@ from dreamreel.pipeline.frames import Box
 from dreamreel.pipeline.motion.content import share_seen
 from dreamreel.pipeline.motion.following import Followed, MovingFrame
 from dreamreel.pipeline.networks.network import Network
-from dreamreel.pipeline.tensors import inside, pasted, to_image
+from dreamreel.pipeline.tensors import inside, pasted, resize, to_image
 
 BARE_COUNTS = 1.0  # weight of a bare place in a measurement; a fully dreamed one's is 1 more
 COARSE_SHARE = 0.35  # of the finest octave's climb, that the others take in one step
@@ -119,12 +121,14 @@ class VideoState:
         self.strength, self.crispness = StrengthLoop(), CrispnessLoop()
         self.fullness, self.awakening = FullnessLoop(), Awakening()
 
-    def refit(self, box: Box) -> None:
-        """Bring what is carried to the picture in `box` of the next frame."""
+    def refit(self, box: Box, scale: float = 1.0) -> None:
+        """Bring what is carried, in frames at that `scale`, to the picture in `box` of the next
+        frame."""
         if self.box is not None and self.carried is not None:
-            self.carried = self.carried.refitted(self.box, box)
+            boxes = shrunk(self.box, scale), shrunk(box, scale)
+            self.carried = self.carried.refitted(*boxes)
             if self.awakening.newborn is not None:
-                self.awakening.newborn = self.awakening.newborn.refitted(self.box, box)
+                self.awakening.newborn = self.awakening.newborn.refitted(*boxes)
         if self.box is not None:
             before = self.box
             self.painted = [one and one.refitted(before, box) for one in self.painted]
@@ -137,6 +141,7 @@ def dream_video(
     over_time: OverTime,
     state: VideoState | None = None,
     on_first: OnSteps = IDLE,
+    palette: Colours | None = None,
     masking: Masking | None = None,
 ) -> Iterator[Tensor]:
     """The dream of each frame, (1, 3, H, W) in [0, 1], in order.
@@ -146,32 +151,37 @@ def dream_video(
     dreamed like a still, over a few frames. Bars come out as they are. Where a frame has nothing to
     see, the dream is not shown, and waits. `over_time` gives the settings of each frame. `state`
     is that after the frames before, if there are any; it is updated in place. `on_first` gets the
-    steps of the first frame that is dreamed of all: those done, and their number. With `masking`,
-    each frame is dreamed inside its masks; outside, it comes out as it is.
+    steps of the first frame that is dreamed of all: those done, and their number. `palette` has the
+    colours of the picture `dream.palette`, if there is one. With `masking`, each frame is dreamed
+    inside its masks; outside, it comes out as it is.
     """
     state = state or VideoState()
     on_steps = on_first if state.carried is None and not state.cuts else IDLE
     for moving in frames:
         whole = to_image(moving.frame, network.device)
         source = inside(whole, moving.box)
-        settings = over_time(moving.number)
+        settings, size = over_time(moving.number), moving.box.size
         if moving.motion is None:
             state.forget(moving.number)
             if moving.followed is not None and moving.followed.judged > 1:
                 state.cuts.append(moving.number)
-        state.refit(moving.box)
+        scale = scale_of(settings.dream, whole.shape[3])
+        state.refit(moving.box, scale)
         masks = None
         if masking is not None:
             state.painted = masking.follow(state.painted, moving, settings)
             masks = masking.of(moving, settings, state.painted)
-        subject = Subject.of(source, moving.number, network, settings, masks)
+        small = resize(source, shrunk(moving.box, scale).size)
+        inner = None if masks is None else masks.at((small.shape[2], small.shape[3]))
+        subject = Subject.of(small, moving.number, network, settings, inner)
         carried, seen = _carried_to(subject, state, moving, on_steps), share_seen(moving.contrast)
         on_steps = on_steps if carried is None else IDLE
         state.carried, state.followed = carried, moving.followed
         if carried is not None and seen > 0:
-            dreamed = (source + seen * carried.detail).clamp(0, 1)
-            shown = mixed(source, dreamed, subject.settings.dream.mix, subject.mask)
-            whole = pasted(whole, shown, moving.box)
+            dreamed = (source + seen * enlarged(carried.detail, size)).clamp(0, 1)
+            look, mask = subject.settings.dream, None if masks is None else masks.whole
+            dreamed = coloured(source, dreamed, look, palette, seen)
+            whole = pasted(whole, mixed(source, dreamed, look.mix, mask), moving.box)
         yield whole
 
 

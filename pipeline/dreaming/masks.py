@@ -17,6 +17,7 @@ from dreamreel.pipeline.media.mattes import LUMA, Matte, MatteReader, shaped
 from dreamreel.pipeline.motion.following import MovingFrame
 from dreamreel.pipeline.motion.visibility import Motion
 from dreamreel.pipeline.motion.warping import flow_at, warp
+from dreamreel.pipeline.tensors import resize
 
 # Chroma in OKLab above which a key's colour is one, so that its lightness hardly counts: a screen
 # has lights and shadows. The pure green of a screen has 0.29, and a grey has 0.
@@ -78,6 +79,11 @@ class Masks:
 
     whole: Tensor
     regions: tuple[Tensor, ...] = ()
+
+    def at(self, size: tuple[int, int]) -> "Masks":
+        """These masks at `size` (height, width)."""
+        whole, *regions = (resize(one, size) for one in (self.whole, *self.regions))
+        return Masks(whole, tuple(regions))
 
 
 @dataclass(frozen=True)

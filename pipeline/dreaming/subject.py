@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Settings
-from dreamreel.pipeline.dreaming.ascent import Ascent, Beside, dream, octave_sizes, still_ascent
+from dreamreel.pipeline.dreaming.ascent import Ascent, Beside, dream, octaves_of, still_ascent
 from dreamreel.pipeline.dreaming.calibration import TRIED_SIDE, climb_for, further, further_at
 from dreamreel.pipeline.dreaming.masks import Masks
 from dreamreel.pipeline.dreaming.objectives.activations import L2
@@ -28,7 +28,8 @@ IDLE: OnSteps = lambda done, total: None  # noqa: E731
 class Subject:
     """A frame to be dreamed: its `source` (1, 3, H, W), its `number`, and the network, settings,
     terms and penalties of its dream. `mask` (1, 1, H, W), 0 to 1, is where it is dreamed; None:
-    everywhere. `calibrated` is the ascent `still` for that mask, once it is known."""
+    everywhere. `calibrated` is the ascent `still` for that mask, once it is known. Of a part of a
+    frame, `frame` is the whole frame's size (height, width)."""
 
     source: Tensor
     number: int
@@ -38,6 +39,7 @@ class Subject:
     pulls: Sequence[Pull] = ()
     mask: Tensor | None = None
     calibrated: Ascent | None = None
+    frame: tuple[int, int] | None = None
 
     @classmethod
     def of(
@@ -128,8 +130,9 @@ class Subject:
         """The callback for each step of the ascent `first` that tells `on_steps` how many are done,
         and how many there are in all octaves."""
         size, done = self.source.shape[2:], itertools.count(1)
-        sizes = octave_sizes(size, self.network, self.terms, self.settings.dream)
-        return lambda: on_steps(next(done), self.first.steps * len(sizes))
+        octaves = octaves_of(size, self.network, self.terms, self.settings.dream)
+        total = sum(self.first.within(number, octaves)[0] for number in range(len(octaves)))
+        return lambda: on_steps(next(done), total)
 
     def dreamed(
         self,
@@ -140,6 +143,8 @@ class Subject:
     ) -> Tensor:
         """The dream of `start` (1, 3, h, w), the source with what is carried, by `ascent`. The
         terms `others` are climbed beside those of the subject, as in `Beside`."""
+        if ascent.frame is None:
+            ascent = replace(ascent, frame=self.frame or (start.shape[2], start.shape[3]))
         return dream(
             start,
             self.network,
@@ -168,7 +173,7 @@ class Subject:
         terms = [term.over(lambda places: resize(places, size)[part]) for term in self.terms]
         source = self.source[part].contiguous(memory_format=torch.channels_last)
         mask = None if self.mask is None else self.mask[part]
-        return replace(self, source=source, terms=terms, mask=mask)
+        return replace(self, source=source, terms=terms, mask=mask, frame=self.frame or size)
 
     def by(self, settings: Settings) -> "Subject":
         """This subject with other `settings`, and the same terms."""

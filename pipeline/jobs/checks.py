@@ -99,6 +99,12 @@ def check_settings(settings: Settings) -> None:
     for path in (settings.weights, settings.flow.weights, *masks):
         if path is not None:
             check_readable(path)
+    if settings.dream.palette is not None:
+        if settings.dream.colour == "source":
+            raise UserError(
+                "dream.colour = source and dream.palette ask for two palettes; leave one out"
+            )
+        check_picture(settings.dream.palette)
 
 
 def bars_at(settings: Settings, size: tuple[int, int], at: tuple[int, int]) -> Bars:
@@ -121,11 +127,13 @@ def bars_at(settings: Settings, size: tuple[int, int], at: tuple[int, int]) -> B
 
 
 def files_of(job: Job) -> list[Path]:
-    """The files that `job` reads besides its source: music, a goal, weights, guides, masks."""
+    """The files that `job` reads besides its source: music, a goal, weights, guides, masks, a
+    palette."""
     named = [job.audio, job.flight.to if job.flight is not None else None]
-    masks = [path for mask in job.settings.masks for path in (mask.file, mask.weights)]
-    paths = [job.settings.weights, job.settings.flow.weights, *masks]
-    guides = [path for dream in job.settings.dreams for path in files_in(dream.terms)]
+    own = job.settings
+    masks = [path for mask in own.masks for path in (mask.file, mask.weights)]
+    paths = [own.weights, own.flow.weights, own.dream.palette, *masks]
+    guides = [path for dream in own.dreams for path in files_in(dream.terms)]
     return [*(file.path for file in named if file), *(path for path in paths if path), *guides]
 
 
@@ -306,6 +314,11 @@ def _checked_zoom(job: Job, out: Target, report: Report) -> Checked:
     check_video_name(out.path)
     _refuse_source_settings(job.settings)
     refuse_masks(job.settings)
+    if job.settings.dream.width is not None:
+        raise UserError(
+            f"dream.width = {job.settings.dream.width}: all of a zoom's picture is dreamed, so "
+            "there is no larger source; --width makes the zoom smaller"
+        )
     if film is None:
         smallest = Raster(SMALLEST_SIDE, SMALLEST_SIDE, flight.rate, flight.own_frames)
         encoding_of(smallest, out, job.settings, QUIET)

@@ -30,6 +30,7 @@ OTHER = {
     "flight.earlier": "another zoom to continue",
     "weights_sha256": "other weights",
     "settings.mask.file": "another mask",
+    "palette_sha256": "another palette",
     **dict.fromkeys(VERSIONS, "another version of Dreamreel"),
 }
 

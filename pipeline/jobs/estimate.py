@@ -8,12 +8,14 @@ import numpy as np
 
 from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.dreaming.ascent import Ascent
+from dreamreel.pipeline.dreaming.enlarging import scale_of, shrunk
 from dreamreel.pipeline.dreaming.subject import Subject
+from dreamreel.pipeline.frames import Box
 from dreamreel.pipeline.jobs.preparation import fitting_network, keep_network
 from dreamreel.pipeline.jobs.queue import Entry
 from dreamreel.pipeline.jobs.report import QUIET
 from dreamreel.pipeline.networks.devices import torch_threads
-from dreamreel.pipeline.tensors import to_image
+from dreamreel.pipeline.tensors import resize, to_image
 from dreamreel.pipeline.zooming.bands import USUAL_RATE
 
 REPEATS = 3  # of a measurement, of which the median counts; the first, a warm-up, does not
@@ -66,6 +68,8 @@ def _pass_seconds(settings: Settings, size: tuple[int, int]) -> float:
     network = fitting_network(settings, size, QUIET)
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     image = to_image(noise, network.device)
+    scale = scale_of(settings.dream, size[1])
+    image = resize(image, shrunk(Box.whole(noise), scale).size)
     subject = Subject.of(image, 0, network, settings)
     taken = []
     for _ in range(REPEATS):

@@ -80,6 +80,12 @@ def found_again(file: NamedFile | None, record: Path) -> Path | None:
     raise UserError(f"{file.path}, which {record} was made with, is gone or has changed")
 
 
+def palette_digest(settings: Settings) -> str | None:
+    """The SHA-256 of the picture `dream.palette`; None if there is none. Raises UserError if it
+    cannot be read."""
+    return None if settings.dream.palette is None else digest(settings.dream.palette)
+
+
 def stamp(source: Path) -> list[tuple[int, int]]:
     """The size in bytes and the time of change in nanoseconds of each file of `source`, to notice a
     change. Raises UserError if one is gone."""

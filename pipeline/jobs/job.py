@@ -2,7 +2,7 @@
 
 The command line makes one, `run` renders it, a work folder's job file and OUT.json hold it, and
 reproducing, continuing and measuring read it back. `run` fills in the SHA-256 of each file in it,
-the digest of the weights, the threads, and the size of a zoom.
+the digests of weights and palette, the threads, and the size of a zoom.
 """
 
 from collections.abc import Mapping
@@ -194,6 +194,7 @@ class Job(Model):
     files: tuple[NamedFile, ...] = ()
     weights_sha256: Digest | None = None
     masks: tuple[NamedFile, ...] | None = None
+    palette_sha256: Digest | None = None
     threads: Threads | None = None
     piece: Piece | None = None
     key: str | None = None

@@ -28,6 +28,7 @@ class WholePiece(Model):
     seconds: float = Field(ge=0)
     made: Made
     weights_sha256: str | None = None
+    palette_sha256: str | None = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
+import torch
+
 from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.timeline import (
     OverTime,
@@ -12,7 +14,9 @@ from dreamreel.pipeline.config.timeline import (
     settings_at,
     without_beat,
 )
-from dreamreel.pipeline.dreaming.ascent import octave_sizes
+from dreamreel.pipeline.dreaming.ascent import coarsest_side, octaves_of
+from dreamreel.pipeline.dreaming.colour import Colours
+from dreamreel.pipeline.dreaming.enlarging import scale_of, shrunk
 from dreamreel.pipeline.dreaming.terms import Term
 from dreamreel.pipeline.dreaming.vocabulary import layers_of, weighted
 from dreamreel.pipeline.errors import UserError
@@ -21,6 +25,7 @@ from dreamreel.pipeline.jobs.identity import stamp
 from dreamreel.pipeline.jobs.report import QUIET, Report
 from dreamreel.pipeline.media.clips import Clip
 from dreamreel.pipeline.media.sound import hear
+from dreamreel.pipeline.media.stills import load_picture
 from dreamreel.pipeline.memory import check_fits
 from dreamreel.pipeline.networks.catalog import load_network
 from dreamreel.pipeline.networks.network import PICTURE_BYTES, Network
@@ -69,6 +74,18 @@ def settings_over_time(
     for number in range(first, first + frames):
         at(number)
     return at
+
+
+def palette_of(settings: Settings) -> Colours | None:
+    """The colours of the picture `dream.palette`; None if there is none. Transparent parts do not
+    count. Raises UserError if it cannot be read."""
+    if settings.dream.palette is None:
+        return None
+    picture = load_picture(settings.dream.palette, torch.device("cpu"))
+    image = picture.image
+    if picture.alpha is not None and bool((seen := picture.alpha > 0.5).any()):
+        image = image[:, :, seen][..., None]
+    return Colours.of(image)
 
 
 def told_bars(number: int, frame: Frame, box: Box) -> str:
@@ -131,7 +148,7 @@ def fitting_network(
     chosen: frozenset[str] = frozenset(),
 ) -> Network:
     """The network of `settings`, which may be used elsewhere or later, for a picture of `size`. If
-    the octaves are `chosen`, as for `run`, and do not all fit, `report` gets a notice.
+    the octaves are `chosen`, as for `run`, and some are too small for it, `report` gets a notice.
 
     Raises UserError if it lacks a layer, or if the tiles or the picture are too small for it.
     """
@@ -149,11 +166,14 @@ def fitting_network(
                 seen.append(layer)
     network.sight.check(settings.dream.tile, seen)
     terms = [Term(layer) for layer in layers]
-    fit, wanted = len(octave_sizes(size, network, terms, settings.dream)), settings.dream.octaves
-    if fit < wanted and "dream.octaves" in chosen:
+    scale = scale_of(settings.dream, size[1])
+    size = shrunk(Box(0, 0, size[1], size[0]), scale).size
+    octaves_of(size, network, terms, settings.dream)
+    side, smallest = coarsest_side(settings.dream), network.smallest_side(seen)
+    if side < smallest and chosen & {"dream.octaves", "dream.coarsest"}:
         report.on_notice(
-            f"dream.octaves = {wanted}: only {fit} fit into {size[1]}x{size[0]} at these layers; a "
-            "larger width takes more"
+            f"the coarsest octave would be {side:.0f} pixels high, and {network.name} needs "
+            f"{smallest} at these layers: smaller octaves are left out"
         )
     return network
 

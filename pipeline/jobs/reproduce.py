@@ -53,12 +53,23 @@ def _found(job: Job, record: Path, source: Path | None) -> Job:
         "flight": _found_flight(job.flight, record),
         "weights_sha256": None,
         "files": (),
-        "settings": _with_found_masks(job, record),
+        "palette_sha256": None,
+        "settings": _with_found_masks(job, record, _found_settings(job, record)),
         "masks": None,
     }
     for file in job.files:
         _found_file(file, record)
     return job.model_copy(update=changes)
+
+
+def _found_settings(job: Job, record: Path) -> Settings:
+    """The settings of `job` with the present path of its palette."""
+    dream = job.settings.dream
+    if dream.palette is None or job.palette_sha256 is None:
+        return job.settings
+    path = found_again(NamedFile(path=dream.palette, sha256=job.palette_sha256), record)
+    dream = dream.model_copy(update={"palette": path})
+    return job.settings.model_copy(update={"dream": dream})
 
 
 def _found_source(file: NamedFile | None, record: Path, given: Path | None) -> NamedFile | None:
@@ -80,8 +91,8 @@ def _found_file(file: NamedFile | None, record: Path) -> NamedFile | None:
     return None if path is None else NamedFile(path=path)
 
 
-def _with_found_masks(job: Job, record: Path) -> Settings:
-    """The settings of `job` with the present paths of its masks."""
+def _with_found_masks(job: Job, record: Path, settings: Settings) -> Settings:
+    """`settings`, those of `job`, with the present paths of its masks."""
     found = []
     for file in job.masks or ():
         places = [file.path, record.parent / file.path.name]
@@ -89,7 +100,7 @@ def _with_found_masks(job: Job, record: Path) -> Settings:
         if not there:
             raise UserError(f"{file.path}, which {record} was made with, is gone or has changed")
         found.append(there[0])
-    return with_mask_files(job.settings, found) if found else job.settings
+    return with_mask_files(settings, found) if found else settings
 
 
 def _found_flight(flight: Flight | None, record: Path) -> Flight | None:

@@ -102,6 +102,10 @@ def join_pieces(checked: Checked, shots: Shots, pieces: list[Piece], report: Rep
             f"pieces of {checked.out.path} were dreamed by other weights of {film.network.name}; "
             "--restart renders them again"
         )
+    if any(one.whole.palette_sha256 != film.job.palette_sha256 for one in found):
+        raise UserError(
+            f"pieces of {checked.out.path} have another palette; --restart renders them again"
+        )
     state = FilmState(exact_from=shots.exact_from)
     state.dream.cuts = list(shots.cuts)
     out = replace(checked.out, restart=True)
@@ -133,6 +137,7 @@ def _write_whole(work: Segments, made: Made, job: Job) -> None:
         seconds=made.seconds,
         made=made,
         weights_sha256=job.weights_sha256,
+        palette_sha256=job.palette_sha256,
     )
     table: dict[str, Any] = whole.model_dump(mode="json", exclude_none=True)
     text = json.dumps(table, indent=2) + "\n"

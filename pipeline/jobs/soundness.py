@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dreamreel.pipeline.dreaming.carrying import BLEND_FRAMES, VideoState
 from dreamreel.pipeline.dreaming.control import Controller, Reference, VarietyLoop
+from dreamreel.pipeline.dreaming.enlarging import shrunk
 from dreamreel.pipeline.frames import Box
 from dreamreel.pipeline.motion.flow import working_size
 from dreamreel.pipeline.motion.following import Followed
@@ -19,20 +20,23 @@ from dreamreel.pipeline.zooming.palette import PLACES
 Size = tuple[int, int]  # height, width
 
 
-def check_video(state: VideoState, size: Size, side: int | None, masks: int = 0) -> None:
+def check_video(
+    state: VideoState, size: Size, side: int | None, masks: int = 0, scale: float = 1.0
+) -> None:
     """Raise ValueError unless `state` is that of a video after its first frame. `size` is that of
     the dreamed frames, `side` the `flow.height` at which motion is followed; None if it is not. The
-    video has so many `masks`."""
+    video has so many `masks`; `scale` is that at which frames are dreamed."""
     if state.box is None:
         raise ValueError("it has no picture")
     _check_box(state.box, size)
     if state.carried is None and (state.since or state.awakening.contrast):
         raise ValueError("its dream is lost")
+    small = shrunk(state.box, scale).size
     for name, carried in (("carried", state.carried), ("newborn", state.awakening.newborn)):
         if carried is not None:
-            _check_picture(f"{name}.detail", carried.detail, 3, state.box.size)
-            _check_picture(f"{name}.direction", carried.direction, 3, state.box.size)
-            _check_picture(f"{name}.level", carried.level, 1, state.box.size)
+            _check_picture(f"{name}.detail", carried.detail, 3, small)
+            _check_picture(f"{name}.direction", carried.direction, 3, small)
+            _check_picture(f"{name}.level", carried.level, 1, small)
     if len(state.painted) != masks:
         raise ValueError(f"it follows {len(state.painted)} masks of {masks}")
     for painted in state.painted:

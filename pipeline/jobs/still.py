@@ -14,7 +14,9 @@ from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.values import Bars, parse_crop
 from dreamreel.pipeline.dreaming.ascent import check_finite
 from dreamreel.pipeline.dreaming.carrying import begin_shot
+from dreamreel.pipeline.dreaming.colour import coloured
 from dreamreel.pipeline.dreaming.detail import mixed
+from dreamreel.pipeline.dreaming.enlarging import enlarged, scale_of, shrunk
 from dreamreel.pipeline.dreaming.imagining import imagine
 from dreamreel.pipeline.dreaming.masks import Masking, Masks
 from dreamreel.pipeline.dreaming.subject import Subject
@@ -26,6 +28,7 @@ from dreamreel.pipeline.jobs.identity import (
     named_again,
     named_in,
     named_masks,
+    palette_digest,
     versions,
 )
 from dreamreel.pipeline.jobs.job import NOISE_CANVAS, Job, source_of
@@ -35,6 +38,7 @@ from dreamreel.pipeline.jobs.paths import check_replaceable, is_record, make_fol
 from dreamreel.pipeline.jobs.preparation import (
     heard_by,
     imagining_network,
+    palette_of,
     ready_network,
     settings_over_time,
     told_bars,
@@ -90,7 +94,12 @@ def render_still(checked: Checked, report: Report) -> Path:
         frames=1,
         seconds=round(time.monotonic() - began, 1),
     )
-    changes = {"output": out.path, "threads": threads, "weights_sha256": dream.network.digest}
+    changes = {
+        "output": out.path,
+        "threads": threads,
+        "weights_sha256": dream.network.digest,
+        "palette_sha256": palette_digest(checked.job.settings),
+    }
     make_folder_of(out.path)
     check_replaceable(record_path(out.path), is_record, "record of a render", out.overwrite)
     write_record(record_path(out.path), dream.job.model_copy(update=changes), made)
@@ -221,13 +230,20 @@ class _Scene:
             self.report.on_notice("there is nothing to see in the picture; it stays as it is")
             return self.image
         source = inside(self.image, box)
-        subject = Subject.of(source, self.number, self.network, self.settings, self._masks(box))
+        scale = scale_of(self.settings.dream, frame.shape[1])
+        small = resize(source, shrunk(box, scale).size)
+        masks = self._masks(box)
+        inner = None if masks is None else masks.at((small.shape[2], small.shape[3]))
+        subject = Subject.of(small, self.number, self.network, self.settings, inner)
         if not subject.is_anywhere:
             self.report.on_notice("the mask is empty here; the picture stays as it is")
             return self.image
         subject = subject.calibrate()
-        dreamed = (source + seen * detail_of(subject, self.report)).clamp(0, 1)
-        shown = mixed(source, dreamed, self.settings.dream.mix, subject.mask)
+        detail = enlarged(detail_of(subject, self.report), box.size)
+        dreamed = (source + seen * detail).clamp(0, 1)
+        look, palette = self.settings.dream, palette_of(self.settings)
+        dreamed = coloured(source, dreamed, look, palette, seen)
+        shown = mixed(source, dreamed, look.mix, None if masks is None else masks.whole)
         check_finite(shown, self.network)
         return pasted(self.image, shown, box)
 

@@ -15,6 +15,7 @@ from dreamreel.pipeline.config.timeline import OverTime
 from dreamreel.pipeline.config.values import Span
 from dreamreel.pipeline.dreaming.ascent import check_finite
 from dreamreel.pipeline.dreaming.carrying import VideoState, dream_video
+from dreamreel.pipeline.dreaming.enlarging import scale_of
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Box, Frame, with_alpha
 from dreamreel.pipeline.jobs.assembly import Plan, assemble, publish_film, verify
@@ -24,6 +25,7 @@ from dreamreel.pipeline.jobs.identity import (
     named_again,
     named_in,
     named_masks,
+    palette_digest,
     versions,
 )
 from dreamreel.pipeline.jobs.job import Job, source_of
@@ -34,6 +36,7 @@ from dreamreel.pipeline.jobs.paths import (
 )
 from dreamreel.pipeline.jobs.preparation import (
     heard_by,
+    palette_of,
     ready_network,
     settings_over_time,
     told_bars,
@@ -124,7 +127,13 @@ def dream_into(work: Segments, film: Filming, state: "FilmState", report: Report
     ):
         last, remembered = _remembering(itertools.takewhile(_before(span[1]), moving))
         images = dream_video(
-            remembered, network, film.over_time, state.dream, on_first(report), masking
+            remembered,
+            network,
+            film.over_time,
+            state.dream,
+            on_first(report),
+            palette_of(settings),
+            masking,
         )
 
         def frames() -> Iterator[Frame]:
@@ -221,6 +230,7 @@ def as_run(job: Job, clip: Clip, network: Network | None) -> Job:
         "files": named_in(job.settings),
         "masks": named_masks(job.settings),
         "weights_sha256": None if network is None else network.digest,
+        "palette_sha256": None if network is None else palette_digest(job.settings),
         "settings": with_decoder(job.settings, clip),
     }
     return job.model_copy(update=changes)
@@ -235,7 +245,8 @@ def state_of(work: Segments, film: Filming) -> FilmState:
     size = film.clip.raster.size_at(settings.width)
     try:
         state = decode(FilmState, work.state)
-        check_video(state.dream, size, _side(settings), masks_in(settings))
+        scale = scale_of(settings.dream, size[1])
+        check_video(state.dream, size, _side(settings), masks_in(settings), scale)
         check_cuts(state.dream.cuts, *_saved_span(work, film.job))
     except ValueError as error:
         raise UserError(unreadable_state(work.folder)) from error

@@ -26,6 +26,7 @@ from dreamreel.pipeline.jobs.identity import (
     named,
     named_again,
     named_in,
+    palette_digest,
     versions,
 )
 from dreamreel.pipeline.jobs.job import DEFAULT_CANVAS, Earlier, Flight, Job, flight_of
@@ -40,6 +41,7 @@ from dreamreel.pipeline.jobs.paths import (
 from dreamreel.pipeline.jobs.preparation import (
     bars_around,
     heard_by,
+    palette_of,
     ready_network,
     settings_over_time,
 )
@@ -92,14 +94,18 @@ def render_zoom(checked: Checked, report: Report) -> Path:
     job, over_time = _fast_enough(job, audio, report)
     settings = job.settings
     network = ready_network(settings, canvas, report, checked.chosen)
-    job = job.model_copy(update={"weights_sha256": network.digest})
+    digests = {"weights_sha256": network.digest, "palette_sha256": palette_digest(settings)}
+    job, palette = job.model_copy(update=digests), palette_of(settings)
     journey = _journey(flight, canvas, network, report)
     encoding = _encoding_of(flight, out, settings, report)
     with under_way(out, job, encoding, flight.own_frames, network) as work:
         state = _state_of(work, flight, network, report)
         first = _first_picture(flight, photo, settings, network)
         begins = flight.begins + work.done
-        images = infinite_zoom(first, network, over_time, journey, begins, state, on_first(report))
+        told = on_first(report)
+        images = infinite_zoom(
+            first, network, over_time, journey, begins, state, told, palette=palette
+        )
         frames = _frames(images, encoding, network)
         seconds, total = settings.output.save_seconds, flight.own_frames
         make(frames, work, lambda: encode(state), total, watched, report, seconds, network)

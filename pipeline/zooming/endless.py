@@ -11,6 +11,7 @@ from torch import Tensor
 from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.timeline import OverTime
 from dreamreel.pipeline.dreaming.ascent import Ascent
+from dreamreel.pipeline.dreaming.colour import Colours, coloured, with_colour_of
 from dreamreel.pipeline.dreaming.control import (
     EvolutionLoop,
     VarietyLoop,
@@ -89,7 +90,7 @@ class _Flight:
 
     `moves`: the motion from each frame to the next. `ahead`: for each frame, the homography to the
     goal, see `homeward`; empty without a goal. `margin` and `unit`: the margin's width and the
-    frame's height, in pixels.
+    frame's height, in pixels. `colours` are those of the picture `dream.palette`.
     """
 
     network: Network
@@ -99,6 +100,7 @@ class _Flight:
     margin: int
     unit: int
     goal_palette: Palette | None
+    colours: Colours | None = None
 
     @classmethod
     def of(
@@ -133,6 +135,7 @@ def infinite_zoom(
     first: int = 0,
     state: ZoomState | None = None,
     on_first: OnSteps = IDLE,
+    palette: Colours | None = None,
 ) -> Iterator[Tensor]:
     """The images of a `journey`, (1, 3, H, W) in [0, 1], in order.
 
@@ -141,10 +144,11 @@ def infinite_zoom(
     Where the camera looks past the edge, new picture has grown in the margin, out of sight.
     `over_time` gives the settings of each frame. `state` is that after the frames before `first`,
     if there are any; it is updated in place. `on_first` gets the steps of the first frame: those
-    done, and their number.
+    done, and their number. `palette` has the colours of the picture `dream.palette`, if any.
     """
     state = state or ZoomState()
     flight = _Flight.of(network, over_time, journey, (image.shape[2], image.shape[3]))
+    flight = replace(flight, colours=palette)
     if state.canvas is not None:
         _refit(state, flight.unit + 2 * flight.margin, over_time(first).seed)
     for number in range(first, journey.frames):
@@ -200,7 +204,7 @@ def _begin(
     subject, reference = flight.subject(image, 0, settings), state.evolution.reference
     if dreams:
         reference.source = subject.responses(image)[0]
-        canvas = _still(canvas, flight.network, settings, on_first)
+        canvas = _still(canvas, whole, flight, settings, on_first)
     calmer = state.detail.begin(canvas, whole).clamp(0, 1)
     canvas = calmer if dreams else canvas
     state.goal = canvas if loop else None
@@ -241,15 +245,17 @@ def _advance(state: ZoomState, flight: _Flight, settings: Settings, number: int)
     state.grown = (grown + 1 / (GROWN_SECONDS * rate)).clamp(0, 1)
     if dreams:
         image = within(state.canvas, flight.margin)
-        _measure(state, flight.subject(image, number, settings))
+        _measure(state, flight, flight.subject(image, number, settings))
 
 
 def _approach(state: ZoomState, flight: _Flight, settings: Settings, number: int) -> None:
     """Blend the goal into the canvas, as far as frame `number` shows it."""
     journey = flight.journey
     if journey.goal is not None and state.goal is None:
-        canvas = surrounded(journey.goal, around(flight.unit), generator(settings.seed, 0))
-        state.goal = canvas if journey.motion_only else _still(canvas, flight.network, settings)
+        margin = around(flight.unit)
+        canvas = surrounded(journey.goal, margin, generator(settings.seed, 0))
+        dreams = not journey.motion_only
+        state.goal = _still(canvas, margin, flight, settings) if dreams else canvas
     back = flight.ahead[number] if flight.ahead and number > journey.begins else None
     if state.goal is not None and back is not None:
         goal, began, before = state.goal, flight.scale(journey.begins), flight.scale(number - 1)
@@ -270,10 +276,14 @@ def _palette_for(state: ZoomState, flight: _Flight, number: int) -> Palette:
     return state.palette.towards(flight.goal_palette, share)
 
 
-def _still(image: Tensor, network: Network, settings: Settings, on_steps: OnSteps = IDLE) -> Tensor:
-    """`image` (1, 3, H, W), dreamed like a still, with the objective `L2`."""
-    subject = Subject.of(image, 0, network, settings)
-    return subject.dreamed(image, subject.still, subject.counting(on_steps))
+def _still(
+    image: Tensor, margin: int, flight: _Flight, settings: Settings, on_steps: OnSteps = IDLE
+) -> Tensor:
+    """`image` (1, 3, H, W), a frame with a `margin` of so many pixels, dreamed like a still, with
+    the objective `L2`, in its colours."""
+    subject = Subject.of(within(image, margin), 0, flight.network, settings)
+    dreamed = subject.dreamed(image, subject.still, subject.counting(on_steps))
+    return coloured(image, dreamed, settings.dream, flight.colours)
 
 
 def _dreamed(
@@ -289,14 +299,16 @@ def _dreamed(
     weight = state.variety.weight * settings.zoom.variety
     deepest = _layer_of_spread(subject)
     beside = [Term(deepest, DIVERSITY, weight)] if deepest is not None and weight > 0 else []
-    return subject.dreamed(canvas, ascent, others=beside)
+    frame = (canvas.shape[2] - 2 * flight.margin, canvas.shape[3] - 2 * flight.margin)
+    dreamed = subject.dreamed(canvas, replace(ascent, frame=frame), others=beside)
+    return with_colour_of(canvas, dreamed) if settings.dream.colour == "keep" else dreamed
 
 
-def _measure(state: ZoomState, subject: Subject) -> None:
+def _measure(state: ZoomState, flight: _Flight, subject: Subject) -> None:
     """Let the controllers measure the frame `subject.source`, if that is due."""
     evolution, settings, image = state.evolution, subject.settings, subject.source
     if evolution.reference.is_missing(settings, subject.terms):
-        still = _still(image, subject.network, at_full_strength(settings))
+        still = _still(image, 0, flight, at_full_strength(settings))
         calm = DetailLoop().begin(still).clamp(0, 1)
         evolution.reference.source = subject.responses(image)[0]
         evolution.reference.dreamed = subject.responses(calm)[0]
