@@ -220,7 +220,7 @@ BAD = {
     "unknown command": ("vide clip.mp4", "vide"),
     "no argument": ("video", "IN"),
     "out of range": ("video clip.mp4 -o o.mp4 --set dream.octaves=0", "greater than or equal to 1"),
-    "not a number": ("video clip.mp4 -o o.mp4 --seed one", "integer"),
+    "not a number": ("video clip.mp4 -o o.mp4 --seed one", "whole number"),
     "width": ("video clip.mp4 -o o.mp4 --width 3", "--width: width = 3"),
     "no such device": ("video clip.mp4 -o o.mp4 --device gpu", "unknown device 'gpu'"),
     "unknown preset": ("video clip.mp4 -o o.mp4 --preset creature", "'creatures'"),

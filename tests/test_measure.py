@@ -10,9 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dreamreel.pipeline.config.fields import Settings
-from dreamreel.pipeline.dreaming.objectives import L2
-from dreamreel.pipeline.dreaming.terms import Term
+from dreamreel.pipeline.config.fields import Dream, Settings
 from dreamreel.pipeline.judging.video_figures import Measures, measure_frames, summary
 from dreamreel.pipeline.networks.network import Network
 from making import Run, write_clip
@@ -25,7 +23,7 @@ Measure = Callable[[Frames, Frames], Measures]
 def measured(dreamnet: Network) -> Measure:
     def measure(sources: Frames, dreams: Frames) -> Measures:
         pairs = zip(sources, dreams, strict=True)
-        seer = (dreamnet, [Term("textures", L2, 1.0)])
+        seer = (dreamnet, Settings(dream=Dream(terms={"textures": 1.0})))
         return summary(list(measure_frames(pairs, Fraction(25), seer, Settings())))
 
     return measure
