@@ -23,16 +23,15 @@ from dreamreel.pipeline.judging.zoom_figures import (
     ZoomFigures,
     early_frames,
     find_zoom,
-    fine_energy_of_ground,
     measure_zoom,
     seconds_of,
-    things_in,
 )
 from dreamreel.pipeline.media.encoding import Encoding, encode
 from dreamreel.pipeline.networks.network import Network
 from dreamreel.pipeline.tensors import to_frame, to_image
 from dreamreel.pipeline.zooming.endless import infinite_zoom
 from dreamreel.pipeline.zooming.journey import Journey
+from dreamreel.pipeline.zooming.things import ground_in, things_in
 from making import Run, write_clip
 from rendering import flight as flight_of
 from rendering import render_zoom, response, zoom_job
@@ -395,24 +394,67 @@ def test_a_film_without_the_record_of_a_zoom_is_refused(
     assert "clip.mp4.json is no record" in refusal(clip)
 
 
-def test_things_are_peaks_of_the_response() -> None:
-    places = torch.full((1, 1, 24, 40), 0.5)
-    spots = [(3, 4), (12, 20), (20, 33)]
-    for row, column in spots:
-        places[0, 0, row, column] = 4.0
-        places[0, 0, row, column + 1] = 3.0  # its own slope
-    assert things_in(places) == len(spots)
+def waves(down: float, across: float, size: tuple[int, int] = (24, 40)) -> Tensor:
+    """A response with so many crests down and across: half of them at places between the rest."""
+    y, x = (
+        torch.linspace(0, 2 * torch.pi * n, side)
+        for n, side in zip((down, across), size, strict=True)
+    )
+    return (1.5 + y.cos()[:, None] * x.cos()).square()[None, None]
+
+
+def test_things_are_as_many_as_would_fill_the_frame() -> None:
+    few, more = things_in(waves(1, 2)), things_in(waves(2, 4))
+    assert 2 < few < 5 and more == pytest.approx(4 * few, rel=0.25)
+    assert things_in(10 * waves(1, 2)) == pytest.approx(few)  # however strong they are
     assert things_in(torch.ones(1, 1, 24, 40)) == 0
+    assert things_in(torch.ones(1, 1, 1, 1)) == 0
 
 
-def test_only_a_weave_in_dull_ground_counts() -> None:
+def test_a_thing_that_comes_changes_their_number_little_by_little() -> None:
+    lively = waves(1, 2)
+    counts = []
+    for share in torch.linspace(0, 1, 11):
+        lively[0, 0, 10:14, 18:22] = 0.5 + 5 * share
+        counts.append(things_in(lively))
+    steps = np.abs(np.diff(counts)) / np.mean(counts)
+    assert counts[-1] > counts[0] and steps.max() < 0.25
+
+
+def test_fewer_creatures_fill_the_frame_the_larger_they_are() -> None:
+    y, x = torch.linspace(-1, 1, 24)[:, None], torch.linspace(-1, 1, 40)
+    creature, small = (0.1 + 3 * torch.exp(-s * (y**2 + x**2))[None, None] for s in (2, 32))
+    assert things_in(creature) < 0.3 * things_in(small)
+
+
+def test_things_and_ground_are_means_over_five_seconds(
+    film: Film, measured: Measure, photo: np.ndarray
+) -> None:
+    turned = np.ascontiguousarray(photo[::-1, ::-1] // 2)
+    found = measured(film([photo, photo, turned, turned] * 10, rate=Fraction(4)))
+    assert found.things == pytest.approx((1, 1), abs=1e-3)
+    assert found.ground is not None and found.early_things > 0
+    fewer = cv2.resize(photo[:32, :48], (96, 64), interpolation=cv2.INTER_CUBIC)
+    found = measured(film([photo] * 20 + [fewer] * 20, rate=Fraction(4)))
+    assert found.things is not None and found.things[0] < 1 == pytest.approx(found.things[1])
+
+
+def test_ground_is_full_of_fine_detail_only_where_a_weave_is_in_it() -> None:
+    lively = torch.zeros(1, 1, 32, 32)
+    lively[..., 16:] = 2.0
+    weave = torch.full((1, 3, 64, 64), 0.5)
+    weave[..., ::4, ::4] += 0.1
+    clean, woven = weave.clone(), weave.clone()
+    clean[..., :32] = woven[..., 32:] = 0.5
+    tidy, full, even = (ground_in(one, lively) for one in (clean, woven, weave))
+    assert tidy is not None and full is not None and even is not None
+    assert tidy < 0.1 and full > 1.5 and even == pytest.approx(1, abs=0.05)
+    assert ground_in(weave, torch.ones(1, 1, 8, 8)) is None
+
+
+def test_fine_detail_that_eight_bits_cannot_show_is_none() -> None:
     lively = torch.ones(1, 1, 8, 8)
-    lively[..., :4] = 0.0
-    weave = torch.zeros(1, 3, 64, 64)
-    weave[..., ::2, ::2] = 0.2
-    left, right = weave.clone(), weave.clone()
-    left[..., 32:], right[..., :40] = 0, 0
-    clean = fine_energy_of_ground(right, lively)
-    woven = fine_energy_of_ground(left, lively)
-    assert clean is not None and woven is not None and woven > 100 * max(clean, 0.01)
-    assert fine_energy_of_ground(weave, torch.ones(1, 1, 8, 8)) is None
+    lively[..., :4], lively[..., 4:] = 0.0, 2.0
+    grains = torch.zeros(1, 3, 64, 64)
+    grains[..., ::2, :20:2] = 0.5 / 255
+    assert ground_in(grains, lively) == pytest.approx(1, abs=0.1)

@@ -13,7 +13,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Settings, Table
@@ -40,19 +39,20 @@ from dreamreel.pipeline.media.reading import prefetch, read_frames, resized
 from dreamreel.pipeline.media.sequences import place_of
 from dreamreel.pipeline.media.stills import Picture, save_picture
 from dreamreel.pipeline.networks.network import Network, judged_size
-from dreamreel.pipeline.tensors import blur, luma, resize, sharpness, to_image
+from dreamreel.pipeline.tensors import sharpness, to_image
 from dreamreel.pipeline.zooming.camera import view
 from dreamreel.pipeline.zooming.endless import dreamed_response, spread_of
 from dreamreel.pipeline.zooming.journey import Journey, motions
+from dreamreel.pipeline.zooming.things import ground_in, things_in
 
 EARLY = (30, 60)  # frames, first and one past the last: a zoom has settled, and not drifted yet
 EARLY_SPREAD = 300  # frames in the early mean of spread, which varies with the picture in view
 SPREAD_EVERY = 10  # frames between measurements of spread, to save time
+# Seconds in a mean of things or ground: at the usual 1.35 times a second, a thing that is born a
+# quarter as high as the frame fills it in 4.6. Over less, one scene is compared with another.
+GENERATION = 5
 STILL_CHANGE = 0.1 * LEVEL  # floor of a divisor, the median change; a dreamed zoom's is far above
 SHEET_FRAMES, SHEET_ACROSS = 24, 6  # frames on the sheet, and in a row of it
-# Of the mean response: above LIVELY, a peak is a thing, if it is the highest within PEAK_PLACES
-# places; below DULL, a place is ground. A ground with less fine energy is clean (levels squared).
-LIVELY, PEAK_PLACES, DULL, CLEAN_AT_LEAST = 1.3, 5, 0.5, 1.0
 TINY = 1e-9  # floor of a divisor, the early spread
 SHEET_WIDTH = 320  # pixels: the largest width of a frame on the sheet
 
@@ -121,11 +121,12 @@ class ZoomFigures:
     tenth frame, over the mean of the first 300 frames (of the first third, if there are fewer than
     900). A frame that is one pattern all over has almost none.
     `spread_in_a_second`: the least of its means over each second.
-    `things`: how many things are in a frame: the peaks of the dreamed layers' response, smoothed,
-    that are above `LIVELY` of its mean. `ground`: the fine energy (of what a Gaussian blur of one
-    pixel takes) of dull places, those below `DULL` of the mean, in levels of 255 squared: that of a
-    weave that no layer means. Both are measured in every tenth frame, as means over two seconds,
-    over those of the first two.
+    `things`: how many things of the size that they have would fill a frame; see
+    `zooming.things.things_in`. It halves where one creature fills half of the frame for seconds.
+    `ground`: the fine energy of the ground, where nothing is excited, over the whole frame's; see
+    `zooming.things.ground_in`. A weave that no layer means makes it larger, up to 1 and more. Both
+    are means over five seconds, over those of the first five: `things` of all frames, `ground` of
+    every tenth.
     `warp_error`: the median over frames of the mean squared difference between a frame and the one
     before, moved by the camera's own motion, where that was in the picture, for values in [0, 1]
     (the warp error of Lai et al., ECCV 2018, by the true motion).
@@ -235,7 +236,7 @@ def see(
 ) -> FrameSeen:
     """The figures of the frame `image` (1, 3, H, W), with that `number` in the order of dreaming.
     `last` is the image shown before it, if there is one; `moves` are all motions of the zoom."""
-    change = error = spread = things = ground = None
+    change = error = spread = ground = None
     if last is not None:
         change = float((image - last).abs().mean())
         # In reverse, the frame shown before this one was dreamed after it.
@@ -247,7 +248,7 @@ def see(
     excitement, lively = dreamed_response(small, network, zoom.over_time(number))
     if number % SPREAD_EVERY == 0:
         spread = spread_of(small, network, layer)
-        things, ground = things_in(lively), fine_energy_of_ground(image, lively.to(CPU))
+        ground = ground_in(image, lively)
     return FrameSeen(
         sharpness=sharpness(image),
         colour=mean_lab(image),
@@ -255,27 +256,9 @@ def see(
         warp_error=error,
         spread=spread,
         excitement=excitement,
-        things=things,
+        things=things_in(lively),
         ground=ground,
     )
-
-
-def things_in(lively: Tensor) -> float:
-    """How many things are in a frame of which the places are so `lively`, (1, 1, h, w): the peaks
-    above `LIVELY`."""
-    highest = F.max_pool2d(lively, PEAK_PLACES, stride=1, padding=PEAK_PLACES // 2)
-    return float(((lively == highest) & (lively > LIVELY)).sum())
-
-
-def fine_energy_of_ground(image: Tensor, lively: Tensor) -> float | None:
-    """The mean square of the fine luma of `image` (1, 3, H, W), in levels, where it is dull; None
-    where too little of it is. `lively` (1, 1, h, w): how lively each place is."""
-    dull = (resize(lively, (image.shape[2], image.shape[3])) < DULL).float()
-    if float(dull.mean()) < SEEN_AT_LEAST:
-        return None
-    light = luma(image)
-    fine = ((light - blur(light, 1.0)) / LEVEL).square()
-    return float((fine * dull).sum() / dull.sum())
 
 
 def warp_error(image: Tensor, before: Tensor, motion: Tensor) -> float | None:
@@ -307,10 +290,10 @@ def summary(
         _known(getattr(one, name) for one in seen) for name in ("warp_error", "change")
     )
     error = statistics.median(errors) if errors else None
-    pairs = _by_two_seconds([one.things for one in dreamed], rate)
-    grounds = _by_two_seconds([one.ground for one in dreamed], rate)
-    early_things = max(pairs[0], TINY)
-    early_ground = max(grounds[0], CLEAN_AT_LEAST) if grounds else CLEAN_AT_LEAST
+    counts = _by_generation([one.things for one in dreamed], rate)
+    grounds = _by_generation([one.ground for one in dreamed], rate)
+    early_things = max(counts[0], TINY)
+    early_ground = max(grounds[0], TINY) if grounds else 1.0
     seam = None
     if error is not None and closing_error is not None:
         seam = closing_error / max(error, LEVEL**2)
@@ -333,7 +316,7 @@ def summary(
         jump=max(changes) / max(statistics.median(changes), STILL_CHANGE) if changes else None,
         spread=(min(_known(spreads)) / varied, max(_known(spreads)) / varied),
         spread_in_a_second=min(_by_second(spreads, range(count), rate)) / varied,
-        things=_extremes(value / early_things for value in pairs),
+        things=_extremes(value / early_things for value in counts),
         ground=_extremes(value / early_ground for value in grounds),
         warp_error=error,
         seam=seam,
@@ -386,13 +369,13 @@ def describe(found: ZoomFigures) -> str:
         ),
         (
             "things",
-            between(found.things, " times the first, by two seconds")
-            + f"; {found.early_things:.3g} in a frame at first",
+            between(found.things, " times the first, by five seconds")
+            + f"; {found.early_things:.3g} fill a frame at first",
         ),
         (
             "ground",
-            between(found.ground, " times the fine energy of the first, by two seconds")
-            + f"; {found.early_ground:.3g} levels² at first",
+            between(found.ground, " times the first, by five seconds")
+            + f"; {found.early_ground:.3g} of the frame's fine energy at first",
         ),
         ("warp error", number(found.warp_error)),
         ("seam", number(found.seam, " times that")),
@@ -432,7 +415,7 @@ def plot(found: ZoomFigures, path: Path, replace: bool = False) -> None:
         values = found.series[name]
         told = [number for number, value in enumerate(values) if value is not None]
         seconds = [number * found.seconds / found.frames for number in told]
-        marks = "." if name in ("spread", "things", "ground") or len(told) == 1 else ""
+        marks = "." if name in ("spread", "ground") or len(told) == 1 else ""
         axes.plot(seconds, _known(values), marker=marks, linewidth=1.2)
         if name in ("sharpness", "spread", "ground"):
             axes.axhline(1, color="grey", linestyle=":", linewidth=1)
@@ -494,9 +477,9 @@ def _by_second(
     return [statistics.fmean(known) for known in seconds if known]
 
 
-def _by_two_seconds(values: list[float | None], rate: Fraction) -> list[float]:
-    """The mean of `values` in each two seconds in which some are known."""
-    return _by_second(values, range(len(values)), rate / 2)
+def _by_generation(values: list[float | None], rate: Fraction) -> list[float]:
+    """The mean of `values` in each `GENERATION` in which some are known."""
+    return _by_second(values, range(len(values)), rate * GENERATION)
 
 
 def _known(values: Iterable[float | None]) -> list[float]:

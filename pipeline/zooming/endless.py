@@ -43,6 +43,7 @@ from dreamreel.pipeline.zooming.journey import (
     nearness,
 )
 from dreamreel.pipeline.zooming.palette import Palette
+from dreamreel.pipeline.zooming.things import LIVELY_SIGMA
 
 MEASURED_EVERY = 3  # frames between measurements of the response
 SPREAD_EVERY = 6  # frames between measurements of the spread
@@ -50,7 +51,7 @@ GROWN_SECONDS = 0.5  # until new picture is as old as any
 GROWN_MORE = 6.0  # times further that it climbs until then
 # How the ascent differs between lively and dull places: it goes as 1 / (LIVELY_FLOOR + lively),
 # where the response is smoothed by LIVELY_SIGMA places. Below DULL of its mean, seeds are sown.
-LIVELY_FLOOR, LIVELY_SIGMA, DULL = 0.2, 1.5, 0.5
+LIVELY_FLOOR, DULL = 0.2, 0.5
 GROWS = 1.05  # times in a second: above this, the picture grows
 
 
@@ -163,10 +164,10 @@ def infinite_zoom(
 
 def dreamed_response(image: Tensor, network: Network, settings: Settings) -> tuple[float, Tensor]:
     """The response of `image` (1, 3, H, W) to the terms that a zoom with `settings` climbs, and how
-    lively each place is, (1, 1, h, w): the response there, smoothed, over its mean."""
+    lively each place is, (1, 1, h, w): the response there over its mean."""
     subject = Subject.of(image, 0, network, settings, objective=DEVIATION)
     response, places = subject.placed_response(image)
-    return float(response), blur(places, LIVELY_SIGMA)
+    return float(response), places
 
 
 def spread_of(image: Tensor, network: Network, layer: str, tile: int | None = None) -> float:
