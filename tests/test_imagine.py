@@ -14,7 +14,7 @@ from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.dreaming.ascent import ascent_direction
 from dreamreel.pipeline.dreaming.imagining import imagine
 from dreamreel.pipeline.dreaming.subject import Subject
-from dreamreel.pipeline.dreaming.views import Views, windows
+from dreamreel.pipeline.dreaming.views import Views, equalised, windows
 from dreamreel.pipeline.dreaming.vocabulary import Seen, terms_of
 from dreamreel.pipeline.networks.network import Network
 from dreamreel.pipeline.tensors import resize
@@ -76,6 +76,17 @@ def test_a_window_on_a_large_picture_is_no_sample_of_single_pixels() -> None:
     view = Views(count=1, side=64, least=1.0, most=1.0, turn=0.0, shift=0.0)
     (window,) = windows((512, 512), view, torch.Generator())
     assert float((window.of(board) - 0.5).abs().max()) < 0.05
+
+
+def test_what_is_coarse_in_a_gradient_is_not_lost_beside_what_is_fine() -> None:
+    ramp = torch.linspace(-1, 1, 96).expand(1, 3, 64, 96)
+    gradient = 0.2 * ramp + torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+
+    def likeness(one: Tensor) -> float:
+        return float(torch.cosine_similarity(one.flatten(), ramp.flatten(), 0))
+
+    assert likeness(equalised(gradient)) > 2 * likeness(gradient) > 0
+    assert bool(equalised(torch.zeros(1, 3, 5, 1)).isfinite().all())
 
 
 def test_a_class_grows_in_a_picture(dreamnet: Network, scene: np.ndarray) -> None:

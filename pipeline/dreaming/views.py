@@ -32,8 +32,13 @@ class Views:
     shift: float
 
 
-OF_A_DREAM = Views(count=4, side=224, least=0.6, most=1.1, turn=10.0, shift=0.1)
-NOISE = 0.05  # standard deviation, of 1, of the noise in a dream's views
+# How a dream's views are drawn, and the noise in them: a standard deviation, of 1. Views of nearly
+# the whole make one large thing; from 0.6 of it on, dreamnet found one class of six less.
+OF_A_DREAM = Views(count=4, side=224, least=0.85, most=1.1, turn=10.0, shift=0.1)
+NOISE = 0.05
+# Octaves of a gradient that become equally strong. With 4 rather than 1, GoogLeNet's classes in a
+# photo are surer for SqueezeNet (starfish 0.69 to 0.97), and a film's warp error is a quarter less.
+BANDS = 4
 
 
 @dataclass(frozen=True)
@@ -101,10 +106,26 @@ def gradient_of_things(
         if term.weight:
             found = view_gradient(seen.detach(), network, term)
             found = torch.autograd.grad(seen, image, found, retain_graph=True)[0]
+            found = equalised(found)
             if term.where is not None:
                 found = found * resize(term.where, (image.shape[2], image.shape[3]))
             total = total + found * (term.weight / gradient_scale(found, "mean"))
     return total
+
+
+def equalised(gradient: Tensor) -> Tensor:
+    """`gradient` (1, 3, H, W) with its detail of each size, in `BANDS` octaves, brought to a mean
+    absolute value of 1, as in TensorFlow's DeepDream tutorial (lap_normalize): natural pictures are
+    as strong at every scale. Otherwise what is fine is far the strongest, and only the network that
+    dreams knows it."""
+    size = (gradient.shape[2], gradient.shape[3])
+    total, rest = torch.zeros_like(gradient), gradient
+    for band in range(1, BANDS):
+        half = (max(1, size[0] >> band), max(1, size[1] >> band))
+        coarse = resize(resize(rest, half), size)
+        detail, rest = rest - coarse, coarse
+        total += detail / gradient_scale(detail, "mean")
+    return total + rest / gradient_scale(rest, "mean")
 
 
 def _window(
