@@ -162,3 +162,15 @@ def test_a_file_called_noise_is_a_picture(
     run = dreamreel("image", "noise", "-o", "o.png", "--layers", "textures", "--steps", "1")
     assert run.code == 0, run.err
     assert Image.open(tmp_path / "o.png").size == (160, 96)
+
+
+def test_a_batch_imagines_pictures(dreamreel: Call, tmp_path: Path) -> None:
+    """A still without a source begins with noise, as a zoom without one does."""
+    (tmp_path / "jobs.toml").write_text(
+        '[[job]]\nkind = "still"\nclass = ["banana", "castle"]\n'
+        'set = { imagine = { steps = 1, views = 1, side = 128 }, "source.crop" = "48x32" }\n'
+    )
+    run = dreamreel("batch", str(tmp_path / "jobs.toml"), "-o", str(tmp_path / "made"))
+    assert run.code == 0, run.err
+    made = sorted((tmp_path / "made").glob("noise-*.png"))
+    assert len(made) == 2 and Image.open(made[0]).size == (48, 32)

@@ -374,7 +374,9 @@ def _sources(given: Value | None, batch: BatchFile) -> list[Path | None]:
             raise UserError(f"{given.where}: source {pattern!r} {what} in {batch.folder}")
         found += media
     if not found:
-        raise UserError(f"{given.where}: source is an empty list; leave it out for a zoom of noise")
+        raise UserError(
+            f"{given.where}: source is an empty list; leave it out for a zoom or a still of noise"
+        )
     return list(dict.fromkeys(found))
 
 
@@ -403,7 +405,7 @@ def _kind(given: Value | None, source: Path | None) -> str:
     kind = {"image": "still", "picture": "still"}.get(kind, kind)
     if kind not in KINDS:
         raise UserError(f"{given.where}: kind = {given.value!r} is none; video, zoom, still are")
-    if source is None and kind != "zoom":
+    if source is None and kind not in ("zoom", "still"):
         raise UserError(f"{given.where}: a {kind} needs a source")
     return str(kind)
 
@@ -510,10 +512,10 @@ def _job_of(row: Row, given: Given, batch: BatchFile) -> Job:
         if (film := _path(row, "continue", batch)) is not None:
             return continued_zoom_job(film, options, given)
         return zoom_job(row.source, options, given)
-    assert row.source is not None
     settings = given.settings()
     if row.kind == "still":
         return image_job(row.source, place, settings)
+    assert row.source is not None
     if (still := _text(row, "still")) is not None:
         return still_of_video(row.source, place, settings, still, _path(row, "audio", batch))
     span = (_text(row, "frames"), _text(row, "start"), _text(row, "end"))
@@ -596,7 +598,7 @@ def _named(
 ) -> str:
     """The name that `template` gives the job."""
     texts = {
-        "stem": "zoom" if row.source is None else _stem(row.source),
+        "stem": _stem(row.source) if row.source else "zoom" if row.kind == "zoom" else "noise",
         "preset": _preset_text(row),
         "kind": row.kind,
         "seed": str(settings.seed),
