@@ -32,7 +32,7 @@ COMMANDS = {
     "channels": ("image", CLOUDS, "--layers", "creatures:strongest(4)"),
     "away": ("image", CLOUDS, "--layers", "parts - 0.7*textures - 0.5*tv"),
     "broad": ("image", CLOUDS, "--set", "dream.frequency=1"),
-    "class": ("image", CLOUDS, "--class", "starfish"),
+    "class": ("image", CLOUDS, "--class", "castle"),
 }
 LOOKS = {
     "puppies": "bvlc_googlenet.safetensors",

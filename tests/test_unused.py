@@ -40,7 +40,7 @@ def sources(
         (PICTURE, "--set video.carry=0.5", "video.carry does nothing in a picture"),
         (PICTURE, "--preset tunnel", "the preset tunnel is for zoom"),
         (PICTURE, "--set dream.strength=1+s", "dream.strength: a picture has no time"),
-        (PICTURE, "--octaves 9", "fit into 160x96"),
+        (PICTURE, "--octaves 9", "smaller octaves are left out"),
         (ZOOM, "--set flow.height=64 --set video.carry=0.9", "flow.height, video.carry do nothing"),
         (ZOOM, "--motion-only --strength 2", "dream.strength"),
     ],

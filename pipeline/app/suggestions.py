@@ -54,11 +54,13 @@ def suggestion(
         return f"; here it is {meant}"
     if meant in all_fields():
         called.append(meant)
-    if called and takes_settings:
-        return f"; did you mean {' or '.join(map(_set, called))}?"
+    settings = " or ".join(map(_set, called))
     takers = [name for name, taken in (others or {}).items() if option in taken]
     if takers and takes_settings:
-        return f"; dreamreel {_listed(takers)} {'takes' if len(takers) == 1 else 'take'} it"
+        here = f", and here there is {settings}" if called else ""
+        return f"; dreamreel {_listed(takers)} {'takes' if len(takers) == 1 else 'take'} it{here}"
+    if called and takes_settings:
+        return f"; did you mean {settings}?"
     alike = get_close_matches(f"--{word}", sorted(taken), n=2, cutoff=ALIKE)
     if alike:
         return f"; did you mean {' or '.join(alike)}?"
