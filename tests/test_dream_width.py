@@ -69,7 +69,9 @@ def test_a_film_is_dreamed_small(dreamnet: Network, scene: np.ndarray) -> None:
     assert float(torch.corrcoef(torch.stack([fine[-1].flatten(), own.flatten()]))[0, 1]) > 0.5
 
 
-def test_bars_stay_as_they_are_beside_a_film_dreamed_small(scene: np.ndarray, tmp_path: Path) -> None:
+def test_bars_stay_as_they_are_beside_a_film_dreamed_small(
+    scene: np.ndarray, tmp_path: Path
+) -> None:
     frames = [
         cv2.copyMakeBorder(scene[:150, 8 * n : 320 + 8 * n], 21, 21, 0, 0, cv2.BORDER_CONSTANT)
         for n in range(5)
