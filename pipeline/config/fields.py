@@ -176,6 +176,18 @@ class Dream(Section):
         description="width at which frames are dreamed, in pixels; what is dreamed is enlarged and "
         "added to the larger source; none: their own",
     )
+    wrap: Literal["none", "x", "y", "both"] = Field(
+        "none",
+        description="edges that meet without a seam: x: left and right, as in a panorama; y: top "
+        "and bottom; both: all, as in a tile",
+    )
+    symmetry: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="how often a dream is alike in a full turn about the centre: 1 not, 2 upside "
+        "down as well, 6 like a snowflake",
+    )
 
 
 class Mask(Section):

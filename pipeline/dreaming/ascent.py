@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Dream
@@ -133,14 +134,14 @@ def dream(
         base = resize(image, size)
         original = base if beside.source is None else resize(beside.source, size)
         inside = 1.0 if where is None else (resize(where, size) > 0).float()
-        dreamed = (base + inside * resize(detail, size)).clamp(0, 1)
+        dreamed = (base + inside * _enlarged(detail, size, settings.wrap)).clamp(0, 1)
         steps, times = ascent.within(octave, octaves)
         length = times / 255 * _at(ascent.size, size) * inside
         fresh = None if ascent.fresh is None else resize(ascent.fresh, size)
         seen = [term for term in beside.terms if network.runs_at(size, (term.layer,))]
         for step in range(steps):
             at = (*key, octave, step)
-            shift = jitter(settings.jitter, size, at)
+            shift = jitter(settings.jitter, size, at, settings.wrap)
             gradient = ascent_direction(dreamed, network, terms, settings, shift, fresh, seen, at)
             gradient = _pulled(gradient, dreamed, original, beside.pulls)
             gradient = evened(gradient) if ascent.even else gradient
@@ -248,8 +249,12 @@ def ascent_direction(
             tile = network.sight.at_least(settings.tile, [term.layer])
             other = gradient_of(rolled, network, [_of_weight_1(term)], tile)
             gradient = gradient + other * (term.weight / gradient_scale(other, "mean"))
-    gradient = gradient.roll((-shift[0], -shift[1]), (2, 3))
-    gradient = shaped(gradient, settings)
+    if settings.wrap == "none":
+        gradient = shaped(gradient.roll((-shift[0], -shift[1]), (2, 3)), settings)
+    else:  # in the rolled picture, edges that meet are within it
+        gradient = shaped(gradient, settings).roll((-shift[0], -shift[1]), (2, 3))
+    if settings.symmetry > 1:
+        gradient = turned_alike(gradient, settings.symmetry)
     if settings.colour == "keep":
         gradient = gradient.mean(1, keepdim=True).expand_as(gradient)
     return gradient / scale_at(gradient, settings.normalise, placed(terms, size), fresh)
@@ -267,11 +272,33 @@ def evened(gradient: Tensor) -> Tensor:
     return divided / gradient_scale(divided, "mean")
 
 
-def jitter(largest: int, size: tuple[int, int], key: Key) -> tuple[int, int]:
+def turned_alike(image: Tensor, turns: int) -> Tensor:
+    """The mean of `image` (1, C, H, W) turned about its centre by each of so many `turns` of a full
+    turn. A place that lies outside the image in some of these takes the mean of the others."""
+    height, width = image.shape[2:]
+    y = (torch.arange(height, device=image.device) + 0.5 - height / 2)[:, None]
+    x = (torch.arange(width, device=image.device) + 0.5 - width / 2)[None]
+    total, seen = image, torch.ones_like(image[:, :1])
+    both = torch.cat([image, seen], 1)
+    for turn in range(1, turns):
+        angle = 2 * math.pi * turn / turns
+        across = (math.cos(angle) * x - math.sin(angle) * y) * (2 / width)
+        down = (math.sin(angle) * x + math.cos(angle) * y) * (2 / height)
+        grid = torch.stack([across, down], -1)[None].to(image)
+        turned = F.grid_sample(both, grid, "bilinear", "zeros", align_corners=False)
+        total, seen = total + turned[:, :-1], seen + turned[:, -1:]
+    return total / seen
+
+
+def jitter(largest: int, size: tuple[int, int], key: Key, wrap: str = "none") -> tuple[int, int]:
     """A random shift (down, right), at most `largest` pixels and half a side either way. It depends
-    on `key` (seed, frame, octave, step) alone."""
+    on `key` (seed, frame, octave, step) alone. Across edges that `wrap`, as in `dream.wrap`, it is
+    up to half a side, so that the network sees each step across them at another place."""
     random = np.random.default_rng(key)
-    reach = [min(largest, side // 2) for side in size]
+    wrapped = {"none": (), "y": (0,), "x": (1,), "both": (0, 1)}[wrap]
+    reach = [
+        side // 2 if axis in wrapped else min(largest, side // 2) for axis, side in enumerate(size)
+    ]
     down, right = (int(random.integers(-most, most + 1)) for most in reach)
     return down, right
 
@@ -281,6 +308,23 @@ def _pulled(gradient: Tensor, image: Tensor, source: Tensor, pulls: Sequence[Pul
     for pull in pulls:
         gradient = gradient + pull.weight * pull.penalty(image, source)
     return gradient
+
+
+def _enlarged(detail: Tensor, size: tuple[int, int], wrap: str) -> Tensor:
+    """`detail` (1, C, h, w) at the larger `size` (height, width), continued over edges that
+    `wrap`."""
+    if wrap == "none" or min(detail.shape[2:]) == 1:
+        return resize(detail, size)
+    across = "circular" if wrap in ("x", "both") else "replicate"
+    down = "circular" if wrap in ("y", "both") else "replicate"
+    wide = F.pad(F.pad(detail, (1, 1, 0, 0), mode=across), (0, 0, 1, 1), mode=down)
+    # Where each new place lies in the padded picture, in grid_sample's coordinates.
+    y, x = (
+        2 * ((torch.arange(new, device=detail.device) + 0.5) * old / new + 1) / (old + 2) - 1
+        for new, old in zip(size, detail.shape[2:], strict=True)
+    )
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)[None].to(detail)
+    return F.grid_sample(wide, grid, "bilinear", "border", align_corners=False)
 
 
 def _of_weight_1(term: Term) -> Term:
