@@ -60,6 +60,7 @@ DREAM = (
     Flag("--layers", TERMS, LOOK, "L", help="Layers, or other terms, that are climbed."),
     Flag("--guide", TERMS, LOOK, "FILE", help="A picture or film that guides.", kind="guide"),
     Flag("--class", TERMS, LOOK, "NAME", help="A class, such as starfish.", kind="class"),
+    Flag("--mask", "mask.file", LOOK, "FILE"),
     Flag("--strength", "dream.strength", LOOK, "X"),
     Flag("--octaves", "dream.octaves", LOOK, "N"),
     Flag("--steps", "dream.steps", LOOK, "N"),
