@@ -176,7 +176,7 @@ NO_WEIGHTS = {
     "w.jpg": (b"\xff\xd8\xff\xe0 a JPEG", "is a JPEG picture, not weights"),
     "w.h5": (b"\x89HDF\r\n\x1a\n", "is an HDF5 file"),
     "w.ckpt": (b"", "is empty"),
-    "w": (b"x\0y\xff", "is not a weights file; safetensors and"),
+    "w": (b"x\0y\xff", "is not a weights file; safetensors, "),
     "w.crdownload": (zipped({"w/data.pkl": b"\x80"})[:40], "download that is not finished"),
     "w.pt": (program(), "is a TorchScript program; save its state_dict"),
     "w.pt2": (itself(), "holds no named weights"),

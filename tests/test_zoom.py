@@ -31,11 +31,11 @@ from rendering import response
 
 CPU = torch.device("cpu")
 RATE = Fraction(30)
+LOOK = {"terms": "textures", "octaves": 2, "coarsest": 68, "steps": 5}
 
 
 def chosen(**camera: float) -> Settings:
-    dream = {"terms": "textures", "octaves": 2, "steps": 5}
-    return build(("test", {"dream": dream, "camera": camera}))
+    return build(("test", {"dream": LOOK, "camera": camera}))
 
 
 def zoomed(image: Tensor, network: Network, journey: Journey, **camera: float) -> list[Tensor]:
@@ -296,7 +296,7 @@ def test_a_margin_is_added_when_the_camera_comes_to_need_one(
 
 
 def test_a_zoom_that_fades_in_reaches_full_strength(dreamnet: Network, picture: Tensor) -> None:
-    dream_ = {"terms": "textures", "octaves": 2, "steps": 5, "strength": "0:(0), 20:(1)"}
+    dream_ = {**LOOK, "strength": "0:(0), 20:(1)"}
     fades = build(("test", {"dream": dream_}))
 
     def over_time(number: int) -> Settings:
