@@ -9,6 +9,7 @@ from dreamreel.pipeline.app import arguments as args
 from dreamreel.pipeline.app.entry import run_app
 from dreamreel.pipeline.app.help import GroupedCommand, WholeGroup
 from dreamreel.pipeline.app.options import (
+    CLIMB,
     CROP,
     DREAM,
     ENCODING,
@@ -177,6 +178,27 @@ def _render(job: "Job", given: Given, unit: str, json: bool) -> None:
         print_json({"event": "done", "output": str(path)})
     else:
         print_result(path)
+
+
+@_command()
+@takes(CLIMB, NETWORK, WIDTH, CROP, ENCODING, HARDWARE, common=RENDERS)
+def tour(
+    source: args.ExploredSource,
+    given: Given,
+    layers: args.Stops = None,
+    still: args.Moment = None,
+    seconds: args.TourSeconds = None,
+    fps: args.TourFps = args.TOUR_RATE,
+) -> None:
+    """Travel through the layers of a network: a picture as each of them amplifies it.
+
+    OUT is a picture with all layers side by side (.png, .jpg), a folder for a picture of each, or a
+    film (.mp4, .gif) in which one layer's dream melts into the next. Without -o, OUT is IN-tour.png
+    beside IN.
+    """
+    from dreamreel.pipeline.app.exploring import tour_command
+
+    tour_command(source, given, layers, still, (seconds, fps))
 
 
 @_command()

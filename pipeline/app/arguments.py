@@ -11,6 +11,7 @@ from dreamreel.pipeline.config.values import parse_number
 
 # Values where none is given: usual ones, not tuned. RATE is in frames per second.
 RATE = "30"
+TOUR_RATE = "24"
 SECONDS = 10.0
 RETRY = 2
 ENGINE = "local"
@@ -299,3 +300,33 @@ Piece = Annotated[
 ]
 Join = Annotated[bool, typer.Option("--join", help="Join the pieces of its video.")]
 Repeats = Annotated[int, typer.Option(help="The number of repeats.", metavar="N")]
+ExploredSource = Annotated[
+    Path, typer.Argument(metavar="IN", help="A picture; a video with --still; or noise.")
+]
+Moment = Annotated[
+    str | None,
+    typer.Option("--still", metavar="TIME", help="The moment of a video.", rich_help_panel=IN),
+]
+Stops = Annotated[
+    str | None,
+    typer.Option(
+        "--layers",
+        metavar="L",
+        rich_help_panel=LOOK,
+        help="The layers, or other terms, in order: stem,parts,objects; a dozen if not given.",
+    ),
+]
+TourSeconds = Annotated[
+    float | None,
+    typer.Option(
+        "--seconds",
+        metavar="S",
+        help="The length of a film; 1.5 a layer if not given.",
+        rich_help_panel=OUT,
+        parser=parse_number,
+    ),
+]
+TourFps = Annotated[
+    str,
+    typer.Option("--fps", metavar="R", help="Frames per second of a film.", rich_help_panel=OUT),
+]

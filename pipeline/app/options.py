@@ -64,6 +64,8 @@ DREAM = (
     Flag("--steps", "dream.steps", LOOK, "N"),
     Flag("--seed", "seed", LOOK, "S"),
 )
+# Those of how a dream is climbed, but for its terms.
+CLIMB = tuple(flag for flag in DREAM if flag.setting != TERMS)
 NETWORK = (
     Flag("--network", "network", LOOK, "NAME", complete=complete_network),
     Flag("--weights", "weights", LOOK, "FILE"),

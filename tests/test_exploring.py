@@ -1,0 +1,157 @@
+"""Explorers: their sheets, folders and films hold what was asked for, and tell how it was made."""
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from dreamreel.pipeline.exploring.sheets import Cell, Page, drawn, in_rows
+from dreamreel.pipeline.exploring.tour import layer_rows, melted, usual_stops
+from making import Run, read_clip, start
+
+Call = Callable[..., Run]
+QUICK = ("--steps", "1", "--octaves", "1")
+
+
+@pytest.fixture
+def photo(tmp_path: Path, scene: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "photo.png"
+    cv2.imwrite(str(path), scene[:72, :96])
+    return path
+
+
+def index_of(path: Path) -> dict:
+    return json.loads(Path(f"{path}.json").read_text())
+
+
+def cells_of(path: Path) -> list[dict]:
+    return [cell for page in index_of(path)["pages"] for cell in page["cells"]]
+
+
+def refused(run: Run, *words: str) -> None:
+    assert run.code == 2 and run.err.count("\n") == 1, run.err
+    assert all(word in run.err for word in words), run.err
+
+
+# Sheets
+
+
+def test_a_sheet_is_never_wider_than_a_screen() -> None:
+    cell = Cell("a", Image.new("RGB", (900, 500)))
+    assert drawn(in_rows("many", [cell] * 40, across=12)).width <= 2400
+    assert drawn(Page("one", ((cell,),))).width < 600
+
+
+def test_rows_of_a_sheet_are_as_full_as_can_be() -> None:
+    cell = Cell("a", Image.new("RGB", (90, 50)))
+    assert all(None not in in_rows("", [cell] * count).cells[-1] for count in (1, 2, 3, 8, 12, 15))
+
+
+def test_a_detail_is_shown_at_full_size() -> None:
+    picture = Image.new("RGB", (1000, 800))
+    dots = Image.effect_noise((40, 40), 80).convert("RGB")
+    picture.paste(dots, (480, 380))
+    sheet = np.asarray(drawn(Page("", ((Cell("", picture),),), detail=(0.5, 0.5))))
+    found = cv2.matchTemplate(sheet, np.asarray(dots), cv2.TM_SQDIFF)
+    assert found.min() == 0
+
+
+def test_a_cell_that_failed_says_why_in_its_place() -> None:
+    good, bad = Cell("good", Image.new("RGB", (200, 100))), Cell("bad", why="no such layer")
+    page = in_rows("", [good, bad], across=2)
+    assert drawn(page).size == drawn(in_rows("", [good, good], across=2)).size
+
+
+# Tours
+
+
+def test_the_usual_stops_are_some_of_the_layers_from_low_to_high() -> None:
+    for network in ("dreamnet", "vgg16", "resnet18"):
+        stops, names = usual_stops(network), [row.name for row in layer_rows(network)]
+        assert 6 <= len(stops) <= 12
+        assert [names.index(stop) for stop in stops] == sorted(map(names.index, stops))
+    assert "parts" in usual_stops("dreamnet")
+
+
+def test_a_tour_shows_each_layer_and_tells_how_it_was_made(dreamreel: Call, photo: Path) -> None:
+    run = dreamreel("tour", photo, "--layers", "stem,textures", *QUICK)
+    assert (run.code == 0 and run.out.strip() == "photo-tour.png") or run.out.strip().endswith(
+        "photo-tour.png"
+    )
+    out = photo.with_name("photo-tour.png")
+    assert [cell["label"].split(":")[0] for cell in cells_of(out)] == ["stem", "textures"]
+    with Image.open(out) as sheet:
+        told = json.loads(sheet.text["Description"])  # type: ignore[attr-defined]
+    assert told["command"] == "tour" and told["settings"]["dream.steps"] == 1
+    assert not list(photo.parent.glob("*unfinished*"))
+
+
+def test_a_tour_as_a_folder_has_a_picture_of_each_layer(dreamreel: Call, photo: Path) -> None:
+    run = dreamreel("tour", photo, "-o", "tour", "--layers", "stem,textures", *QUICK)
+    assert run.code == 0, run.err
+    names = sorted(path.name for path in Path("tour").iterdir())
+    assert names == ["001-stem.png", "002-textures.png", "index.json"]
+    refused(dreamreel("tour", photo, "-o", "tour", *QUICK), "not empty")
+
+
+def test_a_tour_as_a_film_has_its_length(dreamreel: Call, photo: Path) -> None:
+    given = ("--layers", "stem,textures", "--seconds", "0.5", "--fps", "12")
+    run = dreamreel("tour", photo, "-o", "tour.mp4", *given, *QUICK)
+    assert run.code == 0, run.err
+    assert len(read_clip(Path("tour.mp4"))) == 6
+    assert index_of(Path("tour.mp4"))["layers"] == ["stem", "textures"]
+
+
+def test_dreams_melt_into_one_another_evenly_and_without_losing_strength() -> None:
+    random = np.random.default_rng(0)
+    source = np.full((40, 60, 3), 128, np.uint8)
+    dreams = [np.uint8(128 + 30 * random.standard_normal((40, 60, 3)).clip(-3, 3)) for _ in "abc"]
+    frames = [frame.astype(float) for frame in melted([source, *dreams], 60)]
+    assert np.array_equal(frames[0], dreams[0]) and np.array_equal(frames[-1], dreams[2])
+    strengths = [float((frame - source).std()) for frame in frames]
+    assert max(strengths) < 1.1 * min(strengths)
+    steps = [float(np.abs(b - a).mean()) for a, b in zip(frames, frames[1:], strict=False)]
+    assert max(steps) < 6  # of some 34 levels between two dreams
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("--layers", "texturs"), ("no layer 'texturs'", "'textures'")),
+        (("--layers", "stem,,parts"), ("--layers", "missing")),
+        (("-o", "tour.xyz"), (".xyz", ".png")),
+        (("-o", "photo.png", "--overwrite"), ("the source itself",)),
+        (("-o", "photo.png/tour.png"), ("photo.png is a file",)),
+        (("--network", "vgg"), ("unknown network",)),
+        (("--set", "dream.octavs=2"), ("octavs",)),
+    ],
+)
+def test_a_tour_that_cannot_be_made_is_refused_in_one_line(
+    dreamreel: Call, photo: Path, given: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    before = sorted(photo.parent.iterdir())
+    refused(dreamreel("tour", photo, *given, *QUICK), *words)
+    assert sorted(photo.parent.iterdir()) == before
+
+
+def test_a_killed_tour_goes_on_to_the_same_bytes(photo: Path, dreamreel: Call) -> None:
+    given = ("tour", photo.name, *QUICK, "--quiet")
+    assert dreamreel(*given, "-o", "whole.png").code == 0
+    process = start(*given, "-o", "part.png", folder=photo.parent)
+    for _ in range(600):
+        if len(list(photo.parent.glob("part.png.unfinished/cell-*.png"))) >= 2:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    if not Path("part.png").exists():  # it was not too quick
+        assert dreamreel(*given, "-o", "part.png").code == 0
+    assert Path("part.png").read_bytes() == Path("whole.png").read_bytes()
+    assert not list(photo.parent.glob("*unfinished*"))
