@@ -202,6 +202,27 @@ def tour(
 
 
 @_command()
+@takes(READING, DREAM, NETWORK, WIDTH, CROP, HARDWARE, common=RENDERS)
+def sweep(
+    source: args.ExploredSource,
+    given: Given,
+    over: args.Over = None,
+    still: args.Moment = None,
+    zoom: args.ZoomedFor = None,
+    detail: args.Detail = None,
+) -> None:
+    """Sweep over settings: one picture with every combination of their values, on a labelled grid.
+
+    The first --over runs across, the second down, others over further pages: OUT-2.png and so on.
+    A picture that cannot be made says why in its place. Without -o, OUT is IN-sweep.png beside IN.
+    A sweep that was stopped goes on when the same command is given again.
+    """
+    from dreamreel.pipeline.app.exploring import sweep_command
+
+    sweep_command(source, given, over or [], (still, zoom), detail)
+
+
+@_command()
 @takes(common=("output", "overwrite", "restart", "quiet"))
 def reproduce(
     record: args.Record,

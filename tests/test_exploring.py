@@ -4,6 +4,7 @@ import json
 import signal
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -60,7 +61,7 @@ def test_a_detail_is_shown_at_full_size() -> None:
     picture.paste(dots, (480, 380))
     sheet = np.asarray(drawn(Page("", ((Cell("", picture),),), detail=(0.5, 0.5))))
     found = cv2.matchTemplate(sheet, np.asarray(dots), cv2.TM_SQDIFF)
-    assert found.min() == 0
+    assert found.min() < 100  # of some 9e7 elsewhere: sums of floats are rounded
 
 
 def test_a_cell_that_failed_says_why_in_its_place() -> None:
@@ -73,7 +74,7 @@ def test_a_cell_that_failed_says_why_in_its_place() -> None:
 
 
 def test_the_usual_stops_are_some_of_the_layers_from_low_to_high() -> None:
-    for network in ("dreamnet", "vgg16", "resnet18"):
+    for network in ("dreamnet", "vgg16"):
         stops, names = usual_stops(network), [row.name for row in layer_rows(network)]
         assert 6 <= len(stops) <= 12
         assert [names.index(stop) for stop in stops] == sorted(map(names.index, stops))
@@ -82,9 +83,7 @@ def test_the_usual_stops_are_some_of_the_layers_from_low_to_high() -> None:
 
 def test_a_tour_shows_each_layer_and_tells_how_it_was_made(dreamreel: Call, photo: Path) -> None:
     run = dreamreel("tour", photo, "--layers", "stem,textures", *QUICK)
-    assert (run.code == 0 and run.out.strip() == "photo-tour.png") or run.out.strip().endswith(
-        "photo-tour.png"
-    )
+    assert run.code == 0 and run.out.strip().endswith("photo-tour.png"), run.err
     out = photo.with_name("photo-tour.png")
     assert [cell["label"].split(":")[0] for cell in cells_of(out)] == ["stem", "textures"]
     with Image.open(out) as sheet:
@@ -117,7 +116,7 @@ def test_dreams_melt_into_one_another_evenly_and_without_losing_strength() -> No
     assert np.array_equal(frames[0], dreams[0]) and np.array_equal(frames[-1], dreams[2])
     strengths = [float((frame - source).std()) for frame in frames]
     assert max(strengths) < 1.1 * min(strengths)
-    steps = [float(np.abs(b - a).mean()) for a, b in zip(frames, frames[1:], strict=False)]
+    steps = [float(np.abs(b - a).mean()) for a, b in pairwise(frames)]
     assert max(steps) < 6  # of some 34 levels between two dreams
 
 
@@ -142,7 +141,8 @@ def test_a_tour_that_cannot_be_made_is_refused_in_one_line(
 
 
 def test_a_killed_tour_goes_on_to_the_same_bytes(photo: Path, dreamreel: Call) -> None:
-    given = ("tour", photo.name, *QUICK, "--quiet")
+    layers = ("--layers", "stem,fire2a,fire2b,fire3a")
+    given = ("tour", photo.name, *layers, *QUICK, "--quiet")
     assert dreamreel(*given, "-o", "whole.png").code == 0
     process = start(*given, "-o", "part.png", folder=photo.parent)
     for _ in range(600):
@@ -155,3 +155,89 @@ def test_a_killed_tour_goes_on_to_the_same_bytes(photo: Path, dreamreel: Call) -
         assert dreamreel(*given, "-o", "part.png").code == 0
     assert Path("part.png").read_bytes() == Path("whole.png").read_bytes()
     assert not list(photo.parent.glob("*unfinished*"))
+
+
+# Sweeps
+
+
+def test_a_sweep_has_a_cell_for_each_combination(dreamreel: Call, photo: Path) -> None:
+    over = ("--over", "dream.steps=1,2", "--over", "dream.step_size=0.5,1.5,4")
+    run = dreamreel("sweep", photo, "-o", "s.png", *over, "--octaves", 1)
+    assert run.code == 0, run.err
+    found = [cell["over"] for cell in cells_of(Path("s.png"))]
+    assert len(found) == 6 and {"dream.steps": "2", "dream.step_size": "0.5"} in found
+    (page,) = index_of(Path("s.png"))["pages"]
+    assert [(cell["row"], cell["column"]) for cell in page["cells"]][-1] == (2, 1)
+
+
+def test_a_third_axis_makes_further_pages(dreamreel: Call, photo: Path) -> None:
+    over = ("--over", "steps=1,2", "--over", "seed=1,2", "--over", "layers=stem,fire2a,fire2b")
+    run = dreamreel("sweep", photo, "-o", "s.jpg", *over, "--octaves", 1)
+    assert run.code == 0, run.err
+    assert [page["file"] for page in index_of(Path("s.jpg"))["pages"]] == [
+        "s.jpg", "s-2.jpg", "s-3.jpg"
+    ]  # fmt: skip
+    with Image.open("s-3.jpg") as sheet:
+        assert json.loads(sheet.getexif()[0x010E])["over"]["seed"] == ["1", "2"]
+
+
+def test_looks_classes_and_layers_can_be_swept_over(dreamreel: Call, photo: Path) -> None:
+    for axis in ("preset=eyes,flock", "class=starfish,castle", "layers=stem,0.5*stem + textures"):
+        run = dreamreel("sweep", photo, "-o", "s.png", "--over", axis, *QUICK, "--overwrite")
+        assert run.code == 0, run.err
+        assert len(cells_of(Path("s.png"))) == 2
+
+
+def test_a_cell_that_cannot_be_made_stops_no_other(dreamreel: Call, photo: Path) -> None:
+    run = dreamreel("sweep", photo, "-o", "s.png", "--over", "layers=stem,texturs", *QUICK)
+    assert run.code == 0, run.err
+    good, bad = cells_of(Path("s.png"))
+    assert "why" not in good and "did you mean 'textures'" in bad["why"]
+
+
+def test_a_moment_of_a_video_and_a_zoom_can_be_swept_over(
+    dreamreel: Call, photo: Path, moving_clip: Path
+) -> None:
+    over = ("--over", "layers=stem,fire2a")
+    run = dreamreel("sweep", moving_clip, "--still", 0.2, "-o", "v.png", *over, *QUICK)
+    assert run.code == 0, run.err
+    axis = ("--over", "camera.zoom=1.1,3")
+    run = dreamreel("sweep", photo, "--zoom", 0.1, "-o", "z.png", *axis, "--layers", "stem", *QUICK)
+    assert run.code == 0 and "note" not in run.err, run.err
+    assert not list(photo.parent.glob("*unfinished*"))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ((), ("needs an axis", "--over dream.steps=")),
+        (("--over", "dream.steps"), ("not NAME=VALUE",)),
+        (("--over", "dream.stps=1,2"), ("dream.stps", "dream.steps")),
+        (("--over", "dream.steps=1,many"), ("dream.steps", "many")),
+        (("--over", "steps=1,1"), ("twice",)),
+        (("--over", "steps=1,2", "--over", "dream.steps=3"), ("both set dream.steps",)),
+        (("--over", "octaves=1,2", "--octaves", "3"), ("--octaves", "both set dream.octaves")),
+        (("--over", "preset=eyes,feever"), ("feever", "fever")),
+        (("--over", "layers=texturs"), ("no layer 'texturs'",)),
+        (("--over", "seed=" + ",".join(map(str, range(401)))), ("401", "400")),
+        (("--over", "seed=1", "--detail", "2:2"), ("--detail",)),
+        (("--over", "seed=1", "-o", "s.mp4"), (".mp4", ".png")),
+    ],
+)
+def test_a_sweep_that_cannot_be_made_is_refused_in_one_line(
+    dreamreel: Call, photo: Path, given: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    before = sorted(photo.parent.iterdir())
+    refused(dreamreel("sweep", photo, *given), *words)
+    assert sorted(photo.parent.iterdir()) == before
+
+
+def test_a_film_without_a_moment_and_what_is_there_already_are_refused(
+    dreamreel: Call, photo: Path, moving_clip: Path
+) -> None:
+    refused(dreamreel("sweep", moving_clip, "--over", "seed=1"), "--still")
+    Path("s.png").write_bytes(b"precious")
+    refused(dreamreel("sweep", photo, "-o", "s.png", "--over", "seed=1"), "exists")
+    Path("t-2.png").write_bytes(b"precious")
+    many = ("--over", "steps=1", "--over", "octaves=1", "--over", "seed=1,2")
+    refused(dreamreel("sweep", photo, "-o", "t.png", *many), "t-2.png exists")

@@ -307,6 +307,32 @@ Moment = Annotated[
     str | None,
     typer.Option("--still", metavar="TIME", help="The moment of a video.", rich_help_panel=IN),
 ]
+Over = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=A,B,C",
+        rich_help_panel=LOOK,
+        help="An axis: a setting, or preset, class, guide or layers, with its values. Repeatable.",
+    ),
+]
+ZoomedFor = Annotated[
+    float | None,
+    typer.Option(
+        "--zoom",
+        metavar="S",
+        rich_help_panel=IN,
+        parser=parse_number,
+        help="The frame of an endless zoom after S seconds.",
+    ),
+]
+Detail = Annotated[
+    str | None,
+    typer.Option(
+        metavar="X:Y",
+        rich_help_panel=OUT,
+        help="Show this place below each picture at full size: 0.5:0.3, in widths and heights.",
+    ),
+]
 Stops = Annotated[
     str | None,
     typer.Option(

@@ -23,7 +23,7 @@ from dreamreel.pipeline.errors import PassingError, Stopped, UserError
 from dreamreel.pipeline.exploring.sheets import PAPER, Cell
 from dreamreel.pipeline.jobs.identity import digest, identity_of, named_in, named_masks
 from dreamreel.pipeline.jobs.job import Job, NamedFile, Threads
-from dreamreel.pipeline.jobs.making import threads_of
+from dreamreel.pipeline.jobs.making import current_threads
 from dreamreel.pipeline.jobs.paths import Target, WorkFolder, folder_of, work_folder
 from dreamreel.pipeline.jobs.preparation import kept_network
 from dreamreel.pipeline.jobs.report import Progress, Report
@@ -35,11 +35,12 @@ from dreamreel.pipeline.memory import is_out_of_memory
 
 @dataclass(frozen=True)
 class Wanted:
-    """A picture that is asked for: its `label`, the `job` that makes it, whatever its output is,
-    and the `facts` about it that stand in the index."""
+    """A picture that is asked for: its `label`, the `job` that makes it, whatever its output is, or
+    `why` there can be none, and the `facts` about it that stand in the index."""
 
     label: str
-    job: Job
+    job: Job | None
+    why: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -53,22 +54,27 @@ def rendered(
     A picture that cannot be made is a cell that says why. Raises UserError if none can be, and
     Stopped, with the finished pictures saved, if `report` asks to stop.
     """
-    with _work(out, wanted[0].job) as (work, threads), kept_network():
+    with _work(out) as (work, threads), kept_network():
         files = _Digests()
-        before = sum(_path(work, files.identified(one.job)).exists() for one in wanted)
+        jobs = [one.job and files.identified(one.job) for one in wanted]
+        before = sum(job is not None and _path(work, job).exists() for job in jobs)
         if before:
             report.on_notice(f"going on after {before} pictures that are done already")
         cells: list[Cell] = []
         inner = Report(on_notice=_once(report.on_notice), is_stopping=report.is_stopping)
-        for number, one in enumerate(wanted):
-            path = _path(work, files.identified(one.job))
+        for number, (one, found) in enumerate(zip(wanted, jobs, strict=True)):
+            if one.job is None or found is None:
+                cells.append(Cell(one.label, why=one.why, facts=one.facts))
+                continue
+            path = _path(work, found)
             job = one.job.model_copy(update={"output": path, "threads": threads})
             try:
                 cells.append(_made(one, job, path, inner))
             except Stopped:
                 told = f"stopped; {number} of {len(wanted)} pictures are done; the same command "
                 raise Stopped(f"{told}goes on") from None
-            report.on_progress(Progress(number + 1, len(wanted), min(before, number)))
+            if any(cell.picture is not None for cell in cells):
+                report.on_progress(Progress(number + 1, len(wanted), min(before, number)))
         if all(cell.picture is None for cell in cells):
             work.remove_pieces()
             raise UserError(cells[0].why)
@@ -105,10 +111,10 @@ def _last_frame_of(job: Job, path: Path, report: Report) -> None:
 
 
 @contextmanager
-def _work(out: Target, job: Job) -> Iterator[tuple[WorkFolder, Threads]]:
+def _work(out: Target) -> Iterator[tuple[WorkFolder, Threads]]:
     """The work folder of `out`, new or found, with the thread counts of its pictures. It is kept if
     the work inside the context is stopped and there are pictures in it."""
-    threads = threads_of(job)
+    threads = current_threads()
     job_file = {
         "job": {"dreamreel": version("dreamreel"), "kind": "sheet"},
         "threads": threads.model_dump(),

@@ -5,7 +5,7 @@ import json
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, PngImagePlugin
 from dreamreel.pipeline.durable import write_whole
 from dreamreel.pipeline.errors import PassingError, UserError
 from dreamreel.pipeline.jobs.paths import (
+    PICTURE,
     Target,
     check_replaceable,
     check_target,
@@ -111,6 +112,12 @@ def check_sheet(out: Target, sources: Sequence[Path], others: Sequence[Path] = (
     check_picture_name(out.path)
     check_target(out, sources, others, ("work",))
     check_index(record_path(out.path), out.overwrite)
+
+
+def check_pages(out: Target, pages: int) -> None:
+    """Raise UserError unless so many pages of a sheet can be written into `out` and beside it."""
+    for path in page_paths(out.path, pages)[1:]:
+        check_target(replace(out, path=path), [], [], PICTURE)
 
 
 def check_index(path: Path, overwrite: bool) -> None:
@@ -213,6 +220,8 @@ def _layout(page: Page) -> _Layout:
     left = 150 if page.rows else 0
     room = (SHEET_WIDTH - 2 * MARGIN - left + GAP) // across - GAP
     own = CELL if page.enlarges else max((one.width for one in pictures), default=CELL)
+    if page.detail is not None:  # the part that is shown at full size is to be a part
+        own //= 2
     width = max(1, min(max(own, SMALLEST_CELL), CELL, room))
     height = max(1, round(width * aspect))
     below = 0 if page.detail is None else height + GAP // 2

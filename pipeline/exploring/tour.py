@@ -58,7 +58,9 @@ def make_tour(tour: Tour, out: Target, report: Report) -> Path:
     check_tour(tour, out)
     film = is_film(out.path)
     rows = {row.name: row for row in layer_rows(tour.job.settings.network)}
-    wanted = [Wanted(stop, job, _facts(rows, stop)) for stop, job in _jobs(tour, between=film)]
+    wanted = [
+        Wanted(stop, job, facts=_facts(rows, stop)) for stop, job in _jobs(tour, between=film)
+    ]
     told = about("tour", tour.job, {"layers": list(tour.stops)})
     with rendered(wanted, out, report) as (cells, work):
         if film:
