@@ -15,6 +15,7 @@ from dreamreel.pipeline.app.options import (
     ENCODING,
     FILM,
     HARDWARE,
+    IMAGINE,
     NETWORK,
     READING,
     WIDTH,
@@ -220,6 +221,26 @@ def sweep(
     from dreamreel.pipeline.app.exploring import sweep_command
 
     sweep_command(source, given, over or [], (still, zoom), detail)
+
+
+@_command()
+@takes(IMAGINE, HARDWARE, common=RENDERS)
+def visualize(
+    network: args.Network,
+    given: Given,
+    layer: args.Look = None,
+    classes: args.Classes = None,
+    photos: args.Photos = None,
+) -> None:
+    """Visualize what channels, neurons or classes look for, each imagined from noise, on a sheet.
+
+    With --photos, the places that excite each most stand beside it, and strongest(8) may choose the
+    channels. Without -o, OUT is NETWORK-LAYER.png. A sheet that was stopped goes on when the same
+    command is given again.
+    """
+    from dreamreel.pipeline.app.exploring import visualize_command
+
+    visualize_command(network, layer, classes, photos, given)
 
 
 @_command()

@@ -10,10 +10,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from dreamreel.pipeline.config.grammar import build
+from dreamreel.pipeline.dreaming.imagining import imagine
 from dreamreel.pipeline.exploring.sheets import Cell, Page, drawn, in_rows
 from dreamreel.pipeline.exploring.tour import layer_rows, melted, usual_stops
+from dreamreel.pipeline.media.stills import load_picture
+from dreamreel.pipeline.networks.network import Network
+from dreamreel.pipeline.tensors import sharpness
 from making import Run, read_clip, start
 
 Call = Callable[..., Run]
@@ -241,3 +247,94 @@ def test_a_film_without_a_moment_and_what_is_there_already_are_refused(
     Path("t-2.png").write_bytes(b"precious")
     many = ("--over", "steps=1", "--over", "octaves=1", "--over", "seed=1,2")
     refused(dreamreel("sweep", photo, "-o", "t.png", *many), "t-2.png exists")
+
+
+# What channels and classes look for
+
+SMALL = ("--set", "imagine.views=1", "--set", "imagine.side=64", "--size", "64x64")
+IMAGINED = ("--steps", "1", *SMALL)
+
+
+@pytest.fixture
+def photos(photo: Path, scene: np.ndarray) -> Path:
+    folder = photo.parent / "photos"
+    folder.mkdir()
+    for number in range(3):
+        cv2.imwrite(str(folder / f"{number}.png"), scene[: 80 + 40 * number, : 130 + 30 * number])
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def test_channels_neurons_and_classes_are_visualized(dreamreel: Call, photo: Path) -> None:
+    run = dreamreel("visualize", "dreamnet", "textures:3+5-6", *IMAGINED, "-o", "v.png")
+    assert run.code == 0, run.err
+    assert [cell["term"] for cell in cells_of(Path("v.png"))] == [
+        f"mean:textures:{number}" for number in (3, 5, 6)
+    ]
+    run = dreamreel("visualize", "dreamnet", "textures:3@0.5:0.25", *IMAGINED, "-o", "n.png")
+    assert run.code == 0 and cells_of(Path("n.png"))[0]["term"] == "mean:textures:3@0.5:0.25"
+    run = dreamreel("visualize", "dreamnet", "--classes", "starfish,castle", *IMAGINED)
+    assert run.code == 0, run.err
+    found = [cell["label"] for cell in cells_of(Path("dreamnet-starfish-castle.png"))]
+    assert found == ["starfish (327)", "castle (483)"]
+
+
+def test_the_places_of_photos_excite_a_channel_most(
+    dreamreel: Call, photos: Path, dreamnet: Network
+) -> None:
+    given = ("--photos", photos, *IMAGINED, "-o", "v.png")
+    run = dreamreel("visualize", "dreamnet", "stem:strongest(2)", *given)
+    assert run.code == 0, run.err
+    for cell in cells_of(Path("v.png")):
+        number = int(cell["term"].rpartition(":")[2])
+        values = [place["value"] for place in cell["places"]]
+        most = 0.0
+        for path in photos.glob("*.png"):
+            image = load_picture(path, torch.device("cpu")).image
+            most = max(most, float(dreamnet.activations(image, ["stem"])["stem"][0, number].max()))
+        assert len(values) == 4 and values == sorted(values, reverse=True)
+        assert values[0] == pytest.approx(most, abs=1e-3)
+        left, top, right, bottom = cell["places"][0]["box"]
+        assert (right - left, bottom - top) == (5, 5)  # the receptive field of the layer
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("dreamnet",), ("LAYER", "--classes")),
+        (("dreamnet", "texturs"), ("no layer 'texturs'", "'textures'")),
+        (("dreamnet", "textures:480"), ("no channel 480", "from 0 to 479")),
+        (("dreamnet", "textures:x"), ("malformed", "channels such as")),
+        (("dreamnet", "textures:strongest(3)"), ("--photos",)),
+        (("dreamnet", "--classes", "starfsh"), ("starfsh", "starfish")),
+        (("dreamnt", "textures"), ("dreamnt", "dreamnet")),
+        (("dreamnet", "stem:1", "--photos", "none"), ("no folder none",)),
+        (("dreamnet", "stem:1", "--photos", "empty"), ("holds no pictures",)),
+        (("dreamnet", "stem:1", "-o", "v.mp4"), (".mp4", ".png")),
+        (("dreamnet", "stem:1", "--decay", "2"), ("imagine.decay",)),
+    ],
+)
+def test_a_sheet_of_channels_that_cannot_be_made_is_refused_in_one_line(
+    dreamreel: Call, photo: Path, given: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    Path("empty").mkdir()
+    before = sorted(photo.parent.iterdir())
+    refused(dreamreel("visualize", *given, "--steps", "1"), *words)
+    assert sorted(photo.parent.iterdir()) == before
+
+
+def test_each_regulariser_calms_what_is_imagined(dreamnet: Network) -> None:
+    def imagined(**more: float) -> torch.Tensor:
+        table = {"steps": 12, "views": 1, "side": 64, **more}
+        settings = build(("test", {"dream": {"terms": "mean:textures:3"}, "imagine": table}))
+        return imagine((64, 64), dreamnet, settings)
+
+    plain = imagined()
+    assert float((imagined(decay=0.2) - 0.5).std()) < float((plain - 0.5).std())
+    assert sharpness(imagined(blur=1.0)) < 0.5 * sharpness(plain)
+
+    def grey(image: torch.Tensor) -> float:
+        """The share of pixels that are nearly grey."""
+        return float(((image - 0.5).abs().amax(1) < 0.02).float().mean())
+
+    assert grey(imagined(clip=0.6)) > grey(plain)

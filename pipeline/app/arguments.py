@@ -307,6 +307,27 @@ Moment = Annotated[
     str | None,
     typer.Option("--still", metavar="TIME", help="The moment of a video.", rich_help_panel=IN),
 ]
+Look = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[LAYER[:CHANNELS]]",
+        help="A layer; some of its channels: 3+7+20-25; one neuron: 3@0.5:0.5.",
+    ),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,NAME", rich_help_panel=LOOK, help="Classes in place of a layer's channels."
+    ),
+]
+Photos = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        rich_help_panel=IN,
+        help="Photos whose most exciting places are shown beside each.",
+    ),
+]
 Over = Annotated[
     list[str] | None,
     typer.Option(

@@ -26,6 +26,7 @@ from dreamreel.pipeline.config.values import check_seconds, parse_fps
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.exploring.about import about
 from dreamreel.pipeline.exploring.cells import Wanted
+from dreamreel.pipeline.exploring.sheets import file_name
 from dreamreel.pipeline.exploring.sweep import (
     Axis,
     check_axes,
@@ -102,6 +103,27 @@ def sweep_command(
         if line is not None:
             report.on_notice(line)
         path = make_sweep(axes, wanted, out, source.name, told, report, place)
+    print_result(path)
+
+
+def visualize_command(
+    network: str, layer: str | None, classes: str | None, photos: Path | None, given: Given
+) -> None:
+    """Make the sheet of what channels or classes of `network` look for, and print its path. Raises
+    UserError if it cannot be made."""
+    from dreamreel.pipeline.exploring.visualize import Looks, parse_look, visualize
+
+    if (layer is None) == (classes is None):
+        raise UserError(
+            "give what to visualize: a LAYER, as dreamreel layers lists them, or --classes"
+        )
+    named = replace(given, tables=[*given.tables, ("NETWORK", {"network": network})])
+    names = () if classes is None else tuple(split_values("--classes", classes))
+    term = None if layer is None else parse_look(layer)
+    looks = Looks(image_job(None, None, named.settings()), term, names, photos)
+    out = target(given, Path(f"{file_name(f'{network}-{layer or classes}')}.png"))
+    with terminal("pictures", given.quiet, stoppable=True) as report:
+        path = visualize(looks, out, report)
     print_result(path)
 
 
