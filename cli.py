@@ -244,6 +244,28 @@ def visualize(
 
 
 @_command()
+@takes(READING, NETWORK, WIDTH, CROP, ENCODING, HARDWARE, common=STILLS)
+def activations(
+    source: args.SeenSource,
+    layer: args.SeenLayer,
+    given: Given,
+    frames: args.Frames = None,
+    start: args.Start = None,
+    end: args.End = None,
+    still: args.Moment = None,
+) -> None:
+    """Show what a picture or a video excites: maps of a layer's channels, the strongest first.
+
+    Of a picture, or of a video's moment with --still, OUT is a sheet (.png, .jpg); of a video it is
+    a film (.mp4, .gif) with the maps and the most likely classes beside it. Without -o, OUT is
+    IN-LAYER.png or IN-LAYER.mp4 beside IN.
+    """
+    from dreamreel.pipeline.app.exploring import activations_command
+
+    activations_command(source, layer, given, (frames, start, end), still)
+
+
+@_command()
 @takes(common=("output", "overwrite", "restart", "quiet"))
 def reproduce(
     record: args.Record,

@@ -15,8 +15,10 @@ from PIL import Image
 
 from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.dreaming.imagining import imagine
+from dreamreel.pipeline.exploring.layers import layer_rows
 from dreamreel.pipeline.exploring.sheets import Cell, Page, drawn, in_rows
-from dreamreel.pipeline.exploring.tour import layer_rows, melted, usual_stops
+from dreamreel.pipeline.exploring.tour import melted, usual_stops
+from dreamreel.pipeline.media.clips import probe
 from dreamreel.pipeline.media.stills import load_picture
 from dreamreel.pipeline.networks.network import Network
 from dreamreel.pipeline.tensors import sharpness
@@ -52,7 +54,7 @@ def refused(run: Run, *words: str) -> None:
 
 def test_a_sheet_is_never_wider_than_a_screen() -> None:
     cell = Cell("a", Image.new("RGB", (900, 500)))
-    assert drawn(in_rows("many", [cell] * 40, across=12)).width <= 2400
+    assert drawn(in_rows("many", [cell] * 140, most=12)).width <= 2400
     assert drawn(Page("one", ((cell,),))).width < 600
 
 
@@ -72,8 +74,8 @@ def test_a_detail_is_shown_at_full_size() -> None:
 
 def test_a_cell_that_failed_says_why_in_its_place() -> None:
     good, bad = Cell("good", Image.new("RGB", (200, 100))), Cell("bad", why="no such layer")
-    page = in_rows("", [good, bad], across=2)
-    assert drawn(page).size == drawn(in_rows("", [good, good], across=2)).size
+    page = in_rows("", [good, bad])
+    assert drawn(page).size == drawn(in_rows("", [good, good])).size
 
 
 # Tours
@@ -131,6 +133,9 @@ def test_dreams_melt_into_one_another_evenly_and_without_losing_strength() -> No
     [
         (("--layers", "texturs"), ("no layer 'texturs'", "'textures'")),
         (("--layers", "stem,,parts"), ("--layers", "missing")),
+        (("--layers", "stem,textures:999999"), ("--layers", "malformed")),
+        (("--layers", "0.5*stem"), ("--layers", "0.5*stem")),
+        (("--network", "resnet18", "--weights", "photo.png"), ("photo.png",)),
         (("-o", "tour.xyz"), (".xyz", ".png")),
         (("-o", "photo.png", "--overwrite"), ("the source itself",)),
         (("-o", "photo.png/tour.png"), ("photo.png is a file",)),
@@ -273,10 +278,12 @@ def test_channels_neurons_and_classes_are_visualized(dreamreel: Call, photo: Pat
     ]
     run = dreamreel("visualize", "dreamnet", "textures:3@0.5:0.25", *IMAGINED, "-o", "n.png")
     assert run.code == 0 and cells_of(Path("n.png"))[0]["term"] == "mean:textures:3@0.5:0.25"
-    run = dreamreel("visualize", "dreamnet", "--classes", "starfish,castle", *IMAGINED)
+    given = ("--photos", photo, *IMAGINED)
+    run = dreamreel("visualize", "dreamnet", "--classes", "starfish,castle", *given)
     assert run.code == 0, run.err
     found = [cell["label"] for cell in cells_of(Path("dreamnet-starfish-castle.png"))]
     assert found == ["starfish (327)", "castle (483)"]
+    assert len(cells_of(Path("dreamnet-starfish-castle.png"))[0]["places"]) > 0
 
 
 def test_the_places_of_photos_excite_a_channel_most(
@@ -338,3 +345,62 @@ def test_each_regulariser_calms_what_is_imagined(dreamnet: Network) -> None:
         return float(((image - 0.5).abs().amax(1) < 0.02).float().mean())
 
     assert grey(imagined(clip=0.6)) > grey(plain)
+
+
+# What excites what
+
+
+def test_maps_of_a_picture_come_strongest_first(
+    dreamreel: Call, photo: Path, dreamnet: Network
+) -> None:
+    run = dreamreel("activations", photo, "fire2a:strongest(5)")
+    assert run.code == 0, run.err
+    first, *maps = cells_of(photo.with_name("photo-fire2a-strongest-5.png"))
+    means = [cell["mean"] for cell in maps]
+    assert len(means) == 5 and means == sorted(means, reverse=True)
+    image = load_picture(photo, torch.device("cpu")).image
+    found = dreamnet.activations(image, ["fire2a"])["fire2a"].clamp_min(0).mean((2, 3))[0]
+    assert maps[0]["channel"] == int(found.argmax())
+    assert "channel" not in first
+
+
+def test_maps_of_a_video_are_a_film_of_its_length_with_its_sound(
+    dreamreel: Call, photo: Path, moving_clip: Path
+) -> None:
+    run = dreamreel("activations", moving_clip, "fire2a", "-o", "a.mp4", "--frames", "2:6")
+    assert run.code == 0, run.err
+    frames, film = read_clip(Path("a.mp4")), probe(Path("a.mp4"))
+    assert len(frames) == 4 and film.has_audio
+    assert frames[0].shape == (96 + 130, 160 + 4 * 80, 3)
+    source = read_clip(moving_clip)[2]
+    assert np.abs(frames[0][:96, :160].astype(int) - source).mean() < 6
+    assert len(index_of(Path("a.mp4"))["channels"]) == 16
+    run = dreamreel("activations", moving_clip, "fire2a:1", "-o", "a.png", "--still", 0.2)
+    assert run.code == 0 and cells_of(Path("a.png"))[1]["channel"] == 1
+    assert sorted(path.name for path in photo.parent.iterdir()) == [
+        "a.mp4", "a.mp4.json", "a.png", "a.png.json", "photo.png"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("photo.png", "texturs"), ("no layer 'texturs'",)),
+        (("photo.png", "stem:48"), ("no channel 48",)),
+        (("photo.png", "classes"), ("whole picture", "objects")),
+        (("photo.png", "objects", "--width", "16"), ("too small for objects",)),
+        (("photo.png", "stem", "-o", "a.mp4"), (".mp4", ".png")),
+        (("photo.png", "stem", "--frames", "0:2"), ("--frames",)),
+        (("none.png", "stem"), ("none.png",)),
+        (("clip.mp4", "stem", "-o", "a.png"), ("a.png", ".mp4")),
+        (("clip.mp4", "stem", "-o", "photo.png", "--still", "0"), ("exists",)),
+        (("clip.mp4", "stem", "--frames", "90:99"), ("clip.mp4",)),
+    ],
+)
+def test_maps_that_cannot_be_made_are_refused_in_one_line(
+    dreamreel: Call, photo: Path, moving_clip: Path, given: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    Path("clip.mp4").symlink_to(moving_clip)
+    before = sorted(photo.parent.iterdir())
+    refused(dreamreel("activations", *given), *words)
+    assert sorted(photo.parent.iterdir()) == before

@@ -307,6 +307,13 @@ Moment = Annotated[
     str | None,
     typer.Option("--still", metavar="TIME", help="The moment of a video.", rich_help_panel=IN),
 ]
+SeenSource = Annotated[Path, typer.Argument(metavar="IN", help="The picture or video.")]
+SeenLayer = Annotated[
+    str,
+    typer.Argument(
+        metavar="LAYER[:CHANNELS]", help="A layer; some channels: 3+7+20-25 or weakest(16)."
+    ),
+]
 Look = Annotated[
     str | None,
     typer.Argument(

@@ -6,7 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from dreamreel.pipeline.app.arguments import RATE
-from dreamreel.pipeline.app.jobs import NOISE, ZoomOptions, image_job, still_of_video, zoom_job
+from dreamreel.pipeline.app.jobs import (
+    NOISE,
+    ZoomOptions,
+    image_job,
+    still_of_video,
+    video_job,
+    zoom_job,
+)
 from dreamreel.pipeline.app.options import (
     CROP,
     DREAM,
@@ -26,6 +33,7 @@ from dreamreel.pipeline.config.values import check_seconds, parse_fps
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.exploring.about import about
 from dreamreel.pipeline.exploring.cells import Wanted
+from dreamreel.pipeline.exploring.layers import parse_channels
 from dreamreel.pipeline.exploring.sheets import file_name
 from dreamreel.pipeline.exploring.sweep import (
     Axis,
@@ -111,7 +119,7 @@ def visualize_command(
 ) -> None:
     """Make the sheet of what channels or classes of `network` look for, and print its path. Raises
     UserError if it cannot be made."""
-    from dreamreel.pipeline.exploring.visualize import Looks, parse_look, visualize
+    from dreamreel.pipeline.exploring.visualize import Looks, visualize
 
     if (layer is None) == (classes is None):
         raise UserError(
@@ -119,11 +127,41 @@ def visualize_command(
         )
     named = replace(given, tables=[*given.tables, ("NETWORK", {"network": network})])
     names = () if classes is None else tuple(split_values("--classes", classes))
-    term = None if layer is None else parse_look(layer)
+    term = None if layer is None else parse_channels(layer)
     looks = Looks(image_job(None, None, named.settings()), term, names, photos)
     out = target(given, Path(f"{file_name(f'{network}-{layer or classes}')}.png"))
     with terminal("pictures", given.quiet, stoppable=True) as report:
         path = visualize(looks, out, report)
+    print_result(path)
+
+
+def activations_command(
+    source: Path,
+    layer: str,
+    given: Given,
+    span: tuple[str | None, str | None, str | None],
+    still: str | None,
+) -> None:
+    """Show what `source` excites in `layer`, and print the path of the result. `span` holds the
+    values of --frames, --start and --end. Raises UserError if it cannot be made."""
+    from dreamreel.pipeline.exploring.activations import Sight, map_activations
+
+    term, settings = parse_channels(layer), given.settings()
+    spans = dict(zip(("--frames", "--start", "--end"), span, strict=True))
+    ending = file_name(layer)
+    if still is None and kind_of_file(source) in ("film", "folder"):
+        clip = checked_clip(source, settings.source)
+        job = _small(video_job(source, Path("film.mp4"), settings, span, None, False), clip.width)
+        sight = Sight(job, term, clip, job.span)
+        out = replace(target(given, usual_output(source, ending, ".mp4")), picture=False)
+    else:
+        why = "they are of a video" if still is None else "--still makes one picture"
+        refuse(spans, why)
+        moving = None if still is None else checked_clip(source, settings.source)
+        sight = Sight(explored_job(source, given, still), term, moving)
+        out = target(given, usual_output(source, ending, ".png"))
+    with terminal("frames", given.quiet, stoppable=True) as report:
+        path = map_activations(sight, out, report)
     print_result(path)
 
 
@@ -243,9 +281,12 @@ def terms_in(option: str, text: str) -> tuple[str, ...]:
     found = []
     for part in split_values(option, text):
         try:
-            found += list(parse_sum(part))
+            terms = parse_sum(part)
         except ValueError as error:
-            raise UserError(f"{option}: {part} {error}") from error
+            raise UserError(f"{option} {error}") from error
+        if len(terms) > 1 or set(terms.values()) != {1.0}:
+            raise UserError(f"{option}: {part!r:.80} is no single term without a weight")
+        found += list(terms)
     return tuple(dict.fromkeys(found))
 
 

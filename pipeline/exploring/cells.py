@@ -54,7 +54,7 @@ def rendered(
     A picture that cannot be made is a cell that says why. Raises UserError if none can be, and
     Stopped, with the finished pictures saved, if `report` asks to stop.
     """
-    with _work(out) as (work, threads), kept_network():
+    with sheet_folder(out) as (work, threads), kept_network():
         files = _Digests()
         jobs = [one.job and files.identified(one.job) for one in wanted]
         before = sum(job is not None and _path(work, job).exists() for job in jobs)
@@ -111,7 +111,7 @@ def _last_frame_of(job: Job, path: Path, report: Report) -> None:
 
 
 @contextmanager
-def _work(out: Target) -> Iterator[tuple[WorkFolder, Threads]]:
+def sheet_folder(out: Target) -> Iterator[tuple[WorkFolder, Threads]]:
     """The work folder of `out`, new or found, with the thread counts of its pictures. It is kept if
     the work inside the context is stopped and there are pictures in it."""
     threads = current_threads()

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from dreamreel.pipeline.config.fields import Settings
-from dreamreel.pipeline.errors import Stopped
+from dreamreel.pipeline.config.values import Span
+from dreamreel.pipeline.errors import Stopped, UserError
 from dreamreel.pipeline.exploring.sheets import check_index, write_index
 from dreamreel.pipeline.frames import Frame
 from dreamreel.pipeline.jobs.assembly import check_film, check_pictures, publish_film
 from dreamreel.pipeline.jobs.checks import encoding_of
 from dreamreel.pipeline.jobs.paths import Target, check_target, check_video_name, record_path
 from dreamreel.pipeline.jobs.report import QUIET, Progress, Report
-from dreamreel.pipeline.media.clips import Raster, Tracks
+from dreamreel.pipeline.media.clips import Clip, Raster
 from dreamreel.pipeline.media.encoding import CONTAINERS, encode
 from dreamreel.pipeline.media.exports import export
 from dreamreel.pipeline.media.mux import Part, mux, retime
@@ -22,12 +23,28 @@ from dreamreel.pipeline.media.mux import Part, mux, retime
 
 @dataclass(frozen=True)
 class Timing:
-    """The `rate` of a film in frames a second; or the `times` of its frames and of its end, where
-    that varies. `tracks`, such as sound, come along."""
+    """The `rate` of a film in frames a second. Where its frames are the `span` of a `clip`, they
+    have the times that they have there, and its sound comes along."""
 
     rate: Fraction
-    times: tuple[Fraction, ...] = ()
-    tracks: Tracks | None = None
+    clip: Clip | None = None
+    span: Span = (0, None)
+
+    def times(self, frames: int) -> tuple[Fraction, ...]:
+        """The times of so many frames, and of their end, since the first; empty if the rate is
+        constant."""
+        if self.clip is None or not self.clip.times:
+            return ()
+        begins = self.clip.shown_at(self.span[0])
+        return tuple(
+            self.clip.shown_at(self.span[0] + number) - begins for number in range(frames + 1)
+        )
+
+    def cut(self, frames: int) -> tuple[Fraction, Fraction] | None:
+        """Where so many frames begin and end in the clip, in seconds; None for all of it."""
+        if self.clip is None or self.span == (0, None):
+            return None
+        return self.clip.shown_at(self.span[0]), self.clip.shown_at(self.span[0] + frames)
 
 
 def is_film(path: Path) -> bool:
@@ -60,7 +77,9 @@ def make_film(
     beside it. `pieces` is the folder for files that are being written; `total` is the number of
     frames, if known. Returns the path of the film. Raises Stopped if `report` asks to stop."""
     source = iter(frames)
-    first = next(source)
+    first = next(source, None)
+    if first is None:
+        raise UserError(f"{out.path} would have no frames; give an earlier start")
     raster = Raster(first.shape[0], first.shape[1], timing.rate, total)
     unscaled = settings.model_copy(
         update={
@@ -74,21 +93,22 @@ def make_film(
     encode(counted, part, encoding)
     rate, suffix = timing.rate, out.path.suffix
     parts = [Part(part, counted.done / rate)]
-    if timing.times:
-        times = timing.times[: counted.done + 1]
+    times = timing.times(counted.done)
+    if times:
         own = pieces / f"own.partial{encoding.segment_suffix}"
         retime(part, own, times)
         parts = [Part(own, times[-1])]
-    ends = timing.times[counted.done] if timing.times else counted.done / rate
-    last = timing.times[counted.done - 1] if timing.times else (counted.done - 1) / rate
+    ends = times[-1] if times else counted.done / rate
+    last = times[-2] if times else (counted.done - 1) / rate
     if suffix.lower() in CONTAINERS:
         made = pieces / f"whole.partial{suffix}"
-        mux(parts, timing.tracks, made, None, report.on_notice)
+        tracks = None if timing.clip is None else timing.clip.tracks
+        mux(parts, tracks, made, timing.cut(counted.done), report.on_notice)
         check_film(made, counted.done, last)
     else:
         whole = pieces / "lossless.partial.mkv"
         mux(parts, None, whole, None, report.on_notice)
-        made = export(whole, out.path, encoding, 0, bool(timing.times), pieces)
+        made = export(whole, out.path, encoding, 0, bool(times), pieces)
         check_pictures(made, counted.done, ends)
     write_index(record_path(out.path), about, out.overwrite)
     return publish_film(made, out, report, None)

@@ -67,7 +67,7 @@ def exciting_places(
         if not network.runs_at((image.shape[2], image.shape[3]), [layer]):
             continue
         with torch.no_grad():
-            asked = maps(network.activations(image, [layer])[layer].float()).cpu().numpy()
+            asked = maps(network.activations(image, [layer])[layer]).float().cpu().numpy()
         found = found or [[] for _ in asked]
         field = network.layers[layer].field
         pixels = Image.fromarray(to_frame(image)[..., ::-1].copy())

@@ -56,7 +56,7 @@ class Page:
 
     Where `rows` and `columns` label them, cells have no labels of their own. `detail` (across,
     down), from 0 to 1, is a place that is shown at full size below each picture. With `enlarges`,
-    small pictures fill their cells.
+    small pictures fill their cells. `note` is a line below the `title`.
     """
 
     title: str
@@ -65,15 +65,15 @@ class Page:
     rows: tuple[str, ...] = ()
     detail: tuple[float, float] | None = None
     enlarges: bool = False
+    note: str = ""
 
 
-def in_rows(title: str, cells: Sequence[Cell], across: int | None = None, **more: Any) -> Page:
-    """A page with the `cells` in reading order, `across` of them in a row, or somewhat more than
-    there are rows."""
-    if across is None:
-        usual = math.ceil(math.sqrt(1.4 * len(cells)))
-        near = range(min(max(1, usual - 1), ACROSS), min(usual + 1, ACROSS) + 1)
-        across = min(near, key=lambda one: (-len(cells) % one, abs(one - usual)))
+def in_rows(title: str, cells: Sequence[Cell], most: int = ACROSS, **more: Any) -> Page:
+    """A page with the `cells` in reading order, somewhat more of them in a row than there are rows,
+    but at `most` so many, and such that the last row is as full as can be."""
+    usual = math.ceil(math.sqrt(1.4 * len(cells)))
+    near = range(min(max(1, usual - 1), most), min(usual + 1, most) + 1)
+    across = min(near, key=lambda one: (-len(cells) % one, abs(one - usual)))
     padded: list[Cell | None] = [*cells, *([None] * (-len(cells) % across))]
     rows = tuple(tuple(padded[at : at + across]) for at in range(0, len(padded), across))
     return Page(title, rows, **more)
@@ -85,8 +85,8 @@ def drawn(page: Page) -> Image.Image:
     right, below = layout.corner(len(page.cells), len(page.cells[0]))
     sheet = Image.new("RGB", (right - GAP + MARGIN, below - GAP + MARGIN), PAPER)
     draw, font = ImageDraw.Draw(sheet), font_of(LARGE if layout.width >= WIDE else SMALL)
-    title = (sheet.width - 2 * MARGIN, layout.title)
-    write_text(draw, page.title, (MARGIN, MARGIN // 2), title, font_of(TITLE))
+    for text, y, size in ((page.title, MARGIN // 2, TITLE), (page.note, TITLE + MARGIN, LARGE)):
+        write_text(draw, text, (MARGIN, y), (sheet.width - 2 * MARGIN, 24), font_of(size))
     for number, label in enumerate(page.columns):
         x, y = layout.corner(0, number)
         box = (layout.width, layout.top - 8)
@@ -227,7 +227,15 @@ def _layout(page: Page) -> _Layout:
     below = 0 if page.detail is None else height + GAP // 2
     lines = 40 if page.columns else 0
     foot = 0 if page.columns else round(2.7 * (LARGE if width >= WIDE else SMALL))
-    return _Layout(width, height, left, lines, foot, below, 34 if page.title else 0)
+    return _Layout(
+        width,
+        height,
+        left,
+        lines,
+        foot,
+        below,
+        (34 if page.title else 0) + (24 if page.note else 0),
+    )
 
 
 def _paste(

@@ -18,6 +18,7 @@ from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.exploring.about import about
 from dreamreel.pipeline.exploring.cells import Wanted, rendered
 from dreamreel.pipeline.exploring.films import Timing, check_film_target, is_film, make_film
+from dreamreel.pipeline.exploring.layers import layer_rows
 from dreamreel.pipeline.exploring.sheets import (
     Cell,
     check_sheet,
@@ -27,10 +28,11 @@ from dreamreel.pipeline.exploring.sheets import (
 )
 from dreamreel.pipeline.frames import Frame
 from dreamreel.pipeline.jobs.checks import check_settings, files_of
-from dreamreel.pipeline.jobs.job import Job, source_of
+from dreamreel.pipeline.jobs.job import Job
 from dreamreel.pipeline.jobs.paths import Target
+from dreamreel.pipeline.jobs.preparation import kept_network, loaded_network
 from dreamreel.pipeline.jobs.report import Report
-from dreamreel.pipeline.networks.dreamnet_layers import FAVOURITE, Row, dreamnet_layers
+from dreamreel.pipeline.networks.dreamnet_layers import FAVOURITE, Row
 from dreamreel.pipeline.networks.names import check_layer
 
 MOST_LAYERS = 12  # of a tour whose layers are not given: a sheet of them can be read at a glance
@@ -58,28 +60,35 @@ def make_tour(tour: Tour, out: Target, report: Report) -> Path:
     check_tour(tour, out)
     film = is_film(out.path)
     rows = {row.name: row for row in layer_rows(tour.job.settings.network)}
-    wanted = [
-        Wanted(stop, job, facts=_facts(rows, stop)) for stop, job in _jobs(tour, between=film)
-    ]
+    jobs = list(_jobs(tour, between=film))
+    wanted = [Wanted(stop, job, facts=_facts(rows, stop)) for stop, job in jobs]
+    with kept_network():
+        loaded_network(jobs[-1][1].settings)  # where that fails, once, and not at each stop
+        with rendered(wanted, out, report) as (cells, work):
+            return _written(tour, cells, work.pieces, out, report)
+
+
+def _written(tour: Tour, cells: Sequence[Cell], pieces: Path, out: Target, report: Report) -> Path:
+    """Write the `cells` of `tour` into `out`, and return the path of the result. `pieces` is the
+    folder for files that are being written."""
+    settings = tour.job.settings
     told = about("tour", tour.job, {"layers": list(tour.stops)})
-    with rendered(wanted, out, report) as (cells, work):
-        if film:
-            frames = list(_keys(cells))
-            each = tour.seconds / len(tour.stops) if tour.seconds else SECONDS_EACH
-            numbers = max(2, round(each * len(tour.stops) * tour.rate))
-            moving = melted(frames, numbers)
-            timing = Timing(tour.rate)
-            settings = tour.job.settings
-            return make_film(moving, timing, out, settings, work.pieces, numbers, report, told)
-        if not out.path.suffix:
-            return save_pictures(cells, out.path, told, out.overwrite)
-        title = f"{source_of(tour.job).name}: what each layer of {tour.job.settings.network} sees"
-        return save_sheet([in_rows(title, list(map(_labelled, cells)))], out, told)
+    if is_film(out.path):
+        each = tour.seconds / len(tour.stops) if tour.seconds else SECONDS_EACH
+        numbers = max(2, round(each * len(tour.stops) * tour.rate))
+        moving = melted(list(_keys(cells)), numbers)
+        return make_film(moving, Timing(tour.rate), out, settings, pieces, numbers, report, told)
+    if not out.path.suffix:
+        return save_pictures(cells, out.path, told, out.overwrite)
+    name = "noise" if tour.job.source is None else tour.job.source.path.name
+    title = f"{name}: what each layer of {settings.network} sees"
+    return save_sheet([in_rows(title, list(map(_labelled, cells)))], out, told)
 
 
 def check_tour(tour: Tour, out: Target) -> None:
     """Raise UserError if `tour` cannot be made into `out`."""
-    settings, sources = tour.job.settings, [source_of(tour.job)]
+    settings = tour.job.settings
+    sources = [] if tour.job.source is None else [tour.job.source.path]
     check_settings(settings)
     known = [row.name for row in layer_rows(settings.network)]
     for stop in tour.stops:
@@ -87,6 +96,8 @@ def check_tour(tour: Tour, out: Target) -> None:
         if layer:
             check_layer(layer, known, settings.network)
     if is_film(out.path):
+        if tour.job.source is None:
+            raise UserError("a film travels through a picture; give one in place of noise")
         check_film_target(out, sources, files_of(tour.job), settings)
     elif out.path.suffix:
         check_sheet(out, sources, files_of(tour.job))
@@ -101,20 +112,6 @@ def check_folder(out: Target) -> None:
         raise UserError(f"{out.path} is a file, not a folder to write pictures into")
     if out.path.is_dir() and any(out.path.iterdir()) and not out.overwrite:
         raise UserError(f"{out.path} is not empty; --overwrite writes into it, or give a new one")
-
-
-def layer_rows(network: str) -> list[Row]:
-    """The layers of `network`, as `dreamreel layers` lists them. Raises UserError for an unknown
-    network."""
-    if network == "dreamnet":
-        return dreamnet_layers()
-    # Imported here because it imports torch, which takes seconds.
-    from dreamreel.pipeline.networks.catalog import network_layers
-
-    return [
-        Row(layer.name, layer.channels, layer.field.stride, layer.field.receptive)
-        for layer in network_layers(network)
-    ]
 
 
 def usual_stops(network: str) -> tuple[str, ...]:

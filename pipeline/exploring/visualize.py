@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dreamreel.pipeline.config.terms import Channels, TermText, parse_term
+from dreamreel.pipeline.config.terms import Channels, TermText
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.exploring.about import about
 from dreamreel.pipeline.exploring.cells import Wanted, rendered
+from dreamreel.pipeline.exploring.layers import check_channels
 from dreamreel.pipeline.exploring.photos import (
     Place,
     beside,
@@ -21,17 +22,16 @@ from dreamreel.pipeline.exploring.photos import (
     photos_in,
 )
 from dreamreel.pipeline.exploring.sheets import Cell, check_sheet, in_rows, save_sheet
-from dreamreel.pipeline.exploring.tour import layer_rows, with_terms
+from dreamreel.pipeline.exploring.tour import with_terms
 from dreamreel.pipeline.jobs.checks import check_settings
 from dreamreel.pipeline.jobs.job import Job
 from dreamreel.pipeline.jobs.paths import Target
 from dreamreel.pipeline.jobs.preparation import kept_network, loaded_network
 from dreamreel.pipeline.jobs.report import Report
-from dreamreel.pipeline.networks.names import check_layer
 from dreamreel.pipeline.networks.network import Network
 
 USUAL_CHANNELS = 12  # of a layer whose channels are not given: a sheet at a glance
-MOST_CHANNELS = 400  # pictures of a sheet; a round number
+MOST_IMAGINED = 400  # pictures of a sheet, half a minute each; a round number
 PLACES = 4  # of photos, beside each picture
 
 
@@ -71,29 +71,13 @@ def visualize(looks: Looks, out: Target, report: Report) -> Path:
             return save_sheet([in_rows(_title(looks), cells)], out, about_)
 
 
-def parse_look(text: str) -> TermText:
-    """The channels, or the neuron, in `text`, LAYER:CHANNELS. Raises UserError if it names none."""
-    try:
-        term = parse_term(text)
-    except ValueError as error:
-        raise UserError(f"LAYER {error}") from error
-    if not term.layer or term.kind == "guide":
-        raise UserError(f"{text} is no layer; give LAYER, LAYER:CHANNELS or --classes")
-    return term
-
-
 def _check_term(term: TermText, network: str, has_photos: bool) -> None:
-    """Raise UserError if `network` lacks the layer or the channels of `term`."""
-    rows = {row.name: row for row in layer_rows(network)}
-    check_layer(term.layer, rows, network)
-    most, channels = rows[term.layer].channels, term.channels or Channels()
-    if max(channels.numbers, default=0) >= most:
-        raise UserError(
-            f"{term.layer} of {network} has no channel {max(channels.numbers)}: it has {most}, "
-            f"from 0 to {most - 1}"
-        )
-    if len(channels.numbers) > MOST_CHANNELS or channels.count > MOST_CHANNELS:
-        raise UserError(f"a sheet has at most {MOST_CHANNELS} channels; give fewer")
+    """Raise UserError if `network` lacks the layer or the channels of `term`, or if it ranks them
+    by photos, and there are none."""
+    check_channels(term, network)
+    channels = term.channels or Channels()
+    if max(len(channels.numbers), channels.count) > MOST_IMAGINED:
+        raise UserError(f"at most {MOST_IMAGINED} channels are visualized at once; give fewer")
     if channels.rank is not None and not has_photos:
         raise UserError(
             f"{channels.rank}({channels.count}) ranks channels by photos; give --photos FOLDER"
