@@ -9,11 +9,13 @@ from dreamreel.pipeline.app import arguments as args
 from dreamreel.pipeline.app.entry import run_app
 from dreamreel.pipeline.app.help import GroupedCommand, WholeGroup
 from dreamreel.pipeline.app.options import (
+    CLIMB,
     CROP,
     DREAM,
     ENCODING,
     FILM,
     HARDWARE,
+    IMAGINE,
     NETWORK,
     READING,
     WIDTH,
@@ -177,6 +179,90 @@ def _render(job: "Job", given: Given, unit: str, json: bool) -> None:
         print_json({"event": "done", "output": str(path)})
     else:
         print_result(path)
+
+
+@_command()
+@takes(CLIMB, NETWORK, WIDTH, CROP, ENCODING, HARDWARE, common=RENDERS)
+def tour(
+    source: args.ExploredSource,
+    given: Given,
+    layers: args.Stops = None,
+    still: args.Moment = None,
+    seconds: args.TourSeconds = None,
+    fps: args.TourFps = args.TOUR_RATE,
+) -> None:
+    """Travel through the layers of a network: a picture as each of them amplifies it.
+
+    OUT is a picture with all layers side by side (.png, .jpg), a folder for a picture of each, or a
+    film (.mp4, .gif) in which one layer's dream melts into the next. Without -o, OUT is IN-tour.png
+    beside IN.
+    """
+    from dreamreel.pipeline.app.exploring import tour_command
+
+    tour_command(source, given, layers, still, (seconds, fps))
+
+
+@_command()
+@takes(READING, DREAM, NETWORK, WIDTH, CROP, HARDWARE, common=RENDERS)
+def sweep(
+    source: args.ExploredSource,
+    given: Given,
+    over: args.Over = None,
+    still: args.Moment = None,
+    zoom: args.ZoomedFor = None,
+    detail: args.Detail = None,
+) -> None:
+    """Sweep over settings: one picture with every combination of their values, on a labelled grid.
+
+    The first --over runs across, the second down, others over further pages: OUT-2.png and so on.
+    A picture that cannot be made says why in its place. Without -o, OUT is IN-sweep.png beside IN.
+    A sweep that was stopped goes on when the same command is given again.
+    """
+    from dreamreel.pipeline.app.exploring import sweep_command
+
+    sweep_command(source, given, over or [], (still, zoom), detail)
+
+
+@_command()
+@takes(IMAGINE, HARDWARE, common=RENDERS)
+def visualize(
+    network: args.Network,
+    given: Given,
+    layer: args.Look = None,
+    classes: args.Classes = None,
+    photos: args.Photos = None,
+) -> None:
+    """Visualize what channels, neurons or classes look for, each imagined from noise, on a sheet.
+
+    With --photos, the places that excite each most stand beside it, and strongest(8) may choose the
+    channels. Without -o, OUT is NETWORK-LAYER.png. A sheet that was stopped goes on when the same
+    command is given again.
+    """
+    from dreamreel.pipeline.app.exploring import visualize_command
+
+    visualize_command(network, layer, classes, photos, given)
+
+
+@_command()
+@takes(READING, NETWORK, WIDTH, CROP, ENCODING, HARDWARE, common=STILLS)
+def activations(
+    source: args.SeenSource,
+    layer: args.SeenLayer,
+    given: Given,
+    frames: args.Frames = None,
+    start: args.Start = None,
+    end: args.End = None,
+    still: args.Moment = None,
+) -> None:
+    """Show what a picture or a video excites: maps of a layer's channels, the strongest first.
+
+    Of a picture, or of a video's moment with --still, OUT is a sheet (.png, .jpg); of a video it is
+    a film (.mp4, .gif) with the maps and the most likely classes beside it. Without -o, OUT is
+    IN-LAYER.png or IN-LAYER.mp4 beside IN.
+    """
+    from dreamreel.pipeline.app.exploring import activations_command
+
+    activations_command(source, layer, given, (frames, start, end), still)
 
 
 @_command()

@@ -11,6 +11,7 @@ from dreamreel.pipeline.config.values import parse_number
 
 # Values where none is given: usual ones, not tuned. RATE is in frames per second.
 RATE = "30"
+TOUR_RATE = "24"
 SECONDS = 10.0
 RETRY = 2
 ENGINE = "local"
@@ -299,3 +300,87 @@ Piece = Annotated[
 ]
 Join = Annotated[bool, typer.Option("--join", help="Join the pieces of its video.")]
 Repeats = Annotated[int, typer.Option(help="The number of repeats.", metavar="N")]
+ExploredSource = Annotated[
+    Path, typer.Argument(metavar="IN", help="A picture; a video with --still; or noise.")
+]
+Moment = Annotated[
+    str | None,
+    typer.Option("--still", metavar="TIME", help="The moment of a video.", rich_help_panel=IN),
+]
+SeenSource = Annotated[Path, typer.Argument(metavar="IN", help="The picture or video.")]
+SeenLayer = Annotated[
+    str,
+    typer.Argument(
+        metavar="LAYER[:CHANNELS]", help="A layer; some channels: 3+7+20-25 or weakest(16)."
+    ),
+]
+Look = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[LAYER[:CHANNELS]]",
+        help="A layer; some of its channels: 3+7+20-25; one neuron: 3@0.5:0.5.",
+    ),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,NAME", rich_help_panel=LOOK, help="Classes in place of a layer's channels."
+    ),
+]
+Photos = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        rich_help_panel=IN,
+        help="Photos whose most exciting places are shown beside each.",
+    ),
+]
+Over = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=A,B,C",
+        rich_help_panel=LOOK,
+        help="An axis: a setting, or preset, class, guide or layers, with its values. Repeatable.",
+    ),
+]
+ZoomedFor = Annotated[
+    float | None,
+    typer.Option(
+        "--zoom",
+        metavar="S",
+        rich_help_panel=IN,
+        parser=parse_number,
+        help="The frame of an endless zoom after S seconds.",
+    ),
+]
+Detail = Annotated[
+    str | None,
+    typer.Option(
+        metavar="X:Y",
+        rich_help_panel=OUT,
+        help="Show this place below each picture at full size: 0.5:0.3, in widths and heights.",
+    ),
+]
+Stops = Annotated[
+    str | None,
+    typer.Option(
+        "--layers",
+        metavar="L",
+        rich_help_panel=LOOK,
+        help="The layers, or other terms, in order: stem,parts,objects; a dozen if not given.",
+    ),
+]
+TourSeconds = Annotated[
+    float | None,
+    typer.Option(
+        "--seconds",
+        metavar="S",
+        help="The length of a film; 1.5 a layer if not given.",
+        rich_help_panel=OUT,
+        parser=parse_number,
+    ),
+]
+TourFps = Annotated[
+    str,
+    typer.Option("--fps", metavar="R", help="Frames per second of a film.", rich_help_panel=OUT),
+]

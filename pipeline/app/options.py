@@ -66,6 +66,17 @@ DREAM = (
     Flag("--steps", "dream.steps", LOOK, "N"),
     Flag("--seed", "seed", LOOK, "S"),
 )
+IMAGINE = (
+    Flag("--steps", "imagine.steps", LOOK, "N"),
+    Flag("--decay", "imagine.decay", LOOK, "X"),
+    Flag("--blur", "imagine.blur", LOOK, "PX"),
+    Flag("--clip", "imagine.clip", LOOK, "X"),
+    Flag("--size", "source.crop", OUT, "WxH", help="The size of each picture, in pixels."),
+    Flag("--seed", "seed", LOOK, "S"),
+    Flag("--weights", "weights", LOOK, "FILE"),
+)
+# Those of how a dream is climbed, but for its terms.
+CLIMB = tuple(flag for flag in DREAM if flag.setting != TERMS)
 NETWORK = (
     Flag("--network", "network", LOOK, "NAME", complete=complete_network),
     Flag("--weights", "weights", LOOK, "FILE"),

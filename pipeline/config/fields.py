@@ -275,6 +275,15 @@ class Imagine(Section):
     noise: float = Field(
         0.1, ge=0, le=1, description="noise in the first views, a standard deviation, of 1"
     )
+    decay: float = Field(
+        0.0, ge=0, le=1, description="share of the picture that fades to grey in a step"
+    )
+    blur: float = Field(
+        0.0, ge=0, le=100, description="blur in a step, the sigma of a Gaussian, in pixels"
+    )
+    clip: float = Field(
+        0.0, ge=0, le=1, description="share of the pixels, the faintest, that turn grey in a step"
+    )
 
 
 class Video(Section):

@@ -51,6 +51,25 @@ class Waves:
         image = torch.sigmoid(torch.einsum("nchw,dc->ndhw", axes, self._colours))
         return image.contiguous(memory_format=torch.channels_last)
 
+    @torch.no_grad()
+    def regularise(self, decay: float, blur: float, clip: float) -> None:
+        """Fade the picture by the share `decay`, blur it by `blur` pixels, and turn the share
+        `clip` of its pixels grey, those with the least colour (Yosinski et al., Understanding
+        Neural Networks Through Deep Visualization, 2015)."""
+        height, width = self.size
+        if blur:
+            down, across = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
+            passed = np.exp(-2 * (math.pi * blur) ** 2 * (down**2 + across**2))
+            self.waves *= torch.from_numpy(passed).float().to(self.waves.device)[..., None]
+        if clip:
+            spectrum = torch.view_as_complex(self.waves) * self._heights
+            axes = torch.fft.irfft2(spectrum, s=self.size, norm="forward")
+            norms = axes.norm(dim=1, keepdim=True)
+            kept = norms > norms.flatten().kthvalue(max(1, round(clip * norms.numel()))).values
+            clipped = torch.fft.rfft2(axes * kept, norm="forward") / self._heights
+            self.waves.copy_(torch.view_as_real(clipped))
+        self.waves *= 1 - decay
+
 
 def imagine(
     size: tuple[int, int],
@@ -83,6 +102,8 @@ def imagine(
         adam.zero_grad()
         image.backward(-gradient)
         adam.step()
+        if how.decay or how.blur or how.clip:
+            picture.regularise(how.decay, how.blur, how.clip)
         on_step()
     with torch.no_grad():
         return picture.image()

@@ -48,8 +48,13 @@ def under_way(
 
 def threads_of(job: Job) -> Threads:
     """The thread counts of the render of `job`: its own, or those of this process."""
+    return job.threads or current_threads()
+
+
+def current_threads() -> Threads:
+    """The thread counts of this process."""
     torch_count, encoder = min(torch.get_num_threads(), MOST_THREADS), max(1, os.cpu_count() or 1)
-    return job.threads or Threads(torch=torch_count, encoder=encoder)
+    return Threads(torch=torch_count, encoder=encoder)
 
 
 def make(

@@ -1,5 +1,7 @@
 """What a render needs before its first frame, made ready early so that mistakes show at once."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -191,6 +193,18 @@ def loaded_network(settings: Settings) -> Network:
     for dream in settings.dreams:
         layers_of(dream, network)
     return network
+
+
+@contextmanager
+def kept_network() -> Iterator[None]:
+    """Keep the network that is loaded last, for all renders inside the context."""
+    before = dict(_kept)
+    keep_network()
+    try:
+        yield
+    finally:
+        _kept.clear()
+        _kept.update(before)
 
 
 def keep_network() -> None:

@@ -6,11 +6,10 @@ import hashlib
 import io
 import math
 import os
-import re
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from html import escape
@@ -21,7 +20,7 @@ from urllib.parse import quote
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from dreamreel.pipeline.config.values import LARGEST_SIDE
 from dreamreel.pipeline.durable import write_whole
@@ -30,6 +29,7 @@ from dreamreel.pipeline.frames import Frame, to_8_bits
 from dreamreel.pipeline.jobs.job import Job
 from dreamreel.pipeline.jobs.paths import record_path
 from dreamreel.pipeline.jobs.queue import Entry, State, queue_of
+from dreamreel.pipeline.judging.lettering import NOT_PRINTED, font_of, write_text
 from dreamreel.pipeline.media.clips import Clip, probe
 from dreamreel.pipeline.media.converting import Converter, Raw
 from dreamreel.pipeline.media.exports import is_animated
@@ -59,8 +59,7 @@ SHEET_CELLS = 400  # of a sheet, at most: 20 by 20, of 190 pixels each
 CELL, SMALLEST_CELL = 320, 110  # longest side of a cell in pixels, and the least worth a look
 ASPECTS = (0.5, 1.8)  # height over width of a cell, at least and at most
 GAP, MARGIN = 8, 24  # pixels between cells, and around a sheet
-PAPER, INK, GREY, ON_GREY = "#f7f6f3", "#1e1c1a", "#757371", "#ffffff"
-LABEL_CHARACTERS = 120  # of a label that are measured and drawn, at most: three lines hold fewer
+PAPER, GREY, ON_GREY = "#f7f6f3", "#757371", "#ffffff"
 
 STATES: tuple[State, ...] = ("done", "failed", "running", "waiting")  # as a page lists them
 SHORT = 20  # characters of a setting's value that stay in one line
@@ -77,7 +76,6 @@ WHY_UNSEEN = {
     "unreadable": "no picture can be read",
     "many": "only the first have pictures",
 }
-NOT_PRINTED = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 @dataclass(frozen=True)
@@ -583,22 +581,22 @@ def _drawn(grid: Grid, sights: dict[str, Sight], note: str) -> Image.Image:
     right, below = layout.corner(len(grid.cells) or 1, len(next(iter(grid.cells), ())) or 1)
     sheet = Image.new("RGB", (right - GAP + MARGIN, below - GAP + MARGIN), PAPER)
     draw = ImageDraw.Draw(sheet)
-    font = _font(15 if width >= 200 else 12)
-    _write_text(draw, note or ("" if grid.cells else "no jobs"), (MARGIN, 6), (600, 18), font)
+    font = font_of(15 if width >= 200 else 12)
+    write_text(draw, note or ("" if grid.cells else "no jobs"), (MARGIN, 6), (600, 18), font)
     for number, label in enumerate(grid.columns):
         x, y = layout.corner(0, number)
-        _write_text(draw, label, (x, y - layout.top + 6), (width, layout.top - 12), font, low=True)
+        write_text(draw, label, (x, y - layout.top + 6), (width, layout.top - 12), font, low=True)
     for row, cells in enumerate(grid.cells):
         x, y = layout.corner(row, 0)
         if grid.rows:
-            _write_text(draw, grid.rows[row], (MARGIN, y), (layout.left - 12, height), font)
+            write_text(draw, grid.rows[row], (MARGIN, y), (layout.left - 12, height), font)
         for column, entry in enumerate(cells):
             x, y = layout.corner(row, column)
             if entry is not None or grid.rows:
                 sight = None if entry is None else sights[entry.name]
                 _paste(sheet, draw, sight, (x, y), layout.cell)
             if entry is not None and not grid.rows:
-                _write_text(draw, entry.name, (x, y + height + 3), (width, layout.foot - 3), font)
+                write_text(draw, entry.name, (x, y + height + 3), (width, layout.foot - 3), font)
     return sheet
 
 
@@ -615,7 +613,7 @@ def _paste(
         draw.rectangle((x, y, x + width - 1, y + height - 1), fill=GREY)
         why = "no job" if sight is None else WHY_UNSEEN[sight.why]
         inner = (width - 12, height - 12)
-        _write_text(draw, why, (x + 6, y + 6), inner, _font(14), colour=ON_GREY)
+        write_text(draw, why, (x + 6, y + 6), inner, font_of(14), colour=ON_GREY)
         return
     picture = sight.frames[0]
     factor = min(width / picture.width, height / picture.height)
@@ -623,52 +621,3 @@ def _paste(
     picture = picture.resize(size, Image.Resampling.LANCZOS)
     corner = (x + (width - picture.width) // 2, y + (height - picture.height) // 2)
     sheet.paste(picture, corner, picture if picture.mode == "RGBA" else None)
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """A font of that size in pixels that has the letters of European languages: matplotlib's."""
-    import matplotlib
-
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
-
-
-def _write_text(
-    draw: ImageDraw.ImageDraw,
-    text: str,
-    at: tuple[int, int],
-    box: tuple[int, int],
-    font: ImageFont.FreeTypeFont,
-    colour: str = INK,
-    low: bool = False,
-) -> None:
-    """Write `text` into the `box` (width, height) at `at`, from its top, or at its bottom if
-    `low`; as many lines as fit."""
-    line_height = round(font.size * 1.25)
-    lines = _lines(text, font, box[0], max(1, min(3, box[1] // line_height)))
-    y = at[1] + (box[1] - len(lines) * line_height if low else 0)
-    for number, line in enumerate(lines):
-        draw.text((at[0], y + number * line_height), line, fill=colour, font=font)
-
-
-def _lines(text: str, font: ImageFont.FreeTypeFont, width: int, most: int) -> list[str]:
-    """`text` broken into at most `most` lines of that width, in pixels; an ellipsis stands for
-    what does not fit. Lines break at spaces and behind signs, or anywhere in a long word."""
-    text = NOT_PRINTED.sub("\N{REPLACEMENT CHARACTER}", text)[:LABEL_CHARACTERS]
-    lines = [""]
-    for part in _parts(re.findall(r"\s+|[^\s\-_./,]+[\-_./,]*|[\-_./,]+", text), font, width):
-        if font.getlength((lines[-1] + part).rstrip()) <= width:
-            lines[-1] += part
-        else:
-            lines.append(part.lstrip())
-    if len(lines) > most:
-        last = lines[most - 1]
-        while last and font.getlength(last + "…") > width:
-            last = last[:-1]
-        lines = [*lines[: most - 1], last + "…"]
-    return [line.strip() for line in lines if line.strip()]
-
-
-def _parts(words: Iterable[str], font: ImageFont.FreeTypeFont, width: int) -> Iterator[str]:
-    """`words`, those wider than `width` letter by letter."""
-    for word in words:
-        yield from [word] if font.getlength(word) <= width else word
