@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dreamreel.pipeline.config.fields import Settings
+from dreamreel.pipeline.config.fields import Dream, Settings
 from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.config.schedule import Moment
 from dreamreel.pipeline.config.timeline import constant, settings_at
@@ -226,7 +226,7 @@ def test_climbing_diversity_breaks_up_a_repeated_pattern(
 ) -> None:
     tile = picture[..., :32, :32]
     image = tile.repeat(1, 1, 5, 7)
-    settings = chosen().dream
+    settings = Dream(terms={"textures": 1.0}, octaves=2, steps=5)
     diverse = Term("objects", DIVERSITY, 1.0)
 
     def spread_after(*beside: Term) -> float:
