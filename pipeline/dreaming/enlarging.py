@@ -8,7 +8,9 @@ from dreamreel.pipeline.config.fields import Dream
 from dreamreel.pipeline.frames import Box
 from dreamreel.pipeline.tensors import blur
 
-SHARPER, SHARP_SIGMA = 0.3, 1.0  # share, and pixels of blur, of the sharpening that enlarging needs
+# Detail varies from pixel to pixel by chance, which shows as a mesh once it is enlarged: it is first
+# blurred by MESH_SIGMA pixels. Then edges are sharpened: by the share SHARPER, SHARP_SIGMA pixels wide.
+MESH_SIGMA, SHARPER, SHARP_SIGMA = 0.6, 0.6, 1.5
 
 
 def scale_of(settings: Dream, width: int) -> float:
@@ -26,5 +28,6 @@ def enlarged(detail: Tensor, size: tuple[int, int]) -> Tensor:
     """`detail` (1, 3, h, w), a dream minus its source, at the larger `size` (height, width)."""
     if tuple(detail.shape[2:]) == size:
         return detail
-    sharp = detail + SHARPER * (detail - blur(detail, SHARP_SIGMA))
+    calm = blur(detail, MESH_SIGMA)
+    sharp = calm + SHARPER * (calm - blur(calm, SHARP_SIGMA))
     return F.interpolate(sharp, size, mode="bicubic", align_corners=False)
