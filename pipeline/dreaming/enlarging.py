@@ -8,8 +8,9 @@ from dreamreel.pipeline.config.fields import Dream
 from dreamreel.pipeline.frames import Box
 from dreamreel.pipeline.tensors import blur
 
-# Detail varies from pixel to pixel by chance, which shows as a mesh once it is enlarged: it is first
-# blurred by MESH_SIGMA pixels. Then edges are sharpened: by the share SHARPER, SHARP_SIGMA pixels wide.
+# Detail varies from pixel to pixel by chance, which shows as a mesh once it is enlarged: it is
+# blurred by MESH_SIGMA pixels. Then edges are sharpened by the share SHARPER, SHARP_SIGMA pixels
+# wide.
 MESH_SIGMA, SHARPER, SHARP_SIGMA = 0.6, 0.6, 1.5
 
 
