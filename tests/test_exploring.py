@@ -116,6 +116,16 @@ def test_a_tour_as_a_film_has_its_length(dreamreel: Call, photo: Path) -> None:
     assert index_of(Path("tour.mp4"))["layers"] == ["stem", "textures"]
 
 
+def test_a_film_of_many_parts_has_all_its_frames(
+    dreamreel: Call, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dreamreel.pipeline.exploring.films.PART_BYTES", 3 * 72 * 96 * 3)
+    given = ("--layers", "stem,textures", "--seconds", "0.7", "--fps", "10")
+    run = dreamreel("tour", photo, "-o", "tour.mp4", *given, *QUICK)
+    assert run.code == 0, run.err
+    assert len(read_clip(Path("tour.mp4"))) == 7
+
+
 def test_dreams_melt_into_one_another_evenly_and_without_losing_strength() -> None:
     random = np.random.default_rng(0)
     source = np.full((40, 60, 3), 128, np.uint8)
@@ -311,6 +321,8 @@ def test_the_places_of_photos_excite_a_channel_most(
         (("dreamnet",), ("LAYER", "--classes")),
         (("dreamnet", "texturs"), ("no layer 'texturs'", "'textures'")),
         (("dreamnet", "textures:480"), ("no channel 480", "from 0 to 479")),
+        (("dreamnet", "class:starfish"), ("--classes",)),
+        (("dreamnet", "tv"), ("no layer",)),
         (("dreamnet", "textures:x"), ("malformed", "channels such as")),
         (("dreamnet", "textures:strongest(3)"), ("--photos",)),
         (("dreamnet", "--classes", "starfsh"), ("starfsh", "starfish")),
