@@ -16,8 +16,9 @@ from PIL import Image
 from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.dreaming.imagining import imagine
 from dreamreel.pipeline.exploring.layers import layer_rows
-from dreamreel.pipeline.exploring.sheets import Cell, Page, drawn, in_rows
+from dreamreel.pipeline.exploring.sheets import Cell, Page, drawn, in_rows, save_sheet
 from dreamreel.pipeline.exploring.tour import melted, usual_stops
+from dreamreel.pipeline.jobs.paths import Target
 from dreamreel.pipeline.media.clips import probe
 from dreamreel.pipeline.media.stills import load_picture
 from dreamreel.pipeline.networks.network import Network
@@ -161,21 +162,50 @@ def test_a_tour_that_cannot_be_made_is_refused_in_one_line(
     assert sorted(photo.parent.iterdir()) == before
 
 
-def test_a_killed_tour_goes_on_to_the_same_bytes(photo: Path, dreamreel: Call) -> None:
-    layers = ("--layers", "stem,fire2a,fire2b,fire3a")
-    given = ("tour", photo.name, *layers, *QUICK, "--quiet")
+def test_a_sweep_that_is_killed_twice_ends_with_the_same_bytes(
+    photo: Path, dreamreel: Call
+) -> None:
+    given = ("sweep", photo.name, "--over", "seed=1,2,3,4,5,6,7,8", "--quiet", "--octaves", "2")
     assert dreamreel(*given, "-o", "whole.png").code == 0
-    process = start(*given, "-o", "part.png", folder=photo.parent)
-    for _ in range(600):
-        if len(list(photo.parent.glob("part.png.unfinished/cell-*.png"))) >= 2:
-            break
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    for done in (2, 5):
+        process = start(*given, "-o", "part.png", folder=photo.parent)
+        while process.poll() is None:
+            if len(list(photo.parent.glob("part.png.unfinished/cell-*.png"))) >= done:
+                process.send_signal(signal.SIGKILL)
+            time.sleep(0.02)
+        process.communicate()
     if not Path("part.png").exists():  # it was not too quick
-        assert dreamreel(*given, "-o", "part.png").code == 0
+        run = dreamreel(*given[:-3], "-o", "part.png", "--octaves", "2")
+        assert run.code == 0 and "going on after" in run.err, run.err
     assert Path("part.png").read_bytes() == Path("whole.png").read_bytes()
     assert not list(photo.parent.glob("*unfinished*"))
+
+
+def test_a_damaged_picture_of_an_unfinished_sheet_is_made_anew(
+    photo: Path, dreamreel: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ("sweep", photo, "--over", "seed=1,2,3", *QUICK)
+    assert dreamreel(*given, "-o", "whole.png").code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("dreamreel.pipeline.exploring.sweep.save_sheet", _interrupted)
+        assert dreamreel(*given, "-o", "part.png").code == 130
+    first, *_ = sorted(photo.parent.glob("part.png.unfinished/cell-*.png"))
+    first.write_bytes(first.read_bytes()[:200])
+    assert dreamreel(*given, "-o", "part.png").code == 0
+    assert Path("part.png").read_bytes() == Path("whole.png").read_bytes()
+
+
+def _interrupted(*given: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("ending", ["webp", "tif", "bmp", "avif", "JPG"])
+def test_a_sheet_has_the_format_of_its_ending(ending: str, tmp_path: Path) -> None:
+    out = tmp_path / f"sheet.{ending}"
+    cell = Cell("a", Image.new("RGBA", (90, 50), (255, 0, 0, 128)))
+    save_sheet([in_rows("one", [cell])], Target(out), {"command": "test"})
+    with Image.open(out) as sheet:
+        assert sheet.size == drawn(in_rows("one", [cell])).size
 
 
 # Sweeps

@@ -157,7 +157,7 @@ def _with_places(cell: Cell, places: Sequence[Place]) -> Cell:
     facts = {**cell.facts, "places": told}
     if cell.picture is None:
         return replace(cell, facts=facts)
-    return replace(cell, picture=beside(cell.picture, places), facts=facts)
+    return replace(cell, picture=beside(cell.shown(), places), facts=facts)
 
 
 def _title(looks: Looks) -> str:
