@@ -16,8 +16,9 @@ from PIL import Image
 from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.dreaming.imagining import imagine
 from dreamreel.pipeline.exploring.layers import layer_rows
-from dreamreel.pipeline.exploring.sheets import Cell, Page, drawn, in_rows
+from dreamreel.pipeline.exploring.sheets import Cell, Page, drawn, in_rows, save_sheet
 from dreamreel.pipeline.exploring.tour import melted, usual_stops
+from dreamreel.pipeline.jobs.paths import Target
 from dreamreel.pipeline.media.clips import probe
 from dreamreel.pipeline.media.stills import load_picture
 from dreamreel.pipeline.networks.network import Network
@@ -116,6 +117,16 @@ def test_a_tour_as_a_film_has_its_length(dreamreel: Call, photo: Path) -> None:
     assert index_of(Path("tour.mp4"))["layers"] == ["stem", "textures"]
 
 
+def test_a_film_of_many_parts_has_all_its_frames(
+    dreamreel: Call, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dreamreel.pipeline.exploring.films.PART_BYTES", 3 * 72 * 96 * 3)
+    given = ("--layers", "stem,textures", "--seconds", "0.7", "--fps", "10")
+    run = dreamreel("tour", photo, "-o", "tour.mp4", *given, *QUICK)
+    assert run.code == 0, run.err
+    assert len(read_clip(Path("tour.mp4"))) == 7
+
+
 def test_dreams_melt_into_one_another_evenly_and_without_losing_strength() -> None:
     random = np.random.default_rng(0)
     source = np.full((40, 60, 3), 128, np.uint8)
@@ -151,21 +162,50 @@ def test_a_tour_that_cannot_be_made_is_refused_in_one_line(
     assert sorted(photo.parent.iterdir()) == before
 
 
-def test_a_killed_tour_goes_on_to_the_same_bytes(photo: Path, dreamreel: Call) -> None:
-    layers = ("--layers", "stem,fire2a,fire2b,fire3a")
-    given = ("tour", photo.name, *layers, *QUICK, "--quiet")
+def test_a_sweep_that_is_killed_twice_ends_with_the_same_bytes(
+    photo: Path, dreamreel: Call
+) -> None:
+    given = ("sweep", photo.name, "--over", "seed=1,2,3,4,5,6", "--steps", "3", "--octaves", "1")
     assert dreamreel(*given, "-o", "whole.png").code == 0
-    process = start(*given, "-o", "part.png", folder=photo.parent)
-    for _ in range(600):
-        if len(list(photo.parent.glob("part.png.unfinished/cell-*.png"))) >= 2:
-            break
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    for done in (1, 3):
+        process = start(*given, "-o", "part.png", folder=photo.parent)
+        while process.poll() is None:
+            if len(list(photo.parent.glob("part.png.unfinished/cell-*.png"))) >= done:
+                process.send_signal(signal.SIGKILL)
+            time.sleep(0.02)
+        process.communicate()
     if not Path("part.png").exists():  # it was not too quick
-        assert dreamreel(*given, "-o", "part.png").code == 0
+        run = dreamreel(*given, "-o", "part.png")
+        assert run.code == 0 and "going on after" in run.err, run.err
     assert Path("part.png").read_bytes() == Path("whole.png").read_bytes()
     assert not list(photo.parent.glob("*unfinished*"))
+
+
+def test_a_damaged_picture_of_an_unfinished_sheet_is_made_anew(
+    photo: Path, dreamreel: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ("sweep", photo, "--over", "seed=1,2,3", *QUICK)
+    assert dreamreel(*given, "-o", "whole.png").code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("dreamreel.pipeline.exploring.sweep.save_sheet", _interrupted)
+        assert dreamreel(*given, "-o", "part.png").code == 130
+    first, *_ = sorted(photo.parent.glob("part.png.unfinished/cell-*.png"))
+    first.write_bytes(first.read_bytes()[:200])
+    assert dreamreel(*given, "-o", "part.png").code == 0
+    assert Path("part.png").read_bytes() == Path("whole.png").read_bytes()
+
+
+def _interrupted(*given: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("ending", ["webp", "tif", "bmp", "avif", "JPG"])
+def test_a_sheet_has_the_format_of_its_ending(ending: str, tmp_path: Path) -> None:
+    out = tmp_path / f"sheet.{ending}"
+    cell = Cell("a", Image.new("RGBA", (90, 50), (255, 0, 0, 128)))
+    save_sheet([in_rows("one", [cell])], Target(out), {"command": "test"})
+    with Image.open(out) as sheet:
+        assert sheet.size == drawn(in_rows("one", [cell])).size
 
 
 # Sweeps
@@ -311,6 +351,8 @@ def test_the_places_of_photos_excite_a_channel_most(
         (("dreamnet",), ("LAYER", "--classes")),
         (("dreamnet", "texturs"), ("no layer 'texturs'", "'textures'")),
         (("dreamnet", "textures:480"), ("no channel 480", "from 0 to 479")),
+        (("dreamnet", "class:starfish"), ("--classes",)),
+        (("dreamnet", "tv"), ("no layer",)),
         (("dreamnet", "textures:x"), ("malformed", "channels such as")),
         (("dreamnet", "textures:strongest(3)"), ("--photos",)),
         (("dreamnet", "--classes", "starfsh"), ("starfsh", "starfish")),

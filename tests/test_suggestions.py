@@ -30,7 +30,7 @@ Call = Callable[..., Run]
         ("image a.png --mix=0.5", "--set dream.mix=VALUE"),
         ("video a.mp4 --subtitle no", "--set output.subtitles=VALUE"),
         ("image a.png --colour teal", "there is no option --colour; dreamreel zoom takes it"),
-        ("zoom --start 2", "there is no option --start; dreamreel video takes it"),
+        ("zoom --start 2", "there is no option --start; dreamreel video and activations take it"),
         ("video a.mp4 --fsp 3", "did you mean --fps?"),
         ("layers dreamnet --strength 2", "there is no option --strength; --help lists"),
         ("video a.mp4 --xyzzy", "--help lists the options"),

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from PIL import Image
 
 from dreamreel.pipeline.durable import write_whole
 from dreamreel.pipeline.errors import PassingError, Stopped, UserError
-from dreamreel.pipeline.exploring.sheets import PAPER, Cell
+from dreamreel.pipeline.exploring.sheets import Cell, picture_in
 from dreamreel.pipeline.jobs.identity import digest, identity_of, named_in, named_masks
 from dreamreel.pipeline.jobs.job import Job, NamedFile, Threads
 from dreamreel.pipeline.jobs.making import current_threads
@@ -83,8 +82,8 @@ def rendered(
 
 def _made(one: Wanted, job: Job, path: Path, report: Report) -> Cell:
     """The cell of the picture that is wanted as `one`, from the file `path` if it is done."""
-    if (picture := _picture(path)) is not None:
-        return Cell(one.label, picture, facts=one.facts)
+    if _is_whole(path):
+        return Cell(one.label, path, facts=one.facts)
     if report.is_stopping():
         raise Stopped("stopped")
     try:
@@ -97,7 +96,7 @@ def _made(one: Wanted, job: Job, path: Path, report: Report) -> Cell:
         if isinstance(error, PassingError) and not is_out_of_memory(cause):
             raise  # a full disk, say, is no fault of this picture alone
         return Cell(one.label, why=str(error).replace(str(path), "it"), facts=one.facts)
-    return Cell(one.label, _picture(path), facts=one.facts)
+    return Cell(one.label, path, facts=one.facts)
 
 
 def _last_frame_of(job: Job, path: Path, report: Report) -> None:
@@ -142,17 +141,13 @@ def _path(work: WorkFolder, job: Job) -> Path:
     return work.path / f"cell-{hashlib.sha256(text.encode()).hexdigest()[:16]}.png"
 
 
-def _picture(path: Path) -> Image.Image | None:
-    """The picture in the file `path`, on paper where it is transparent; None if there is none."""
+def _is_whole(path: Path) -> bool:
+    """Whether the picture in the file `path` is there and whole; else it is made anew."""
     try:
-        with Image.open(path) as file:
-            file.load()
-            if file.mode != "RGBA":
-                return file.convert("RGB")
-            paper = Image.new("RGBA", file.size, PAPER)
-            return Image.alpha_composite(paper, file).convert("RGB")
-    except OSError:  # missing, or damaged: it is made anew
-        return None
+        picture_in(path)
+    except OSError:
+        return False
+    return True
 
 
 class _Digests:

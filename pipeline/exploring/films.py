@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ from dreamreel.pipeline.exploring.sheets import check_index, write_index
 from dreamreel.pipeline.frames import Frame
 from dreamreel.pipeline.jobs.assembly import check_film, check_pictures, publish_film
 from dreamreel.pipeline.jobs.checks import encoding_of
+from dreamreel.pipeline.jobs.making import current_threads
 from dreamreel.pipeline.jobs.paths import Target, check_target, check_video_name, record_path
 from dreamreel.pipeline.jobs.report import QUIET, Progress, Report
 from dreamreel.pipeline.media.clips import Clip, Raster
-from dreamreel.pipeline.media.encoding import CONTAINERS, encode
+from dreamreel.pipeline.media.encoding import CONTAINERS, Encoding, encode
 from dreamreel.pipeline.media.exports import export
 from dreamreel.pipeline.media.mux import Part, mux, retime
+
+PART_BYTES = 1 << 28  # of frames that are encoded at a time; a round number
 
 
 @dataclass(frozen=True)
@@ -89,14 +93,15 @@ def make_film(
     )
     encoding = encoding_of(raster, out, unscaled, report)
     counted = _Counted(first, source, total, report)
-    part = pieces / f"film.partial{encoding.segment_suffix}"
-    encode(counted, part, encoding)
+    parts = _encoded(counted, encoding, pieces)
     rate, suffix = timing.rate, out.path.suffix
-    parts = [Part(part, counted.done / rate)]
     times = timing.times(counted.done)
     if times:
-        own = pieces / f"own.partial{encoding.segment_suffix}"
-        retime(part, own, times)
+        even, own = (
+            pieces / f"{name}.partial{encoding.segment_suffix}" for name in ("even", "own")
+        )
+        mux(parts, None, even, None, report.on_notice)
+        retime(even, own, times)
         parts = [Part(own, times[-1])]
     ends = times[-1] if times else counted.done / rate
     last = times[-2] if times else (counted.done - 1) / rate
@@ -112,6 +117,20 @@ def make_film(
         check_pictures(made, counted.done, ends)
     write_index(record_path(out.path), about, out.overwrite)
     return publish_film(made, out, report, None)
+
+
+def _encoded(frames: "_Counted", encoding: Encoding, pieces: Path) -> list[Part]:
+    """`frames` in encoded parts of a film, in the folder `pieces`: a part's frames lie on the disk
+    before they are encoded, and those of a whole film would fill it."""
+    length, threads = max(1, PART_BYTES // encoding.frame_bytes), current_threads().encoder
+    parts: list[Part] = []
+    source = iter(frames)
+    for first in source:
+        before = frames.done - 1
+        path = pieces / f"{len(parts):06}.partial{encoding.segment_suffix}"
+        encode(chain([first], islice(source, length - 1)), path, encoding, threads)
+        parts.append(Part(path, (frames.done - before) / encoding.rate))
+    return parts
 
 
 class _Counted:

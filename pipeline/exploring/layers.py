@@ -28,8 +28,10 @@ def parse_channels(text: str) -> TermText:
         term = parse_term(text)
     except ValueError as error:
         raise UserError(f"LAYER {error}") from error
+    if term.kind == "class":
+        raise UserError(f"{text} is a class, not a layer; dreamreel visualize takes --classes NAME")
     if not term.layer or term.kind == "guide":
-        raise UserError(f"{text} is no layer; give LAYER or LAYER:CHANNELS")
+        raise UserError(f"{text} is no layer; give LAYER or LAYER:CHANNELS, as in parts:3+7")
     return term
 
 

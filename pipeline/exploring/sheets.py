@@ -42,12 +42,48 @@ LONGEST_EXIF = 60_000  # bytes of a description: EXIF in a JPEG has 64 KiB in al
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture on a sheet with its label; or `why` there is none. `facts` stand in the index."""
+    """A picture on a sheet with its label; or `why` there is none. `facts` stand in the index.
+
+    The `picture` may be a file, which is read when it is drawn: many large ones would not fit into
+    memory.
+    """
 
     label: str
-    picture: Image.Image | None = None
+    picture: Image.Image | Path | None = None
     why: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of its picture; (0, 0) if there is none."""
+        if isinstance(self.picture, Path):
+            with Image.open(self.picture) as file:
+                return file.size
+        return (0, 0) if self.picture is None else self.picture.size
+
+    def shown(self) -> Image.Image:
+        """Its picture in RGB, on paper where it is transparent. Raises ValueError if there is
+        none."""
+        if self.picture is None:
+            raise ValueError(f"{self.label} has no picture: {self.why}")
+        if isinstance(self.picture, Path):
+            return picture_in(self.picture)
+        return on_paper(self.picture)
+
+
+def picture_in(path: Path) -> Image.Image:
+    """The picture in the file `path`, which we wrote, in RGB, on paper where it is transparent.
+    Raises OSError if it is missing or damaged."""
+    with Image.open(path) as file:
+        return on_paper(file)
+
+
+def on_paper(picture: Image.Image) -> Image.Image:
+    """`picture` in RGB, on paper where it is transparent."""
+    if picture.mode != "RGBA":
+        return picture.convert("RGB")
+    paper = Image.new("RGBA", picture.size, PAPER)
+    return Image.alpha_composite(paper, picture).convert("RGB")
 
 
 @dataclass(frozen=True)
@@ -170,7 +206,7 @@ def save_pictures(
         if cell.picture is not None:
             path = folder / f"{number:03}-{file_name(cell.label)}.png"
             files.append({"file": path.name, "label": cell.label, **cell.facts})
-            write_new(path, _encoded(cell.picture, path, about), replace)
+            write_new(path, _encoded(cell.shown(), path, about), replace)
         else:
             files.append({"label": cell.label, "why": cell.why, **cell.facts})
     write_index(folder / "index.json", {**about, "pictures": files}, replace)
@@ -213,13 +249,13 @@ class _Layout:
 
 
 def _layout(page: Page) -> _Layout:
-    pictures = [cell.picture for cells in page.cells for cell in cells if cell and cell.picture]
-    aspect = statistics.median([one.height / one.width for one in pictures] or [9 / 16])
+    sizes = [cell.size for cells in page.cells for cell in cells if cell and cell.picture]
+    aspect = statistics.median([height / width for width, height in sizes] or [9 / 16])
     aspect = min(max(aspect, ASPECTS[0]), ASPECTS[1])
     across = max(1, len(page.cells[0]))
     left = 150 if page.rows else 0
     room = (SHEET_WIDTH - 2 * MARGIN - left + GAP) // across - GAP
-    own = CELL if page.enlarges else max((one.width for one in pictures), default=CELL)
+    own = CELL if page.enlarges else max((one[0] for one in sizes), default=CELL)
     if page.detail is not None:  # the part that is shown at full size is to be a part
         own //= 2
     width = max(1, min(max(own, SMALLEST_CELL), CELL, room))
@@ -249,14 +285,14 @@ def _paste(
         inner, font = (width - 12, height - 12), font_of(SMALL)
         write_text(draw, cell.why, (x + 6, y + 6), inner, font, colour=ON_GREY)
         return
-    shown = cell.picture.convert("RGB")
+    shown = whole = cell.shown()
     factor = min(width / shown.width, height / shown.height)
     if factor < 1 or page.enlarges:
         size = (max(1, round(shown.width * factor)), max(1, round(shown.height * factor)))
         shown = shown.resize(size, Image.Resampling.LANCZOS)
     sheet.paste(shown, (x + (width - shown.width) // 2, y + (height - shown.height) // 2))
     if page.detail is not None:
-        part = _detail(cell.picture.convert("RGB"), page.detail, (width, height))
+        part = _detail(whole, page.detail, (width, height))
         sheet.paste(part, (x + (width - part.width) // 2, y + height + GAP // 2))
 
 

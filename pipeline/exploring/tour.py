@@ -201,7 +201,7 @@ def _keys(cells: Sequence[Cell]) -> Iterator[Frame]:
     for cell in cells:
         if cell.picture is None:
             raise UserError(f"{cell.label}: {cell.why}")
-        yield cv2.cvtColor(np.asarray(cell.picture), cv2.COLOR_RGB2BGR)
+        yield cv2.cvtColor(np.asarray(cell.shown()), cv2.COLOR_RGB2BGR)
 
 
 def _jobs(tour: Tour, between: bool) -> Iterator[tuple[str, Job]]:

@@ -136,7 +136,12 @@ def _asked(
     if looks.term is not None:
         return looks.term.layer, lambda activation: _with_places_of(activation)[0, index]
     head = network.head()
-    return head.layer, lambda activation: _with_places_of(head.at_places(activation))[0, index]
+
+    def shares(activation: Tensor) -> Tensor:  # a logit alone is high wherever all are
+        logits = _with_places_of(head.at_places(activation)).float()
+        return logits.log_softmax(1)[0, index]
+
+    return head.layer, shares
 
 
 def _with_places_of(activation: Tensor) -> Tensor:
@@ -157,7 +162,7 @@ def _with_places(cell: Cell, places: Sequence[Place]) -> Cell:
     facts = {**cell.facts, "places": told}
     if cell.picture is None:
         return replace(cell, facts=facts)
-    return replace(cell, picture=beside(cell.picture, places), facts=facts)
+    return replace(cell, picture=beside(cell.shown(), places), facts=facts)
 
 
 def _title(looks: Looks) -> str:
