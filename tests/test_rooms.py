@@ -11,7 +11,10 @@ import pytest
 from making import ROOT
 
 # Each imports only from those before it, and from the modules of `pipeline` itself.
-ROOMS = ("config", "media", "networks", "motion", "dreaming", "zooming", "jobs", "judging", "app")
+ROOMS = (
+    *("config", "media", "networks", "motion", "dreaming", "zooming", "jobs", "judging"),
+    *("training", "app"),
+)
 PIPELINE = "dreamreel.pipeline"
 
 
