@@ -18,6 +18,7 @@ from dreamreel.pipeline.app.options import (
     IMAGINE,
     NETWORK,
     READING,
+    SEED,
     WIDTH,
     Given,
     refuse,
@@ -534,6 +535,39 @@ def job(
         raise UserError("give one of --shots, --piece and --join")
     what = "shots" if find_shots else "join" if join else "render" if piece is None else "piece"
     raise typer.Exit(do_job(file, FarmTask(what, piece), given, json))
+
+
+@_command()
+@takes(NETWORK, SEED, HARDWARE, common=("output", "overwrite", "restart", "quiet"))
+def train(
+    folder: args.ClassFolders,
+    given: Given,
+    from_scratch: args.FromScratch = False,
+    epochs: args.Epochs = None,
+    minutes: args.Minutes = None,
+    batch: args.Batch = None,
+    size: args.CropSize = None,
+    rate: args.LearningRate = None,
+    json: args.JsonProgress = False,
+) -> None:
+    """Train a network with your own pictures, so that it dreams of them.
+
+    FOLDER has a folder of pictures for each class, named like it. OUT is a file such as
+    mine.safetensors: --network mine.safetensors dreams with it, --class NAME of a class. A folder
+    beside it, mine, gets a picture of its dreams after each epoch and the curve of the losses.
+    Training that was stopped goes on when the same command is given again.
+    """
+    from dreamreel.pipeline.app.training import TrainOptions, course_of
+    from dreamreel.pipeline.training.fit import train as train_network
+
+    options = TrainOptions(from_scratch, epochs, minutes, batch, size, rate)
+    course = course_of(folder, given, options)
+    with terminal("steps", given.quiet, stoppable=True, as_json=json) as report:
+        path = train_network(course, report, overwrite=given.overwrite, restart=given.restart)
+    if json:
+        print_json({"event": "done", "output": str(path)})
+    else:
+        print_result(path)
 
 
 @_command()

@@ -384,3 +384,48 @@ TourFps = Annotated[
     str,
     typer.Option("--fps", metavar="R", help="Frames per second of a film.", rich_help_panel=OUT),
 ]
+ClassFolders = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="A folder with a folder of pictures a class.")
+]
+FromScratch = Annotated[
+    bool,
+    typer.Option(
+        "--from-scratch",
+        rich_help_panel=LOOK,
+        help="Begin with random weights; without, what the network knows is kept and added to.",
+    ),
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        rich_help_panel=MACHINE,
+        help="Times that all pictures are seen; 20 if no --minutes are given either.",
+    ),
+]
+Minutes = Annotated[
+    float | None,
+    typer.Option(metavar="M", rich_help_panel=MACHINE, help="End after so many minutes."),
+]
+Batch = Annotated[
+    int | None,
+    typer.Option(metavar="N", rich_help_panel=MACHINE, help="Pictures of a step; 32."),
+]
+CropSize = Annotated[
+    int | None,
+    typer.Option(
+        "--size",
+        metavar="N",
+        rich_help_panel=LOOK,
+        help="The side of the crops that it learns from, in pixels; 112.",
+    ),
+]
+LearningRate = Annotated[
+    float | None,
+    typer.Option(
+        "--rate",
+        metavar="R",
+        rich_help_panel=LOOK,
+        help="How fast it learns; 0.0003, from scratch 0.001.",
+    ),
+]

@@ -11,6 +11,7 @@ from dreamreel.pipeline.networks.classes import (
     own_names,
     search_classes,
 )
+from dreamreel.pipeline.networks.files import file_of
 from dreamreel.pipeline.networks.names import allow_network, check_network_name, is_listed
 
 
@@ -22,7 +23,9 @@ def show_classes(query: str | None, network: str | None, weights: Path | None) -
     names = class_names(network, weights)
     if names is None:
         if query is not None:
-            raise UserError(f"the classes of {weights} have numbers alone; no name can be sought")
+            raise UserError(
+                f"the classes of {weights or network} have numbers alone; no name can be sought"
+            )
         names = ("",) * class_count(network, weights)
     numbers = range(len(names)) if query is None else search_classes(names, query)
     if not numbers:
@@ -38,6 +41,7 @@ def class_names(network: str, weights: Path | None = None) -> tuple[str, ...] | 
     Raises UserError for an unknown network, and for files that cannot be read.
     """
     check_network_name(network)
+    weights = weights or file_of(network)
     if weights is None and is_listed(network):
         return imagenet_names()
     if weights is None:
@@ -51,6 +55,7 @@ def class_count(network: str, weights: Path | None = None) -> int:
     # Imported here because it imports torch, which takes seconds.
     from dreamreel.pipeline.networks.catalog import load_network, wiring_by_name
 
+    weights = weights or file_of(network)
     if weights is not None:
         return load_network(network, weights, "cpu", "float32").head().classes
     wiring = wiring_by_name(network)

@@ -56,6 +56,7 @@ CROP = (
     Flag("--size", "source.crop", OUT, "WxH", help="Crop to the shape of this size, in pixels."),
     Flag("--crop-at", "source.crop_at", OUT, "PLACE"),
 )
+SEED = (Flag("--seed", "seed", LOOK, "S"),)
 DREAM = (
     Flag("--layers", TERMS, LOOK, "L", help="Layers, or other terms, that are climbed."),
     Flag("--guide", TERMS, LOOK, "FILE", help="A picture or film that guides.", kind="guide"),
@@ -64,7 +65,7 @@ DREAM = (
     Flag("--strength", "dream.strength", LOOK, "X"),
     Flag("--octaves", "dream.octaves", LOOK, "N"),
     Flag("--steps", "dream.steps", LOOK, "N"),
-    Flag("--seed", "seed", LOOK, "S"),
+    *SEED,
 )
 IMAGINE = (
     Flag("--steps", "imagine.steps", LOOK, "N"),

@@ -492,7 +492,10 @@ Regions = Annotated[tuple[Region, ...], BeforeValidator(_as_regions)]
 class Settings(Section):
     """All settings of a render. Those that are numbers may follow a schedule over time."""
 
-    network: str = Field("dreamnet", description="the network that dreams")
+    network: str = Field(
+        "dreamnet",
+        description="the network that dreams: its name, or a file that dreamreel train wrote",
+    )
     weights: FilePath | None = Field(
         None, description="the network's weights: a file of safetensors or torch; none: its own"
     )

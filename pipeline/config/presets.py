@@ -32,6 +32,7 @@ from dreamreel.pipeline.config.fields import (
 from dreamreel.pipeline.config.grammar import build, flatten
 from dreamreel.pipeline.config.tables import fault, read_toml, shown
 from dreamreel.pipeline.config.terms import parse_sum, with_file
+from dreamreel.pipeline.config.values import is_network_file
 from dreamreel.pipeline.errors import UserError, expanded, missing, nearest, usable
 from dreamreel.pipeline.opening import misnamed, read_text
 
@@ -162,7 +163,9 @@ def with_paths_from(folder: Path, table: Table, source: str) -> dict[str, Any]:
     resolved: dict[str, Any] = {}
     paths = path_settings()
     for name, value in flatten(table, source):
-        if name in paths and isinstance(value, str):
+        if (name in paths and isinstance(value, str)) or (
+            name == "network" and isinstance(value, str) and is_network_file(value)
+        ):
             value = os.path.realpath(folder / _name_of_file(value))
         elif name == TERMS:
             value = _with_guides_from(folder, value)

@@ -25,6 +25,11 @@ Colour = tuple[int, int, int]  # red, green and blue, 0 to 255
 Bars = Literal["auto", "keep"] | tuple[int, int, int, int]
 
 
+def is_network_file(name: str) -> bool:
+    """Whether a network's `name` is that of a file in which it lies, such as mine.safetensors."""
+    return name.lower().endswith(".safetensors")
+
+
 def parse_number(value: Any) -> float:
     """The number in the text `value`, such as `2.5`, `-1` or `1e3`; a number stays.
 

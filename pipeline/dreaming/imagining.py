@@ -125,8 +125,9 @@ def _gradient(
 ) -> Tensor:
     """The gradient of the `terms` in random views of `image` (1, 3, H, W), by `image`, brought to a
     mean absolute value of 1."""
+    side = min(settings.side, network.side or settings.side)
     views = Views(
-        settings.views, settings.side, settings.least, settings.most, settings.turn, settings.shift
+        settings.views, side, settings.least, settings.most, settings.turn, settings.shift
     )
     where = windows((image.shape[2], image.shape[3]), views, random)
     seen = torch.cat([window.of(image) for window in where])

@@ -97,7 +97,9 @@ def gradient_of_things(
     and weighed. A term's `where` weighs the places of its gradient."""
     seed = int(np.random.SeedSequence((*key, count)).generate_state(1)[0])
     random = torch.Generator().manual_seed(seed)
-    where = windows((image.shape[2], image.shape[3]), replace(OF_A_DREAM, count=count), random)
+    side = min(OF_A_DREAM.side, network.side or OF_A_DREAM.side)
+    views = replace(OF_A_DREAM, count=count, side=side)
+    where = windows((image.shape[2], image.shape[3]), views, random)
     image = image.detach().requires_grad_(True)
     seen = torch.cat([window.of(image) for window in where])
     seen = seen + (NOISE * torch.randn(seen.shape, generator=random)).to(seen.device)

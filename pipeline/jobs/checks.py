@@ -45,6 +45,7 @@ from dreamreel.pipeline.media.sound import check_sound
 from dreamreel.pipeline.media.stills import check_picture_name, no_picture
 from dreamreel.pipeline.networks.classes import find_class, imagenet_names
 from dreamreel.pipeline.networks.dreamnet_layers import dreamnet_layers
+from dreamreel.pipeline.networks.files import file_of
 from dreamreel.pipeline.networks.names import check_layer, check_network_name, is_listed
 from dreamreel.pipeline.opening import check_readable
 
@@ -132,7 +133,7 @@ def files_of(job: Job) -> list[Path]:
     named = [job.audio, job.flight.to if job.flight is not None else None]
     own = job.settings
     masks = [path for mask in own.masks for path in (mask.file, mask.weights)]
-    paths = [own.weights, own.flow.weights, own.dream.palette, *masks]
+    paths = [file_of(own.network), own.weights, own.flow.weights, own.dream.palette, *masks]
     guides = [path for dream in own.dreams for path in files_in(dream.terms)]
     return [*(file.path for file in named if file), *(path for path in paths if path), *guides]
 

@@ -30,6 +30,7 @@ from dreamreel.pipeline.media.sound import hear
 from dreamreel.pipeline.media.stills import load_picture
 from dreamreel.pipeline.memory import check_fits
 from dreamreel.pipeline.networks.catalog import load_network
+from dreamreel.pipeline.networks.files import file_of
 from dreamreel.pipeline.networks.network import PICTURE_BYTES, Network
 
 # Bytes per pixel of a picture that is imagined: its waves, their gradient and Adam's two averages,
@@ -221,7 +222,8 @@ def _network_of(settings: Settings) -> Network:
     names = (settings.network, settings.weights, settings.device, settings.precision)
     if () not in _kept:
         return load_network(*names)
-    key = (*names, None if settings.weights is None else tuple(stamp(settings.weights)))
+    files = [path for path in (file_of(settings.network), settings.weights) if path is not None]
+    key = (*names, *(tuple(stamp(path)) for path in files))
     network = _kept.get(key)
     if network is None:
         _kept.clear()

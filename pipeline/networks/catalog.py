@@ -5,24 +5,32 @@ To add another kind of network, write a function that returns its `Architecture`
 """
 
 from collections.abc import Callable
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.networks.assembly import assemble
 from dreamreel.pipeline.networks.devices import find_device, find_precision
-from dreamreel.pipeline.networks.dreamnet import DreamNet
+from dreamreel.pipeline.networks.dreamnet import VERSION, VERSIONS
 from dreamreel.pipeline.networks.dreamnet_layers import FAVOURITE
+from dreamreel.pipeline.networks.files import described, file_of
 from dreamreel.pipeline.networks.googlenet import BvlcGoogLeNet
 from dreamreel.pipeline.networks.heads import Wiring
 from dreamreel.pipeline.networks.layers import Layer
-from dreamreel.pipeline.networks.names import check_network_name, torchvision_names
+from dreamreel.pipeline.networks.names import (
+    check_network_name,
+    entry_point,
+    is_listed,
+    torchvision_names,
+)
 from dreamreel.pipeline.networks.network import (
     Architecture,
     Network,
     anatomy_of,
     favourite_of,
     wiring_of,
+    with_class_count,
 )
 from dreamreel.pipeline.networks.own import own_architecture
 from dreamreel.pipeline.networks.weights import Weights, fetch_weights, read_weights
@@ -47,6 +55,7 @@ def load_network(
     """
     architecture = find_architecture(name)
     on = find_device(device)
+    weights = weights or file_of(name)
     loaded = read_weights(weights) if weights is not None else architecture.fetch()
     given = str(weights) if weights is not None else f"the weights file of {name}"
     network = assemble(architecture, loaded, on, find_precision(precision, on), given)
@@ -72,23 +81,64 @@ def wiring_by_name(name: str) -> Wiring | None:
     return wiring_of(find_architecture(name))
 
 
-@cache
 def find_architecture(name: str) -> Architecture:
-    """The architecture called `name`. Raises UserError for an unknown one, with the nearest."""
+    """The architecture called `name`, or that of the file `name`. Raises UserError for an unknown
+    one, with the nearest, and for a file that tells of no network."""
+    file = file_of(name)
+    if file is None:
+        return _named(name)
+    check_network_name(name)
+    changed = file.stat()
+    return _in_file(file, (changed.st_mtime_ns, changed.st_size))
+
+
+@cache
+def _named(name: str) -> Architecture:
     check_network_name(name)
     if name in NETWORKS:
         return NETWORKS[name]()
     return _torchvision(name) if name in torchvision_names() else own_architecture(name)
 
 
+@cache
+def _in_file(file: Path, changed: tuple[int, int]) -> Architecture:
+    """The architecture of the network in `file`, which was `changed` (time, bytes) last."""
+    told = described(file)
+    if not is_listed(told.architecture) and entry_point(told.architecture) is None:
+        raise UserError(
+            f"{file} is a network {told.architecture}, which is not known by this name; if it is "
+            f"code of yours: --network {told.architecture} --weights {file}"
+        )
+    base = _named(told.architecture)
+    versions = VERSIONS if told.architecture == "dreamnet" else {base.version: base.build}
+    if told.version not in versions:
+        raise UserError(
+            f"{file} is {told.architecture} of version {told.version}; known here: "
+            f"{', '.join(map(str, versions))}. A newer Dreamreel made it"
+        )
+    found = replace(
+        base,
+        name=str(file),
+        build=versions[told.version],
+        version=told.version,
+        mean=told.mean,
+        std=told.std,
+        swapped=told.swapped,
+        side=told.side,
+        fetch=partial(read_weights, file),
+    )
+    return with_class_count(found, told.classes)
+
+
 def _dreamnet() -> Architecture:
     return Architecture(
         "dreamnet",
-        DreamNet,
+        VERSIONS[VERSION],
         (0.45,) * 3,
         (0.25,) * 3,
         lambda: read_weights(BUNDLED_WEIGHTS),
         favourite=FAVOURITE,
+        version=VERSION,
     )
 
 

@@ -78,3 +78,9 @@ class Head(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """The activation (N, out_channels, H, W) for `input` (N, C, H, W), never below zero."""
         return F.relu(super().forward(input))
+
+
+# The architecture by the version that files name; weights fit only their own. A change of any
+# layer gets a new entry. The last is that of the bundled weights.
+VERSIONS: dict[int, type[nn.Module]] = {1: DreamNet}
+VERSION = max(VERSIONS)

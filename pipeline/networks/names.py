@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dreamreel.pipeline.errors import UserError, nearest
+from dreamreel.pipeline.networks.files import described, file_of
 
 # The networks that are defined here, with a line about each.
 OURS = {
@@ -22,6 +23,7 @@ REGISTERED = re.compile(
     r'^@register_model\((?:name=)?(?:"(\w+)")?\)\n(?:(?!def ).*\n)*?def (\w+)\(', re.MULTILINE
 )
 
+ENDINGS = (".pth", ".pt", ".ckpt", ".bin", ".caffemodel")  # of files that hold weights alone
 GROUP = "dreamreel.networks"  # the entry points by which installed packages offer networks
 OWN = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")  # package.module:function
 # The names of functions whose networks may be imported, which runs their code; by commas.
@@ -35,8 +37,11 @@ def network_names() -> dict[str, str]:
 
 
 def check_network_name(name: str) -> None:
-    """Raise UserError, with the nearest names, if no network is called `name`, or if it is a
-    function that the user has not allowed."""
+    """Raise UserError, with the nearest names, if no network is called `name`, if it is a function
+    that the user has not allowed, or a file that tells of no network."""
+    if (file := file_of(name)) is not None:
+        described(file)
+        return
     if OWN.fullmatch(name):
         check_allowed(name)
         return
@@ -45,6 +50,10 @@ def check_network_name(name: str) -> None:
         return
     if name.startswith(NOT_CONVOLUTIONAL):
         raise UserError(f"{name} is a vision transformer; dreamreel networks lists those that work")
+    if name.lower().endswith(ENDINGS):
+        raise UserError(
+            f"{name} holds weights alone; give the network too: --network NAME --weights {name}"
+        )
     close = nearest(name, known)
     raise UserError(f"unknown network {name!r}{close or '; dreamreel networks lists them'}")
 
@@ -52,7 +61,7 @@ def check_network_name(name: str) -> None:
 def allow_network(name: str) -> None:
     """Allow this process, and those that it starts, to import the function `name`, such as
     `package.module:function`, whose network is to dream. Other names are allowed anyway."""
-    if OWN.fullmatch(name):
+    if OWN.fullmatch(name) and file_of(name) is None:
         names = [one for one in os.environ.get(ALLOWED, "").split(",") if one]
         os.environ[ALLOWED] = ",".join(dict.fromkeys([*names, name]))
 

@@ -48,6 +48,8 @@ class Architecture:
     swapped: bool = False
     favourite: str | None = None  # the layer that is dreamed by default; None: by its stride
     favourite_stride: int = 16  # pixels; where most networks respond to parts of things
+    version: int = 1  # of its layers: weights fit only their own
+    side: int | None = None  # pixels of the pictures that taught it, where they were small
 
 
 class Normalise(nn.Module):
@@ -88,6 +90,7 @@ class Network:
         self.precision = precision
         self.layers = anatomy.layers
         self.digest: str | None = None  # the SHA-256 of its weights; None if none were loaded
+        self.side = architecture.side
         self.notice: str | None = None  # a line for the user about its weights
         self.weights_file: Path | None = None  # that was given; None: its own weights
         self.forget()
@@ -295,6 +298,20 @@ def with_classes(architecture: Architecture, layer: str, classes: int) -> Archit
         return module
 
     return replace(architecture, build=build)
+
+
+def with_class_count(architecture: Architecture, classes: int) -> Architecture:
+    """`architecture` with so many `classes`. Raises UserError if its last layer, which is to tell
+    them, is neither linear nor a convolution."""
+    wiring, hollowed = wiring_of(architecture), hollow(architecture)
+    if wiring is not None and wiring.classes == classes:
+        return architecture
+    layer = list(hollowed.state_dict())[-1].rpartition(".")[0]
+    last = hollowed.get_submodule(layer)
+    outputs = getattr(last, "out_features", getattr(last, "out_channels", None))
+    if wiring is None or outputs != wiring.classes:
+        raise UserError(f"{architecture.name} has no last layer that tells classes; another has")
+    return with_classes(architecture, layer, classes)
 
 
 def _with_outputs(layer: nn.Module, outputs: int) -> nn.Module:
