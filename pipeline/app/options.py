@@ -21,7 +21,6 @@ from dreamreel.pipeline.app.completion import (
     complete_setting,
 )
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.networks.names import allow_network
 
 if TYPE_CHECKING:  # imported late at run time: `dreamreel --help` is to be fast
     from dreamreel.pipeline.config.fields import Settings
@@ -222,6 +221,8 @@ def takes(*flags: Iterable[Flag], common: Sequence[str]) -> Callable[..., Any]:
             used = {name: pair for name, pair in given.items() if pair[1] not in (None, False)}
             check_apart(flag for flag, _ in used.values())
             if "--network" in used:
+                from dreamreel.pipeline.networks.names import allow_network
+
                 allow_network(used["--network"][1])  # named by the user himself
             for name in {"preset", "set"} & found.keys():
                 found[name] = found[name] or ()
