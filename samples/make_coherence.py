@@ -281,7 +281,8 @@ def cuts(given: Given) -> None:
     print(
         "\nCuts, in a clip of ours that also fades (58 to 81) and flashes (94, 95), and in real "
         "footage; the\nstrength of the three frames after each, against that of the shot's last "
-        "three (frame by frame, it\nis the footage's own):\n"
+        "three (frame by frame, it\nis the footage's own). A fade through black is a cut; the shot "
+        "before it ends in black, where the\nfigure tells nothing:\n"
     )
     print("| clip | cut at | strength after it | frame by frame |\n|---|---|---|---|")
     generated = cut_clip()
