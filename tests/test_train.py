@@ -214,6 +214,7 @@ def test_pictures_that_are_divided_already_stay_so(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ((), "-o tells where the network goes"),
+        (("-o", "few/mine.safetensors"), "among the pictures"),
         (("-o", "mine.pth"), "must end in .safetensors"),
         (("-o", "m.safetensors", "--epochs", 0), "--epochs 0 is not between 1 and 100000"),
         (("-o", "m.safetensors", "--size", 8), "--size 8 is not between 32 and 1024"),
@@ -222,9 +223,15 @@ def test_pictures_that_are_divided_already_stay_so(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_options_get_a_line(
-    options: tuple[object, ...], message: str, few: Path, dreamreel: Dreamreel
+    options: tuple[object, ...],
+    message: str,
+    few: Path,
+    dreamreel: Dreamreel,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(few.parent)
     run = dreamreel("train", few, *options)
+    assert [path.name for path in few.parent.iterdir()] == ["few"]
     assert run.code == 2
     assert message in run.err and run.err.count("\n") == 1
 
