@@ -23,7 +23,7 @@ from dreamreel.pipeline.networks.network import Network
 from dreamreel.pipeline.networks.weights import read_weights
 from dreamreel.pipeline.training.batches import order_of
 from dreamreel.pipeline.training.course import Course
-from dreamreel.pipeline.training.fit import train
+from dreamreel.pipeline.training.fit import loss_of, noise_like, train
 from dreamreel.pipeline.training.pictures import read_pictures
 from dreamreel.pipeline.training.student import network_file, student_of
 from making import Run, start
@@ -155,6 +155,22 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(
     with pytest.raises(UserError, match="not enough memory to train dreamnet at 32 pixels"):
         train(course_in(few, tmp_path / "mine.safetensors"), Report(on_notice=told.append))
     assert "memory is short: a batch is computed in parts of 2 pictures" in told
+
+
+def test_noise_is_none_of_the_classes() -> None:
+    labels = torch.tensor([1, 1, 1])
+    sure = loss_of(torch.tensor([[-5.0, 5.0]] * 3), labels, noisy=1)
+    none = loss_of(torch.tensor([[-5.0, -5.0]] * 3), labels, noisy=1)
+    assert sure[0] < none[0]  # the first is a picture of class 1
+    assert (none[1:] < sure[1:]).all()
+
+
+def test_noise_has_every_size_and_fills_its_place() -> None:
+    noise = noise_like(torch.empty(4, 3, 64, 64))
+    assert noise.min() >= 0 and noise.max() <= 1
+    assert noise.mean() == pytest.approx(0.5, abs=0.1)
+    coarse = torch.nn.functional.avg_pool2d(noise, 16)
+    assert coarse.std() > 0.1  # white noise of this strength would leave 0.03
 
 
 def test_minutes_end_a_training(few: Path, tmp_path: Path) -> None:
