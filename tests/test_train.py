@@ -23,7 +23,7 @@ from dreamreel.pipeline.networks.network import Network
 from dreamreel.pipeline.networks.weights import read_weights
 from dreamreel.pipeline.training.batches import order_of
 from dreamreel.pipeline.training.course import Course
-from dreamreel.pipeline.training.fit import train
+from dreamreel.pipeline.training.fit import loss_of, noise_like, train
 from dreamreel.pipeline.training.pictures import read_pictures
 from dreamreel.pipeline.training.student import network_file, student_of
 from making import Run, start
@@ -157,6 +157,22 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(
     assert "memory is short: a batch is computed in parts of 2 pictures" in told
 
 
+def test_noise_is_none_of_the_classes() -> None:
+    labels = torch.tensor([1, 1, 1])
+    sure = loss_of(torch.tensor([[-5.0, 5.0]] * 3), labels, noisy=1)
+    none = loss_of(torch.tensor([[-5.0, -5.0]] * 3), labels, noisy=1)
+    assert sure[0] < none[0]  # the first is a picture of class 1
+    assert (none[1:] < sure[1:]).all()
+
+
+def test_noise_has_every_size_and_fills_its_place() -> None:
+    noise = noise_like(torch.empty(4, 3, 64, 64))
+    assert noise.min() >= 0 and noise.max() <= 1
+    assert noise.mean() == pytest.approx(0.5, abs=0.1)
+    coarse = torch.nn.functional.avg_pool2d(noise, 16)
+    assert coarse.std() > 0.1  # white noise of this strength would leave 0.03
+
+
 def test_minutes_end_a_training(few: Path, tmp_path: Path) -> None:
     course = replace(course_in(few, tmp_path / "mine.safetensors"), epochs=None, minutes=0.05)
     began = time.monotonic()
@@ -214,6 +230,7 @@ def test_pictures_that_are_divided_already_stay_so(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ((), "-o tells where the network goes"),
+        (("-o", "few/mine.safetensors"), "among the pictures"),
         (("-o", "mine.pth"), "must end in .safetensors"),
         (("-o", "m.safetensors", "--epochs", 0), "--epochs 0 is not between 1 and 100000"),
         (("-o", "m.safetensors", "--size", 8), "--size 8 is not between 32 and 1024"),
@@ -222,9 +239,15 @@ def test_pictures_that_are_divided_already_stay_so(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_options_get_a_line(
-    options: tuple[object, ...], message: str, few: Path, dreamreel: Dreamreel
+    options: tuple[object, ...],
+    message: str,
+    few: Path,
+    dreamreel: Dreamreel,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(few.parent)
     run = dreamreel("train", few, *options)
+    assert [path.name for path in few.parent.iterdir()] == ["few"]
     assert run.code == 2
     assert message in run.err and run.err.count("\n") == 1
 

@@ -1,5 +1,6 @@
 """How a network is trained: what is asked for, and the files that a training writes."""
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -82,5 +83,11 @@ def check_course(course: Course) -> None:
             raise UserError(f"{name} {value:g} is not between {least:g} and {most:g}")
     if not is_network_file(course.output.name) or not course.output.stem.strip("."):
         raise UserError(f"{course.output} must end in .safetensors, such as mine.safetensors")
+    if course.output.is_dir():
+        raise UserError(f"{course.output} is a folder; give a file such as mine.safetensors")
+    if Path(os.path.realpath(course.output)).is_relative_to(os.path.realpath(course.folder)):
+        raise UserError(
+            f"{course.output} lies in {course.folder}, among the pictures; give a place beside it"
+        )
     if course.from_scratch and course.weights is not None:
         raise UserError("--from-scratch begins with random weights; leave out --weights")

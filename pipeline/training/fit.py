@@ -3,7 +3,8 @@
 AdamW with a short warm-up and a cosine, as for dreamnet itself. Half of each batch is first changed
 by a step that makes the network less sure of it: a network that stands this has gradients that show
 things rather than noise (Engstrom et al., Adversarial Robustness as a Prior, 2019), so that its
-dreams are pictures of its classes.
+dreams are pictures of its classes. Some pictures of a batch are noise, changed more: what is none
+of the classes is learned too, since a dream climbs a class alone, not against the others.
 
 Every random number depends on the seed, the epoch and the step alone. A training that goes on from
 its state on the CPU, with as many threads, ends with the same bytes.
@@ -52,7 +53,10 @@ FRESH = 10.0  # the rate of parameters that begin with random numbers, over that
 DECAY, CLIP = 0.01, 1.0  # of the weights; the largest norm of a gradient
 WARM_UP, LEAST = 0.05, 0.02  # the share of steps until the full rate, and of the rate at the end
 SMOOTHING = 0.1  # of labels: no class is ever wholly sure
-REACH = 0.02  # how far pictures are changed, at most: root mean square, of 1
+REACH, NOISE_REACH = 0.03, 0.1  # how far pictures and noise are changed, at most: rms, of 1
+NOISY = 8  # one of so many pictures of a batch, after the first, is noise
+NOISE = 0.12  # its standard deviation in each octave, of 1
+ALONE = 0.5  # the weight of telling each class alone, over that of telling it from the others
 PATIENCE = 6  # epochs without a lower loss, after which it ends
 SAVED_EVERY = 60.0  # seconds between states on disk
 REHEARSED = 3  # steps that are timed to plan those that fit into the minutes
@@ -260,12 +264,13 @@ class Lesson:
             torch.manual_seed(seed_of(self.course.seed, at.step, 2))  # dropout draws from it
             for some, named in zip(images.tensor_split(at.parts), labels.tensor_split(at.parts),
                                    strict=True):  # fmt: skip
+                some[NOISY::NOISY] = noise_like(some[NOISY::NOISY])
                 some = some.to(self.device, memory_format=torch.channels_last)
                 named = named.to(self.device)
                 some = self._changed(some, named)
                 with self._autocast():
                     logits, drift = self.student.logits_and_drift(some)
-                loss = F.cross_entropy(logits, named, label_smoothing=SMOOTHING)
+                loss = loss_of(logits, named, NOISY).mean()
                 share = len(some) / len(images)
                 ((loss + drift) * share).backward()
                 total += loss.detach() * share
@@ -276,10 +281,12 @@ class Lesson:
         some = images[::2].detach().requires_grad_(True)
         with self._autocast():
             logits = self.student.logits(some)
-        loss = F.cross_entropy(logits, labels[::2], reduction="sum")
+        loss = loss_of(logits, labels[::2], NOISY // 2).sum()
         gradient = torch.autograd.grad(loss, some)[0]
         scale = gradient.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-12)
-        reach = REACH * torch.rand(len(some), 1, 1, 1).to(self.device)
+        reach = torch.full((len(some), 1, 1, 1), REACH)
+        reach[NOISY // 2 :: NOISY // 2] = NOISE_REACH
+        reach = (reach * torch.rand(reach.shape)).to(self.device)
         changed = images.clone()
         changed[::2] = (some.detach() + reach * gradient / scale).clamp(0, 1)
         return changed
@@ -329,6 +336,30 @@ class Lesson:
     def _autocast(self) -> Any:
         enabled = self.precision != torch.float32
         return torch.autocast(self.device.type, self.precision, enabled=enabled)
+
+
+def noise_like(images: Tensor) -> Tensor:
+    """Noise of every size, as strong as in natural pictures, in place of `images` (N, 3, H, W)."""
+    count, channels, height, width = images.shape
+    total, band = torch.full_like(images, 0.5), 0
+    while min(height, width) >> band >= 2:
+        coarse = torch.randn(count, channels, height >> band, width >> band)
+        total += NOISE * F.interpolate(coarse, (height, width), mode="bilinear")
+        band += 1
+    return total.clamp(0, 1)
+
+
+def loss_of(logits: Tensor, labels: Tensor, noisy: int) -> Tensor:
+    """The loss of each picture (N) of a batch whose every `noisy`th, after the first, is noise: of
+    telling its class from the others, and of telling each class alone; noise has none."""
+    wanted = F.one_hot(labels, logits.shape[1]).float()
+    is_class = torch.ones(len(logits), device=logits.device)
+    is_class[noisy::noisy] = 0
+    apart = F.cross_entropy(logits, labels, label_smoothing=SMOOTHING, reduction="none")
+    alone = F.binary_cross_entropy_with_logits(
+        logits, wanted * is_class[:, None], reduction="none"
+    ).sum(1)
+    return apart * is_class + ALONE * alone
 
 
 def _rate_at(done: float) -> float:
