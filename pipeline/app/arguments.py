@@ -8,6 +8,7 @@ import typer
 from dreamreel.pipeline.app.completion import complete_network, complete_preset
 from dreamreel.pipeline.app.options import IN, LOOK, MACHINE, OUT
 from dreamreel.pipeline.config.values import parse_number
+from dreamreel.pipeline.training import course
 
 # Values where none is given: usual ones, not tuned. RATE is in frames per second.
 RATE = "30"
@@ -400,7 +401,7 @@ Epochs = Annotated[
     typer.Option(
         metavar="N",
         rich_help_panel=MACHINE,
-        help="Times that all pictures are seen; 20 if no --minutes are given either.",
+        help=f"Times that all pictures are seen; {course.EPOCHS} if no --minutes are given either.",
     ),
 ]
 Minutes = Annotated[
@@ -409,7 +410,7 @@ Minutes = Annotated[
 ]
 Batch = Annotated[
     int | None,
-    typer.Option(metavar="N", rich_help_panel=MACHINE, help="Pictures of a step; 32."),
+    typer.Option(metavar="N", rich_help_panel=MACHINE, help=f"Pictures of a step; {course.BATCH}."),
 ]
 CropSize = Annotated[
     int | None,
@@ -417,7 +418,7 @@ CropSize = Annotated[
         "--size",
         metavar="N",
         rich_help_panel=LOOK,
-        help="The side of the crops that it learns from, in pixels; 112.",
+        help=f"The side of the crops that it learns from, in pixels; {course.SIZE}.",
     ),
 ]
 LearningRate = Annotated[
@@ -426,6 +427,6 @@ LearningRate = Annotated[
         "--rate",
         metavar="R",
         rich_help_panel=LOOK,
-        help="How fast it learns; 0.0003, from scratch 0.001.",
+        help=f"How fast it learns; {course.RATE:g}, from scratch {course.SCRATCH_RATE:g}.",
     ),
 ]
