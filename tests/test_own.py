@@ -50,7 +50,6 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / f"{name}.py").write_text(CODE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(ALLOWED, "")
-    find_architecture.cache_clear()
     return name
 
 

@@ -84,17 +84,16 @@ def wiring_by_name(name: str) -> Wiring | None:
 def find_architecture(name: str) -> Architecture:
     """The architecture called `name`, or that of the file `name`. Raises UserError for an unknown
     one, with the nearest, and for a file that tells of no network."""
+    check_network_name(name)
     file = file_of(name)
     if file is None:
         return _named(name)
-    check_network_name(name)
     changed = file.stat()
     return _in_file(file, (changed.st_mtime_ns, changed.st_size))
 
 
 @cache
 def _named(name: str) -> Architecture:
-    check_network_name(name)
     if name in NETWORKS:
         return NETWORKS[name]()
     return _torchvision(name) if name in torchvision_names() else own_architecture(name)
