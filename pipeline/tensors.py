@@ -3,6 +3,8 @@
 An image is a float32 RGB tensor of shape (1, 3, H, W) in [0, 1], channels last in memory.
 """
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,10 +17,18 @@ LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601)
 
 def to_image(frame: Frame, device: torch.device) -> Tensor:
     """`frame` (H, W, 3 or 4) as an image (1, 3, H, W) on `device`, without alpha."""
-    pixels = torch.from_numpy(np.ascontiguousarray(frame[..., :3])).to(device)
+    pixels = moved(torch.from_numpy(np.ascontiguousarray(frame[..., :3])), device)
     levels = 255 if frame.dtype == np.uint8 else 65535
     image = pixels.flip(-1).permute(2, 0, 1)[None].float().div_(levels)
     return image.contiguous(memory_format=torch.channels_last)
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor`, of the CPU, on `device`. A GPU goes on computing meanwhile: from pinned memory, the
+    copy waits for its turn there rather than here."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def to_frame(image: Tensor, depth: int = 8) -> Frame:
@@ -78,9 +88,7 @@ def blur(image: Tensor, sigma: float) -> Tensor:
     radius = min(max(1, round(3 * sigma)), min(image.shape[2:]) - 1)
     if sigma <= 0 or radius < 1:
         return image
-    at = torch.arange(-radius, radius + 1, device=image.device, dtype=torch.float32)
-    kernel = torch.exp(-0.5 * (at / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).expand(image.shape[1], 1, -1)
+    kernel = _gaussian(sigma, radius, image.device).expand(image.shape[1], 1, -1)
     padded = F.pad(image, (radius, radius, radius, radius), mode="reflect")
     across = F.conv2d(padded, kernel[:, :, None, :], groups=image.shape[1])
     return F.conv2d(across, kernel[:, :, :, None], groups=image.shape[1])
@@ -88,12 +96,12 @@ def blur(image: Tensor, sigma: float) -> Tensor:
 
 def luma(image: Tensor) -> Tensor:
     """The luma (1, 1, H, W) of `image` (1, 3, H, W)."""
-    return F.conv2d(image, torch.tensor(LUMA)[None, :, None, None].to(image))
+    return F.conv2d(image, _luma_weights(image.device).to(image.dtype))
 
 
-def sharpness(image: Tensor, where: Tensor | None = None) -> float:
-    """The mean squared Laplacian of the luma of `image` (1, 3, H, W), which is at least 3 by 3.
-    `where` (1, 1, H, W) weighs the places, if given.
+def sharpness(image: Tensor, where: Tensor | None = None) -> Tensor:
+    """The mean squared Laplacian of the luma of `image` (1, 3, H, W), which is at least 3 by 3: a
+    scalar. `where` (1, 1, H, W) weighs the places, if given.
 
     Pech-Pacheco et al., ICPR 2000, use the variance of the Laplacian. That is nearly the same, as
     over many pixels its mean is nearly 0.
@@ -102,9 +110,9 @@ def sharpness(image: Tensor, where: Tensor | None = None) -> float:
     beside = y[:-2, 1:-1] + y[2:, 1:-1] + y[1:-1, :-2] + y[1:-1, 2:]
     squares = (beside - 4 * y[1:-1, 1:-1]).square()
     if where is None:
-        return float(squares.mean())
+        return squares.mean()
     weights = where[0, 0, 1:-1, 1:-1]
-    return float((weights * squares).sum() / weights.sum().clamp_min(1e-12))
+    return (weights * squares).sum() / weights.sum().clamp_min(1e-12)
 
 
 def crop_to(image: Tensor, size: tuple[int, int]) -> Tensor:
@@ -121,3 +129,17 @@ def crop_to(image: Tensor, size: tuple[int, int]) -> Tensor:
     return image[:, :, top : top + height, left : left + width].contiguous(
         memory_format=torch.channels_last
     )
+
+
+# Constants are kept where they are used: to move one to a GPU in each frame would take its time.
+@lru_cache(maxsize=64)
+def _gaussian(sigma: float, radius: int, device: torch.device) -> Tensor:
+    """The Gaussian of `sigma` places that ends at `radius`, with a sum of 1: (2 radius + 1,)."""
+    at = torch.arange(-radius, radius + 1, device=device, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (at / sigma) ** 2)
+    return kernel / kernel.sum()
+
+
+@lru_cache(maxsize=8)
+def _luma_weights(device: torch.device) -> Tensor:
+    return torch.tensor(LUMA)[None, :, None, None].to(device)

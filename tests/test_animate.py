@@ -201,7 +201,7 @@ def test_a_long_still_video_neither_drifts_nor_blurs(dreamnet: Network, slide: S
 def test_a_shot_stays_as_crisp_as_it_began(dreamnet: Network, slide: Slide, pixels: int) -> None:
     frames = slide(50, pixels)
     found = [
-        sharpness(image) / sharpness(to_image(frame, CPU))
+        float(sharpness(image) / sharpness(to_image(frame, CPU)))
         for frame, image in zip(frames, dreamed(frames, dreamnet, chosen(steps=10)), strict=True)
     ]
     assert np.mean(found[25:]) == pytest.approx(found[0], rel=0.15)

@@ -119,7 +119,8 @@ MAY_BE_ANYTHING = ("added", "short", "targets", "contrasts", "lively")
 def spoilt(value: Any) -> list[Any]:
     """Values that are wrong where `value` is right."""
     if isinstance(value, torch.Tensor):
-        numbers = [value.to(torch.int64), value[..., :-1], value[None], value.new_zeros(0)]
+        numbers = [value.to(torch.int64), value[None], value.new_zeros(0)]
+        numbers += [value[..., :-1]] if value.ndim else []
         return numbers + ([value.double(), value * torch.nan] if value.is_floating_point() else [])
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return [7.5, [], "wrong"]

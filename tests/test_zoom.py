@@ -15,7 +15,7 @@ from dreamreel.pipeline.config.timeline import constant, settings_at
 from dreamreel.pipeline.dreaming.ascent import Ascent, Beside, evened
 from dreamreel.pipeline.dreaming.control import GAINS, EvolutionLoop, Reference, VarietyLoop
 from dreamreel.pipeline.dreaming.objectives.activations import DEVIATION, DIVERSITY
-from dreamreel.pipeline.dreaming.terms import Term
+from dreamreel.pipeline.dreaming.terms import Term, proportions
 from dreamreel.pipeline.networks.network import Network
 from dreamreel.pipeline.states import decode, encode, on_device
 from dreamreel.pipeline.tensors import luma, sharpness
@@ -254,7 +254,7 @@ def test_a_zoom_is_dreamed_less_where_there_is_no_room_for_detail() -> None:
     for loop, room in ((free, 1.0), (crowded, 0.0)):
         loop.reference, loop.climbed = Reference(1.0, 10.0), {"parts": 1.0}
         for _ in range(30):
-            loop.tell(2.0, 1.0, [Term("parts")], room)
+            loop.tell(2.0, 1.0, proportions([Term("parts")]), room)
     assert free.share == pytest.approx(GAINS["evolution"].most)
     assert crowded.share == pytest.approx(crowded.CROWDED) and crowded.share < free.share
 
@@ -314,7 +314,7 @@ def test_a_zoom_that_fades_in_reaches_full_strength(dreamnet: Network, picture: 
 def test_layers_that_change_while_nothing_is_dreamed_give_no_reference() -> None:
     loop = EvolutionLoop()
     loop.reference, loop.climbed = Reference(1.0, 10.0), {"parts": 1.0}
-    loop.tell(5.0, 0.01, [Term("textures")], 1.0)
+    loop.tell(5.0, 0.01, proportions([Term("textures")]), 1.0)
     assert loop.reference.strength == 0 and loop.share == EvolutionLoop().share
 
 

@@ -60,7 +60,8 @@ class Ascent:
     None: it takes the same steps; 0: none. Unless `finest`, the look's finest octave takes none,
     nor do finer ones, if there is a coarser one. If `even`, dull places climb nearly as far as
     lively ones. `frame` is the size (height, width) of the frame of which the image is a part, or
-    that lies in it within a margin; None: the image is a frame.
+    that lies in it within a margin; None: the image is a frame. Whether gradients are finite is
+    `checked`, which waits for the device; otherwise, the dream is not finite where they are not.
     """
 
     steps: int
@@ -70,6 +71,7 @@ class Ascent:
     finest: bool = True
     even: bool = False
     frame: tuple[int, int] | None = None
+    checked: bool = True
 
     def within(self, octave: int, octaves: Sequence[Octave]) -> tuple[int, float]:
         """(steps, factor on `size`) for the one of `octaves` with the number `octave`."""
@@ -122,7 +124,7 @@ def dream(
     climbed as well. Where no term has a weight, and outside the places of all `terms`, the image
     comes back as it is. Randomness comes from `key` (seed, frame) alone: equal arguments on one
     machine give equal bytes. `on_step` is called after each step. Raises UserError where the image
-    is too small for the network, and where a gradient is not finite.
+    is too small for the network, and where a gradient is not finite, if `ascent` is to be checked.
     """
     if ascent.steps == 0 or not are_active(terms):
         return image
@@ -146,18 +148,27 @@ def dream(
             gradient = _pulled(gradient, dreamed, original, beside.pulls)
             gradient = evened(gradient) if ascent.even else gradient
             dreamed = (dreamed + length * gradient).clamp(0, 1)
-            climbed.append(gradient.abs().mean())
+            if ascent.checked:
+                climbed.append(gradient.abs().mean())
             on_step()
         detail = dreamed - base
     if climbed and not bool(torch.stack(climbed).isfinite().all()):
-        raise _not_finite(network)
+        raise not_finite(network)
     return dreamed
 
 
 def check_finite(image: Tensor, network: Network) -> None:
     """Raise UserError unless `image` (1, 3, H, W), a dream of `network`, is finite throughout."""
     if not bool(image.isfinite().all()):
-        raise _not_finite(network)
+        raise not_finite(network)
+
+
+def not_finite(network: Network) -> UserError:
+    """The error that a dream of `network` has become NaN or infinite."""
+    return UserError(
+        f"the dream of {network.name} became NaN or infinite: its weights are too large or "
+        "broken; try another layer, or --precision float32"
+    )
 
 
 def octaves_of(
@@ -334,10 +345,3 @@ def _of_weight_1(term: Term) -> Term:
 def _at(values: Tensor | float, size: tuple[int, int]) -> Tensor | float:
     """`values`, resized to `size` where they are a tensor."""
     return resize(values, size) if isinstance(values, Tensor) else values
-
-
-def _not_finite(network: Network) -> UserError:
-    return UserError(
-        f"the dream of {network.name} became NaN or infinite: its weights are too large or "
-        "broken; try another layer, or --precision float32"
-    )

@@ -5,6 +5,7 @@ source) from a coarse image to a finer one by resizing it; this one carries deta
 the next by warping it along the flow.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.timeline import OverTime
-from dreamreel.pipeline.dreaming.ascent import Ascent
+from dreamreel.pipeline.dreaming.ascent import Ascent, not_finite
 from dreamreel.pipeline.dreaming.colour import Colours, coloured
 from dreamreel.pipeline.dreaming.control import (
     FREE,
@@ -220,20 +221,25 @@ def begin_shot(subject: Subject, on_step: Callable[[], None] = lambda: None) -> 
     return Carried(detail, direction, subject.inside(torch.ones_like(source[:, :1])))
 
 
-def carry_on(subject: Subject, arrived: Carried, climb: float, carry: float) -> Carried:
+def carry_on(
+    subject: Subject, arrived: Carried, climb: float, carry: float, bare: float
+) -> Carried:
     """A frame dreamed in full: the share `carry` of the detail that `arrived` is kept, and a climb
-    of `climb` steps of a still's size replaces the rest. Newly seen places climb further.
+    of `climb` steps of a still's size replaces the rest. Newly seen places, of which the mean share
+    is `bare`, climb further.
 
     No step is larger than a still's, unless `video.frame_steps` is too few. The direction of ascent
     is averaged along the flow, so that what single steps find by chance averages out.
     """
     source, settings, still = subject.source, subject.settings.video, subject.still
-    fresh = subject.inside(((1 - arrived.level) * CATCH_UP_FRAMES).clamp(0, 1))
-    far = climb + max(0.0, _catch_up_climb(subject.settings) - climb) * fresh
-    steps = min(max(1, round(subject.mean(far) - FEWER_STEPS)), settings.frame_steps)
+    fresh, further = _fresh(subject, arrived, True), _catch_up_climb(subject.settings) - climb
+    far = climb + max(0.0, further) * fresh
+    mean = climb + max(0.0, further) * bare
+    steps = min(max(1, round(mean - FEWER_STEPS)), settings.frame_steps)
     way = still.size * far
     start, unseen = clipped(source + carry * arrived.detail)
-    dreamed = subject.dreamed(start, Ascent(steps, way / max(steps, 1), fresh, COARSE_SHARE))
+    ascent = Ascent(steps, way / max(steps, 1), fresh, COARSE_SHARE, checked=False)
+    dreamed = subject.dreamed(start, ascent)
     found = (dreamed - start) / way.clamp_min(SMALLEST_CLIMB)
     direction = found.lerp(arrived.direction, settings.momentum * arrived.level)
     climbed = (start + way * direction).clamp(0, 1)
@@ -242,15 +248,16 @@ def carry_on(subject: Subject, arrived: Carried, climb: float, carry: float) -> 
     return Carried(held - source + unseen, direction, level).inside(subject.mask)
 
 
-def touch_up(subject: Subject, arrived: Carried) -> Carried:
+def touch_up(subject: Subject, arrived: Carried, bare: float) -> Carried:
     """A frame dreamed lightly, between those dreamed in full: nothing fades, and only newly seen
-    places are dreamed, in the coarser octaves."""
-    source, fresh = subject.source, subject.inside(1 - arrived.level)
+    places, of which the mean share is `bare`, are dreamed, in the coarser octaves."""
+    source, fresh = subject.source, _fresh(subject, arrived, False)
     start, unseen = clipped(source + arrived.detail)
     dreamed = start
-    if subject.mean(fresh) > FRESH_AT_LEAST:
+    if bare > FRESH_AT_LEAST:
         way = subject.still.size * _catch_up_climb(subject.settings) * fresh
-        dreamed = subject.dreamed(start, Ascent(1, way, fresh, coarse=1.0, finest=False))
+        ascent = Ascent(1, way, fresh, coarse=1.0, finest=False, checked=False)
+        dreamed = subject.dreamed(start, ascent)
         held = subject.settings.video.hold_light
         dreamed = hold_light(dreamed, source, held, subject.mask)
     touched = Carried(dreamed - source + unseen, arrived.direction, arrived.level)
@@ -279,14 +286,37 @@ def _next_frame(
     _wake(subject, state, moving.contrast)
     arrived, loop = young.blend(arrived), state.strength
     arrived = fill_in(subject, arrived, moving.motion.uncovered, loop.reference.gain)
-    if state.since % settings.cadence == 0:
-        fullness = arrived.fullness()
+    in_full = state.since % settings.cadence == 0
+    fullness, bare = _read(subject, arrived, loop, in_full)
+    if in_full:
         kept = state.fullness.carry(fullness, settings.carry, loop.shortage, loop.share)
-        carried = carry_on(subject, arrived, loop.climb, kept)
+        carried = carry_on(subject, arrived, loop.climb, kept, bare)
     else:
-        carried = touch_up(subject, arrived)
+        carried = touch_up(subject, arrived, bare)
     detail = state.crispness.held(subject.source, carried.detail, loop.share, subject.mask)
     return replace(carried, detail=subject.inside(detail))
+
+
+def _read(
+    subject: Subject, arrived: Carried, loop: StrengthLoop, in_full: bool
+) -> tuple[float, float]:
+    """The fullness of what `arrived`, and the mean share of newly seen places. The `loop` is told
+    what was measured of the frame before. Here alone does a frame wait for its device."""
+    found = torch.stack([arrived.fullness(), subject.mean(_fresh(subject, arrived, in_full))])
+    untold, loop.untold = loop.untold, None
+    numbers = (found if untold is None else torch.cat([found, untold])).tolist()
+    if not all(map(math.isfinite, numbers)):
+        raise not_finite(subject.network)
+    if untold is not None:
+        loop.tell(*numbers[2:])
+    return numbers[0], numbers[1]
+
+
+def _fresh(subject: Subject, arrived: Carried, in_full: bool) -> Tensor:
+    """How newly seen each place is, (1, 1, H, W), from 0 to 1. In a frame dreamed `in_full`, all
+    counts that is not wholly dreamed."""
+    bare = 1 - arrived.level
+    return subject.inside((bare * CATCH_UP_FRAMES).clamp(0, 1) if in_full else bare)
 
 
 def _wake(subject: Subject, state: VideoState, contrast: float) -> None:
@@ -303,24 +333,22 @@ def _wake(subject: Subject, state: VideoState, contrast: float) -> None:
         newborn = begin_shot(replace(subject, number=state.first))
         _begin_loops(subject, state, newborn)
         state.strength = StrengthLoop(reference=state.strength.reference)
-        state.strength.begin(*_pair_of_responses(subject, newborn))
+        state.strength.begin(*_pair_of_responses(subject, newborn).tolist())
         if born:
             young.bear(newborn)
     state.strength.free = 1.0 if young.rises else FREE
 
 
-def _pair_of_responses(
-    subject: Subject, carried: Carried, where: Tensor | None = None
-) -> tuple[float, float]:
-    """The responses to a frame and to its dream `carried`. `where` weighs the places, if given."""
+def _pair_of_responses(subject: Subject, carried: Carried, where: Tensor | None = None) -> Tensor:
+    """The responses to a frame and to its dream `carried`, (2,). `where` weighs the places, if
+    given."""
     dreamed = (subject.source + carried.detail).clamp(0, 1)
-    before, after = subject.responses(torch.cat([subject.source, dreamed]), where)
-    return before, after
+    return subject.response(torch.cat([subject.source, dreamed]), where)
 
 
 def _begin_loops(subject: Subject, state: VideoState, carried: Carried) -> None:
     state.crispness.begin(subject.source, carried.detail, subject.mask)
-    state.fullness.begin(carried.fullness())
+    state.fullness.begin(float(carried.fullness()))
 
 
 def _measure(subject: Subject, state: VideoState, carried: Carried) -> None:
@@ -331,12 +359,15 @@ def _measure(subject: Subject, state: VideoState, carried: Carried) -> None:
     if steers and loop.reference.is_missing(settings, subject.terms):
         still = begin_shot(subject.by(at_full_strength(settings)))
         _begin_loops(subject, state, still)
-        loop.begin(*_pair_of_responses(subject, still))
+        loop.begin(*_pair_of_responses(subject, still).tolist())
         loop.reference.strength, began = 1.0, False
     loop.share = loop.reference.share(settings.dream.strength)
     if steers and loop.is_due(state.since, settings.video.cadence):
-        before, after = _pair_of_responses(subject, carried, BARE_COUNTS + carried.level)
-        (loop.begin if began else loop.tell)(before, after)
+        found = _pair_of_responses(subject, carried, BARE_COUNTS + carried.level)
+        if began:
+            loop.begin(*found.tolist())
+        else:
+            loop.untold = found  # until the next frame, which waits for its device once
 
 
 def _catch_up_climb(settings: Settings) -> float:

@@ -8,10 +8,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Settings
-from dreamreel.pipeline.dreaming.terms import Terms, are_active, proportions
+from dreamreel.pipeline.dreaming.terms import Terms, are_active
 from dreamreel.pipeline.tensors import blur, luma, sharpness
 
 TINY = 1e-30  # keeps logarithms finite
@@ -147,6 +148,8 @@ class StrengthLoop:
     share: float = 1.0  # wanted share of the reference's dream
     free: float = FREE  # times that a source may become more exciting, and be followed wholly
     shortage: float = 0.0  # of strength, as a share of what the dream should add
+    # (2,): the responses to the last frame that was measured and to its dream, until they are told
+    untold: Tensor | None = None
 
     @property
     def climb(self) -> float:
@@ -192,11 +195,16 @@ class CrispnessLoop:
     carrying softens or hardens.
 
     Crispness is the sharpness that a dream adds to its source's: the source itself may come into
-    focus.
+    focus. It is held where it is found, on the device of the dream, which need not be waited for.
     """
 
-    control: Controller = field(default_factory=lambda: Controller("crispness", 0.0))
-    added: float = 0.0  # sharpness that the first frame's dream added
+    learned: Tensor = field(default_factory=lambda: torch.zeros(()))  # a PI controller's output
+    added: Tensor = field(default_factory=lambda: torch.zeros(()))  # by the first frame's dream
+
+    @property
+    def gains(self) -> Gains:
+        """The gains and limits in `GAINS`."""
+        return GAINS["crispness"]
 
     def begin(self, source: Tensor, detail: Tensor, where: Tensor | None = None) -> None:
         """Begin a shot with `detail` on `source`, (1, 3, H, W) both. `where` (1, 1, H, W) weighs
@@ -211,13 +219,15 @@ class CrispnessLoop:
         wanted share of the first frame's dream. `where` is as in `begin`."""
         dreamed = (source + detail).clamp(0, 1)
         target = sharpness(source, where) + share * self.added
-        now = sharpness(dreamed, where)
-        short = math.log(target / now) if min(target, now) > 0 else 0.0
-        self.control.learn(short)
+        now, gains = sharpness(dreamed, where), self.gains
+        known = torch.minimum(target, now) > 0
+        short = torch.where(known, (target / now.clamp_min(TINY)).clamp_min(TINY).log(), 0.0)
+        self.learned = (self.learned + gains.integral * short).clamp(gains.least, gains.most)
+        output = (self.learned + gains.proportional * short).clamp(gains.least, gains.most)
         # Sharpen the picture, not the detail: where a dream smooths its source, sharper detail
         # would make the picture softer. Sharpen luma alone: sharp colours become coloured specks.
         light = luma(dreamed)
-        return detail + self.control.output(short) * (light - blur(light, CRISP_SIGMA))
+        return torch.addcmul(detail, output, light - blur(light, CRISP_SIGMA))
 
 
 @dataclass
@@ -258,13 +268,15 @@ class EvolutionLoop:
     climbed: dict[str, float] = field(default_factory=dict)  # the proportions of the terms
     share: float = 0.4  # the output: about what it takes, until more is known
 
-    def tell(self, response: float, strength: float, terms: Terms, room: float) -> None:
-        """Learn from a frame with that `response` to `terms`, at the setting `strength`. `room` is
-        that for more detail, from 0, none, to 1.
+    def tell(
+        self, response: float, strength: float, climbed: dict[str, float], room: float
+    ) -> None:
+        """Learn from a frame with that `response` to terms of which `climbed` are the
+        `proportions`, at the setting `strength`. `room` is that for more detail, from 0, none, to
+        1.
 
         Where the terms changed, the reference is scaled so that this response is the one to hold.
         """
-        climbed = proportions(terms)
         if climbed != self.climbed:
             change = response / self.reference.dreamed
             self.reference.source *= change

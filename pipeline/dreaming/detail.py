@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dreamreel.pipeline.frames import Box
 from dreamreel.pipeline.motion.visibility import Motion
-from dreamreel.pipeline.motion.warping import flow_at, share_at, warp
+from dreamreel.pipeline.motion.warping import carrying_at, warp
 from dreamreel.pipeline.tensors import blur, resize
 
 BROAD_CELLS = 9  # cells in a frame's shorter side; coarser light and colour is broad
@@ -30,10 +30,10 @@ class Carried:
     direction: Tensor
     level: Tensor
 
-    def fullness(self) -> float:
-        """The mean absolute detail, weighed by `level`."""
+    def fullness(self) -> Tensor:
+        """The mean absolute detail, weighed by `level`: a scalar."""
         size = (self.level * self.detail.abs()).mean()
-        return float(size / self.level.mean().clamp_min(TINY))
+        return size / self.level.mean().clamp_min(TINY)
 
     def inside(self, mask: Tensor | None) -> "Carried":
         """The same, 0 where `mask` (1, 1, H, W), if given, is."""
@@ -61,8 +61,7 @@ class Carried:
     def along(self, motion: Motion) -> "Carried":
         """The same, warped along `motion` onto the next frame's grid; 0 where that was occluded."""
         size, device = (self.detail.shape[2], self.detail.shape[3]), self.detail.device
-        flow = flow_at(motion.flow, size, device)
-        seen = share_at(motion.carried, size, device)
+        flow, seen = carrying_at(motion, size, device)
         warped = seen * warp(torch.cat([self.detail, self.direction, self.level], 1), flow)
         return Carried(warped[:, :3], warped[:, 3:6], warped[:, 6:].clamp(0, 1))
 

@@ -1,6 +1,7 @@
 """A frame to be dreamed, with its network, settings and terms."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -8,7 +9,14 @@ import torch
 from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Settings
-from dreamreel.pipeline.dreaming.ascent import Ascent, Beside, dream, octaves_of, still_ascent
+from dreamreel.pipeline.dreaming.ascent import (
+    Ascent,
+    Beside,
+    dream,
+    not_finite,
+    octaves_of,
+    still_ascent,
+)
 from dreamreel.pipeline.dreaming.calibration import TRIED_SIDE, climb_for, further, further_at
 from dreamreel.pipeline.dreaming.masks import Masks
 from dreamreel.pipeline.dreaming.objectives.activations import L2
@@ -66,12 +74,12 @@ class Subject:
         """`values` (1, C, H, W), 0 where nothing is dreamed."""
         return values if self.mask is None else values * (self.mask > 0)
 
-    def mean(self, values: Tensor) -> float:
-        """The mean of `values` (1, 1, H, W) over the places that are dreamed."""
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of `values` (1, 1, H, W) over the places that are dreamed: a scalar."""
         if self.mask is None:
-            return float(values.mean())
+            return values.mean()
         inside = (self.mask > 0).float()
-        return float((values * inside).sum() / inside.sum().clamp_min(1))
+        return (values * inside).sum() / inside.sum().clamp_min(1)
 
     @property
     def still(self) -> Ascent:
@@ -156,10 +164,15 @@ class Subject:
             on_step=on_step,
         )
 
+    def response(self, images: Tensor, where: Tensor | None = None) -> Tensor:
+        """The response of the terms to each of `images` (N, 3, H, W): (N,). See `response_of`."""
+        return response_of(images, self.network, self.terms, where, self.settings.dream.tile)
+
     def responses(self, images: Tensor, where: Tensor | None = None) -> list[float]:
-        """The response of the terms to each of `images` (N, 3, H, W). See `response_of`."""
-        tile = self.settings.dream.tile
-        found: list[float] = response_of(images, self.network, self.terms, where, tile).tolist()
+        """`response`, as numbers. Raises UserError where one is not finite."""
+        found: list[float] = self.response(images, where).tolist()
+        if not all(map(math.isfinite, found)):
+            raise not_finite(self.network)
         return found
 
     def placed_response(self, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -108,7 +108,8 @@ def gradient_of(image: Tensor, network: Network, terms: Terms, tile: int | None 
         return gradients[0]
     total = torch.zeros_like(image)
     for term, gradient in zip(active, gradients, strict=True):
-        where = 1.0 if term.where is None else resize(term.where, (image.shape[2], image.shape[3]))
+        size = (image.shape[2], image.shape[3])
+        where = None if term.where is None else resize(term.where, size)
         total += gradient * (term.weight / gradient_scale(gradient, "mean", where))
     return total
 
@@ -206,10 +207,13 @@ def _maps_of(images: Tensor, network: Network, terms: Terms, tile: int | None) -
     return maps
 
 
-def gradient_scale(gradient: Tensor, by: str, where: Tensor | float = 1.0) -> Tensor:
+def gradient_scale(gradient: Tensor, by: str, where: Tensor | None = None) -> Tensor:
     """The size of `gradient` (1, 3, H, W), a scalar: `by` "mean", its mean absolute value; `by`
     "std", its standard deviation. `where` (1, 1, H, W) weighs the places, if given."""
-    weights = torch.as_tensor(where, device=gradient.device).expand_as(gradient)
+    if where is None:
+        size = gradient.std(correction=0) if by == "std" else gradient.abs().mean()
+        return size.clamp_min(TINY)
+    weights = where.expand_as(gradient)
     share = weights.mean().clamp_min(TINY)
     if by == "std":
         mean = (weights * gradient).mean() / share
@@ -432,7 +436,9 @@ def _both(one: Tensor | None, other: Tensor | None, size: tuple[int, int]) -> Te
 def _mean_of(maps: Tensor, where: Tensor | None) -> Tensor:
     """The mean of each of `maps` (N, 1, h, w): (N,). `where` (1, 1, H, W) weighs the places, if it
     is given and not 0 everywhere."""
-    if where is None or not bool(where.any()):
+    if where is None:
         return maps.mean((1, 2, 3))
     weights = F.interpolate(where, maps.shape[2:], mode="bilinear", antialias=True)
-    return (maps * weights).sum((1, 2, 3)) / weights.sum()
+    total = weights.sum()
+    weighed = (maps * weights).sum((1, 2, 3)) / total.clamp_min(TINY)
+    return torch.where(total > 0, weighed, maps.mean((1, 2, 3)))

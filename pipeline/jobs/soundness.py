@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dreamreel.pipeline.dreaming.carrying import BLEND_FRAMES, VideoState
-from dreamreel.pipeline.dreaming.control import Controller, Reference, VarietyLoop
+from dreamreel.pipeline.dreaming.control import Controller, CrispnessLoop, Reference, VarietyLoop
 from dreamreel.pipeline.dreaming.enlarging import shrunk
 from dreamreel.pipeline.frames import Box
 from dreamreel.pipeline.motion.flow import working_size
@@ -43,7 +43,9 @@ def check_video(
         if painted is not None:
             _check_picture("painted.moved", painted.moved, 2, state.box.size)
             _check_least(0, painted=painted.number)
-    _check_controllers(strength=state.strength.control, crispness=state.crispness.control)
+    _check_controllers(strength=state.strength.control)
+    _check_crispness(state.crispness)
+    _check_untold(state.strength.untold)
     _check_reference(state.strength.reference)
     if state.strength.reference.source == 0:
         raise ValueError("its source had no response")
@@ -117,6 +119,9 @@ def check_zoom(state: ZoomState, size: Size) -> None:
         _check_reference(state.evolution.reference)
     for energy in state.detail.targets:
         _check_least(0, energy=energy)
+    if state.untold is not None:
+        _check_tensor("untold.numbers", state.untold.numbers, (3,))
+        _check_least(0, untold=float(state.untold.numbers.min()), strength=state.untold.strength)
     variety = state.variety
     _check_least(0, share=state.evolution.share, crisp=state.detail.crisp, usual=variety.usual)
     _check_least(0, told=variety.told, weight=variety.weight)
@@ -153,6 +158,19 @@ def _check_controllers(**controllers: Controller) -> None:
     for name, one in controllers.items():
         if one.name != name or not one.gains.least <= one.steady <= one.gains.most:
             raise ValueError(f"{name} is {one}")
+
+
+def _check_crispness(loop: CrispnessLoop) -> None:
+    _check_tensor("crispness.added", loop.added, ())
+    _check_tensor("crispness.learned", loop.learned, ())
+    if not loop.gains.least <= float(loop.learned) <= loop.gains.most:
+        raise ValueError(f"crispness is {loop}")
+
+
+def _check_untold(responses: Tensor | None) -> None:
+    if responses is not None:
+        _check_tensor("strength.untold", responses, (2,))
+        _check_least(0, untold=float(responses.min()))
 
 
 def _check_reference(reference: Reference) -> None:

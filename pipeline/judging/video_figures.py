@@ -219,7 +219,7 @@ def measure_frames(
             cut=shown.motion is None,
             strength=strength(source, dreamed, shown.number),
             judged_strength=judged(source, dreamed, shown.number) if judged is not None else None,
-            sharpness=sharpness(dreamed) / max(sharpness(source), CRISP_AT_LEAST),
+            sharpness=float(sharpness(dreamed) / sharpness(source).clamp_min(CRISP_AT_LEAST)),
             brightness=float(lab[0] - source_lab[0]),
             colour_drift=float(np.linalg.norm(lab - source_lab)),
             flicker=flicker,

@@ -250,7 +250,7 @@ def see(
         spread = spread_of(small, network, layer)
         ground = ground_in(image, lively)
     return FrameSeen(
-        sharpness=sharpness(image),
+        sharpness=float(sharpness(image)),
         colour=mean_lab(image),
         change=change,
         warp_error=error,

@@ -1,27 +1,36 @@
 """Warp images along a flow, which is first scaled to their size."""
 
-import cv2
+from typing import Any
+
 import numpy as np
 import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dreamreel.pipeline.motion.flow import FlowArray
-from dreamreel.pipeline.motion.visibility import Share
-from dreamreel.pipeline.tensors import sample
+from dreamreel.pipeline.motion.visibility import Motion, Share
+from dreamreel.pipeline.tensors import moved, sample
 
 
 def flow_at(flow: FlowArray, size: tuple[int, int], device: torch.device) -> Tensor:
     """`flow` (h, w, 2) at `size` (height, width): (1, 2, H, W), in pixels of that size."""
-    height, width = size
-    scale = np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
-    scaled = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR) * scale
-    return torch.from_numpy(scaled).permute(2, 0, 1)[None].to(device)
+    return _scaled(flow, size, device)
 
 
 def share_at(share: Share, size: tuple[int, int], device: torch.device) -> Tensor:
     """`share` (h, w) at `size` (height, width): (1, 1, H, W)."""
-    scaled = cv2.resize(share, size[::-1], interpolation=cv2.INTER_LINEAR)
-    return torch.from_numpy(scaled)[None, None].to(device)
+    return _at_size(share[..., None], size, device)
+
+
+def carrying_at(
+    motion: Motion, size: tuple[int, int], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """The flow of `motion` and the places to which it carries detail, at `size` (height, width), as
+    `flow_at` and `share_at` give them: both come to the `device` in one move."""
+    both = np.dstack([motion.flow, motion.carried])
+    found = _scaled(both, size, device)
+    return found[:, :2], found[:, 2:]
 
 
 def warp(previous: Tensor, flow: Tensor) -> Tensor:
@@ -41,3 +50,22 @@ def sampling_grid(flow: Tensor) -> Tensor:
     to_x = (flow[:, 0] + x + 0.5) * (2 / width) - 1
     to_y = (flow[:, 1] + y + 0.5) * (2 / height) - 1
     return torch.stack([to_x, to_y], -1)
+
+
+def _scaled(maps: NDArray[Any], size: tuple[int, int], device: torch.device) -> Tensor:
+    """`maps` (h, w, C), of which the first two are a flow, at `size`: (1, C, H, W)."""
+    across, down = size[1] / maps.shape[1], size[0] / maps.shape[0]
+    found = _at_size(maps, size, device)
+    if (across, down) != (1, 1):
+        found[:, 0] *= across
+        found[:, 1] *= down
+    return found
+
+
+def _at_size(maps: NDArray[Any], size: tuple[int, int], device: torch.device) -> Tensor:
+    """`maps` (h, w, C) at `size` (height, width): (1, C, H, W). The small maps are moved to the
+    `device`, and enlarged there."""
+    small = moved(torch.from_numpy(np.ascontiguousarray(maps)), device).permute(2, 0, 1)[None]
+    if tuple(small.shape[2:]) == size:
+        return small.clone()
+    return F.interpolate(small.contiguous(), size, mode="bilinear", align_corners=False)

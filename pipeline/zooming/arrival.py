@@ -71,7 +71,9 @@ def inlaid(goal: Tensor, image: Tensor, scale: float) -> Tensor:
     height, width = image.shape[2:]
     down, across = (
         torch.minimum(place, side - place)
-        for side, place in ((side, torch.arange(side) + 0.5) for side in (height, width))
+        for side, place in (
+            (side, torch.arange(side, device=image.device) + 0.5) for side in (height, width)
+        )
     )
     inside = torch.minimum(down[:, None], across[None]).to(image) / height
     share = (inside / max(INLAY * (1 - scale), 0.5 / height)).clamp(0, 1)

@@ -46,9 +46,9 @@ def join(bands: Bands, rest: Tensor) -> Tensor:
     return rest
 
 
-def energies(bands: Bands) -> list[float]:
-    """The energy of each of `bands`: the mean square of its luma."""
-    return [float(luma(band).square().mean()) for band in bands]
+def energies(bands: Bands) -> list[Tensor]:
+    """The energy of each of `bands`, a scalar: the mean square of its luma."""
+    return [luma(band).square().mean() for band in bands]
 
 
 def within(image: Tensor, margin: int) -> Tensor:
@@ -81,14 +81,14 @@ class DetailLoop:
         measured.
         """
         bands, rest = split(blur(image, MOVED_SIGMA))
-        found = _energies_within(bands, margin)
+        found = [float(energy) for energy in _energies_within(bands, margin)]
         self.targets = list(found)
         for number in reversed(range(len(bands) - 1)):
             self.targets[number] = min(found[number], FALL * self.targets[number + 1])
         pairs = zip(found, self.targets, strict=True)
         gains = [math.sqrt(target / max(now, TINY)) for now, target in pairs]
         calmer = join([band * gain for band, gain in zip(bands, gains, strict=True)], rest)
-        self.crisp = sharpness(within(calmer, margin))
+        self.crisp = float(sharpness(within(calmer, margin)))
         return calmer
 
     def held(
@@ -110,31 +110,31 @@ class DetailLoop:
         now = _energies_within(bands, margin)
         least, most = (gain ** (USUAL_RATE / rate) for gain in (LEAST_GAIN, MOST_GAIN))
         for number in range(1, len(bands)):
-            gain = math.sqrt(self.targets[number] / max(now[number], TINY))
-            bands[number] = bands[number] * _local(min(max(gain, least), most), lively, number)
+            gain = (self.targets[number] / now[number].clamp_min(TINY)).sqrt()
+            bands[number] = bands[number] * _local(gain.clamp(least, most), lively, number)
         if bands:
             share = self.control.output(self.short)
             given = share if lively is None or share < 0 else share * lively
             bands[0] = bands[0] + given * _lost(image, taken)
         return join(bands, rest)
 
-    def tell(self, image: Tensor) -> None:
-        """Learn from the finished frame `image` (1, 3, H, W)."""
-        self.short = math.log(max(self.crisp, TINY) / max(sharpness(image), TINY))
+    def tell(self, crisp: float) -> None:
+        """Learn from a finished frame whose sharpness is `crisp`."""
+        self.short = math.log(max(self.crisp, TINY) / max(crisp, TINY))
         self.control.learn(self.short)
 
 
-def _local(gain: float, lively: Tensor | None, number: int) -> Tensor | float:
-    """The `gain` of the band of that `number`; what is more than 1 only as far as places are
-    `lively`."""
-    if lively is None or gain <= 1:
+def _local(gain: Tensor, lively: Tensor | None, number: int) -> Tensor:
+    """The `gain`, a scalar, of the band of that `number`; what is more than 1 only as far as places
+    are `lively`."""
+    if lively is None:
         return gain
     for _ in range(number):
         lively = F.avg_pool2d(lively, 2, ceil_mode=True)
-    return 1 + (gain - 1) * lively
+    return gain.clamp_max(1) + (gain - 1).clamp_min(0) * lively
 
 
-def _energies_within(bands: Bands, margin: int) -> list[float]:
+def _energies_within(bands: Bands, margin: int) -> list[Tensor]:
     return energies([within(band, margin >> number) for number, band in enumerate(bands)])
 
 

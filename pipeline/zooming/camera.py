@@ -70,13 +70,15 @@ class View:
     """How a picture is resampled after a motion.
 
     `grid` (1, H, W, 2): where each place comes from, in grid_sample's coordinates. `seen`
-    (1, 1, H, W), 0 to 1: whether it was inside the picture before. `taken`: the shares of the
-    finest detail, across and down, that resampling takes there, (1, 1, H, W) each.
+    (1, 1, H, W), 0 to 1: whether it was inside the picture before, as all places were if it is
+    `whole`. `taken`: the shares of the finest detail, across and down, that resampling takes there,
+    (1, 1, H, W) each.
     """
 
     grid: Tensor
     seen: Tensor
     taken: tuple[Tensor, Tensor]
+    whole: bool
 
     def of(self, image: Tensor) -> Tensor:
         """`image` (1, C, H, W), resampled by `tensors.sample`; its edge is repeated outwards."""
@@ -95,22 +97,35 @@ def view(
     The picture that is seen has the size `source` (height, width); None: `size`. A frame is `unit`
     pixels high.
     """
-    height, width = size
-    y = (torch.arange(height, dtype=torch.float64) + 0.5 - height / 2) / unit
-    x = (torch.arange(width, dtype=torch.float64) + 0.5 - width / 2) / unit
-    # Term by term, because a matrix product may round differently from process to process.
-    from_x, from_y, depth = (
-        float(row[0]) * x + (float(row[1]) * y + float(row[2]))[:, None] for row in motion
-    )
+    rows: list[list[float]] = motion.tolist()
+    exact = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
+    y, x = ((torch.arange(side, dtype=exact, device=device) + 0.5 - side / 2) / unit
+            for side in size)  # fmt: skip
+    column, row, edge = _seen_at(rows, x, y[:, None], unit, source or size)
     height, width = source or size
-    column = from_x / depth * unit + width / 2  # pixels from the left edge
-    row = from_y / depth * unit + height / 2
-    grid = torch.stack([2 * column / width - 1, 2 * row / height - 1], -1)[None]
-    edge = torch.stack([column, width - column, row, height - row]).amin(0)
-    taken = tuple(_taken(place - 0.5)[None, None].float().to(device) for place in (column, row))
-    edge = edge[None, None].float().to(device)
-    seen = (edge + 0.5).clamp(0, 1)
-    return View(grid.float().to(device), seen, (taken[0], taken[1]))
+    grid = torch.stack([2 * column / width - 1, 2 * row / height - 1], -1)[None].float()
+    across, down = (_taken(place - 0.5)[None, None].float() for place in (column, row))
+    seen = (edge[None, None].float() + 0.5).clamp(0, 1)
+    # Straight lines stay straight: where the corners are seen, all is.
+    corners = (torch.tensor([0.5 - side / 2, side / 2 - 0.5], dtype=torch.float64) / unit
+               for side in size)  # fmt: skip
+    y, x = corners
+    whole = bool((_seen_at(rows, x, y[:, None], unit, source or size)[2] >= 0.5).all())
+    return View(grid, seen, (across, down), whole)
+
+
+def _seen_at(
+    motion: list[list[float]], x: Tensor, y: Tensor, unit: int, source: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The pixels from the left and from the upper edge of a picture of the size `source` at which
+    the places (`x`, `y`), in frame heights, are seen after `motion`, and those to its nearest
+    edge."""
+    # Term by term, because a matrix product may round differently from process to process.
+    from_x, from_y, depth = (row[0] * x + (row[1] * y + row[2]) for row in motion)
+    column = from_x / depth * unit + source[1] / 2
+    row = from_y / depth * unit + source[0] / 2
+    edge = torch.stack([column, source[1] - column, row, source[0] - row]).amin(0)
+    return column, row, edge
 
 
 def _taken(place: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from dreamreel.pipeline.dreaming.terms import (
     proportions,
 )
 from dreamreel.pipeline.networks.network import Network, judged_size
-from dreamreel.pipeline.tensors import blur, resize
+from dreamreel.pipeline.tensors import blur, resize, sharpness
 from dreamreel.pipeline.zooming.arrival import LIKE_IT, around, arrived, inlaid
 from dreamreel.pipeline.zooming.bands import USUAL_RATE, DetailLoop, within
 from dreamreel.pipeline.zooming.borders import filled, surrounded
@@ -56,6 +56,22 @@ GROWS = 1.05  # times in a second: above this, the picture grows
 
 
 @dataclass
+class Untold:
+    """What was measured of the last frame, until the loops learn of it in the next one: a frame
+    waits for its device once.
+
+    `numbers` (3,): its sharpness, its response and its spread; the latter two are 0 where they were
+    not measured. `strength` and `climbed`: the setting and the proportions of the terms then.
+    """
+
+    numbers: Tensor
+    has_response: bool
+    has_spread: bool
+    strength: float
+    climbed: dict[str, float]
+
+
+@dataclass
 class ZoomState:
     """Everything that the next frame of a zoom needs of those before it."""
 
@@ -68,9 +84,23 @@ class ZoomState:
     variety: VarietyLoop = field(default_factory=VarietyLoop)
     # (1, 1, h, w): the response at the places of a frame, over its mean, as last measured
     lively: Tensor | None = None
+    untold: Untold | None = None
+
+    def learn(self) -> None:
+        """Let the loops learn of the last frame."""
+        if self.untold is None:
+            return
+        found, self.untold = self.untold, None
+        crisp, response, spread = found.numbers.tolist()
+        self.detail.tell(crisp)
+        if found.has_response:
+            self.evolution.tell(response, found.strength, found.climbed, self.detail.room)
+        if found.has_spread:
+            self.variety.tell(spread)
 
     def forget_network(self) -> None:
         """Reset the controllers that steer by a network's responses, for another network."""
+        self.learn()
         self.evolution, self.variety = EvolutionLoop(), VarietyLoop()
         self.evolution.reference.strength = 0.0
         self.lively = None
@@ -80,6 +110,7 @@ class ZoomState:
         has a `margin` of so many pixels."""
         assert self.canvas is not None
         self.goal, self.palette = None, Palette.of(within(self.canvas, margin))
+        self.untold = None
         self.detail = DetailLoop()
         self.detail.begin(self.canvas, margin)
         self.forget_network()
@@ -173,8 +204,12 @@ def dreamed_response(image: Tensor, network: Network, settings: Settings) -> tup
 def spread_of(image: Tensor, network: Network, layer: str, tile: int | None = None) -> float:
     """The spread of `image` (1, 3, H, W): how much the features of `layer` vary over its places,
     from 0, all alike, to 1. `tile` is as for `response_of`."""
+    return float(_spread_of(image, network, layer, tile))
+
+
+def _spread_of(image: Tensor, network: Network, layer: str, tile: int | None) -> Tensor:
     tile = network.sight.at_least(tile, [layer])
-    return float(mean_responses(image, network, [Term(layer, DIVERSITY)], tile=tile)[0])
+    return mean_responses(image, network, [Term(layer, DIVERSITY)], tile=tile)[0]
 
 
 def _canvas(state: ZoomState) -> Tensor:
@@ -220,6 +255,7 @@ def _begin(
 
 def _advance(state: ZoomState, flight: _Flight, settings: Settings, number: int) -> None:
     """Move the camera to frame `number`, and dream the canvas further."""
+    state.learn()
     canvas, grown, dreams = _canvas(state), state.grown, not flight.journey.motion_only
     palette = _palette_for(state, flight, number)
     assert grown is not None
@@ -227,7 +263,7 @@ def _advance(state: ZoomState, flight: _Flight, settings: Settings, number: int)
     size = (canvas.shape[2], canvas.shape[3])
     seen = view(flight.moves[number - 1], size, flight.unit, canvas.device)
     canvas, grown = seen.of(canvas), (seen.of(grown) * seen.seen).clamp(0, 1)
-    if float(seen.seen.min()) < 1:
+    if not seen.whole:
         canvas = filled(canvas, seen.seen, random)
     lively = _lively_at(state, flight, canvas)
     full = None if lively is None else lively.clamp(0, 1)
@@ -242,11 +278,12 @@ def _advance(state: ZoomState, flight: _Flight, settings: Settings, number: int)
         canvas = _dreamed(canvas, ascent, state, flight, settings, number)
     now = Palette.of(within(canvas, flight.margin))
     state.canvas = palette.held(canvas, now, 1 / rate, settings.zoom.hold_palette)
-    state.detail.tell(within(state.canvas, flight.margin))
     state.grown = (grown + 1 / (GROWN_SECONDS * rate)).clamp(0, 1)
+    image = within(state.canvas, flight.margin)
     if dreams:
-        image = within(state.canvas, flight.margin)
         _measure(state, flight, flight.subject(image, number, settings))
+    else:
+        state.untold = _untold(sharpness(image))
 
 
 def _approach(state: ZoomState, flight: _Flight, settings: Settings, number: int) -> None:
@@ -306,7 +343,7 @@ def _dreamed(
 
 
 def _measure(state: ZoomState, flight: _Flight, subject: Subject) -> None:
-    """Let the controllers measure the frame `subject.source`, if that is due."""
+    """Measure the frame `subject.source` for the controllers, as far as that is due."""
     evolution, settings, image = state.evolution, subject.settings, subject.source
     if evolution.reference.is_missing(settings, subject.terms):
         still = _still(image, 0, flight, at_full_strength(settings))
@@ -316,14 +353,29 @@ def _measure(state: ZoomState, flight: _Flight, subject: Subject) -> None:
         evolution.reference.strength = 1.0
         evolution.climbed = proportions(subject.terms)
     known = are_active(subject.terms) and evolution.reference.strength > 0
+    response = spread = None
     if subject.number % MEASURED_EVERY == 0 and known:
         response, state.lively = subject.placed_response(image)
-        found = float(response)
-        evolution.tell(found, settings.dream.strength, subject.terms, state.detail.room)
     small = replace(subject, source=judged_size(image))
     layer = _layer_of_spread(small)
     if subject.number % SPREAD_EVERY == 0 and layer is not None:
-        state.variety.tell(spread_of(small.source, subject.network, layer, settings.dream.tile))
+        spread = _spread_of(small.source, subject.network, layer, settings.dream.tile)
+    climbed = proportions(subject.terms)
+    state.untold = _untold(sharpness(image), response, spread, settings.dream.strength, climbed)
+
+
+def _untold(
+    crisp: Tensor,
+    response: Tensor | None = None,
+    spread: Tensor | None = None,
+    strength: float = 0.0,
+    climbed: dict[str, float] | None = None,
+) -> Untold:
+    """What was measured of a frame: how `crisp` it is, a scalar, and the others, (1,) each."""
+    none = torch.zeros_like(crisp)
+    found = [none if one is None else one.reshape(()) for one in (response, spread)]
+    numbers = torch.stack([crisp, *found])
+    return Untold(numbers, response is not None, spread is not None, strength, climbed or {})
 
 
 def _layer_of_spread(subject: Subject) -> str | None:
@@ -362,10 +414,10 @@ def _ascent_of_a_frame(
     way = settings.zoom.evolve * USUAL_RATE / rate
     steps = min(max(1, math.ceil(way)), max(1, settings.zoom.frame_steps))
     size = settings.dream.step_size * settings.dream.strength * way * share / steps
-    way_at: Tensor | float = size
-    if float(grown.min()) < 1:
-        way_at = size * (1 + (GROWN_MORE - 1) * (1 - grown))
+    way_at = size * (1 + (GROWN_MORE - 1) * (1 - grown))
     if lively is not None:
         more = 1 / (LIVELY_FLOOR + lively)
         way_at = way_at * (more / more.mean())
-    return Ascent(steps, way_at, coarse=0 if grows else None, even=lively is not None)
+    return Ascent(
+        steps, way_at, coarse=0 if grows else None, even=lively is not None, checked=False
+    )

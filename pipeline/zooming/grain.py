@@ -1,10 +1,13 @@
 """Noise and grain, from which a dream grows where there is no picture yet."""
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dreamreel.pipeline.tensors import moved
 from dreamreel.pipeline.zooming.bands import USUAL_RATE
 
 SEEDS = 0.03  # standard deviation, of 1, of what is sown in dull places in a second
@@ -41,11 +44,11 @@ def grain(image: Tensor, random: torch.Generator, rate: float) -> Tensor:
     """The fine noise to add to `image` (1, 3, H, W) in one frame, at `rate` frames a second. The
     noise of a second has the same variance at every rate."""
     size = (image.shape[2], image.shape[3])
-    fine = 0.7 * torch.randn(1, 1, *size, generator=random)
-    fine = fine + 0.3 * torch.randn(1, 3, *size, generator=random)
-    half = torch.randn(1, 1, size[0] // 2, size[1] // 2, generator=random)
+    shapes = [(1, *size), (3, *size), (1, size[0] // 2, size[1] // 2)]
+    light, colour, half = _normal(shapes, random, image.device)
+    fine = 0.7 * light + 0.3 * colour
     fine = fine + F.interpolate(half, size, mode="bicubic", align_corners=False)
-    return (GRAIN / 255 * (USUAL_RATE / rate) ** 0.5 * fine).to(image.device)
+    return GRAIN / 255 * (USUAL_RATE / rate) ** 0.5 * fine
 
 
 def seeds(image: Tensor, where: Tensor, random: torch.Generator, rate: float) -> Tensor:
@@ -57,12 +60,21 @@ def seeds(image: Tensor, where: Tensor, random: torch.Generator, rate: float) ->
 def soft_noise(image: Tensor, random: torch.Generator) -> Tensor:
     """Noise of the shape of `image` (1, 3, H, W), equally strong at four scales, mostly grey."""
     size, total = (image.shape[2], image.shape[3]), torch.zeros_like(image)
-    for cell in (1, 2, 4, 8):
-        coarse = (max(2, size[0] // cell), max(2, size[1] // cell))
-        light = torch.randn(1, 1, *coarse, generator=random)
-        colour = 0.4 * torch.randn(1, 3, *coarse, generator=random)
-        total += F.interpolate((light + colour).to(image.device), size, mode="bicubic")
+    scales = [(max(2, size[0] // cell), max(2, size[1] // cell)) for cell in (1, 2, 4, 8)]
+    drawn = _normal([(4, *scale) for scale in scales], random, image.device)
+    for one in drawn:
+        total += F.interpolate(one[:, :1] + 0.4 * one[:, 1:], size, mode="bicubic")
     return total / 2
+
+
+def _normal(
+    shapes: list[tuple[int, int, int]], random: torch.Generator, device: torch.device
+) -> list[Tensor]:
+    """Normal noise of each of `shapes` (C, H, W): (1, C, H, W). It is the same on every device, to
+    which it comes in one move."""
+    counts = [math.prod(shape) for shape in shapes]
+    drawn = moved(torch.randn(sum(counts), generator=random), device).split(counts)
+    return [one.view(1, *shape) for one, shape in zip(drawn, shapes, strict=True)]
 
 
 def generator(seed: int, number: int) -> torch.Generator:

@@ -1,5 +1,6 @@
 """The palette of a zoom: the colours and the light that it holds."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -60,7 +61,14 @@ def quantiles(light: Tensor) -> Tensor:
     """The quantiles at `PLACES` of `light` (1, 1, H, W): (P,)."""
     values = light.flatten()
     values = values[:: max(1, len(values) // SAMPLES)]
-    return torch.quantile(values, torch.tensor(PLACES, device=light.device))
+    # torch.quantile waits for the device.
+    ordered, last = values.sort().values, len(values) - 1
+    below = [math.floor(place * last) for place in PLACES]
+    found = [
+        torch.lerp(ordered[at], ordered[min(at + 1, last)], place * last - at)
+        for at, place in zip(below, PLACES, strict=True)
+    ]
+    return torch.stack(found)
 
 
 def as_bright(light: Tensor, now: Tensor, then: Tensor) -> Tensor:
