@@ -247,6 +247,16 @@ def scale_at(gradient: Tensor, by: str, terms: Terms, fresh: Tensor | None = Non
     return (total / share).clamp_min(TINY)
 
 
+def _are_placed(terms: Terms) -> bool:
+    """Whether any of `terms` counts some places more than others, which may change with a frame."""
+    return any(term.where is not None or term.spot is not None for term in terms)
+
+
+def _kinds(terms: Terms) -> tuple[tuple[str, Objective], ...]:
+    """What the gradients of `terms` depend on beside the image."""
+    return tuple((term.layer, term.objective) for term in terms)
+
+
 def _layers(terms: Terms) -> list[str]:
     """The layers of `terms`, each once, in their order."""
     return list(dict.fromkeys(term.layer for term in terms))
@@ -263,6 +273,12 @@ def _response(term: Term) -> Measure:
 def _gradients(image: Tensor, network: Network, terms: Terms, grid: Grid | None) -> list[Tensor]:
     """The gradient of each of `terms` with respect to `image`, which is seen whole or in the tiles
     of `grid`."""
+    if grid is None and not _are_placed(terms):
+        return network.replays.run(
+            ("gradients", *_kinds(terms)),
+            lambda given: list(_each_gradient(given.detach().requires_grad_(), network, terms)),
+            image,
+        )
     if grid is None:
         return list(_each_gradient(image, network, terms))
     means = _means(image, network, terms, _climbed, grid)
@@ -300,6 +316,12 @@ def _each_gradient(
 def _responses(images: Tensor, network: Network, terms: Terms, grid: Grid | None) -> list[Tensor]:
     """The response of each of `terms` at each place, (N, 1, h, w). Images are seen whole, or one by
     one in the tiles of `grid`."""
+    if grid is None and not _are_placed(terms):
+        return network.replays.run(
+            ("responses", *_kinds(terms)),
+            lambda given: _response_maps(given, network, terms),
+            images,
+        )
     if grid is None:
         return _response_maps(images, network, terms)
     pictures = [_tiled_responses(image, network, terms, grid) for image in images.split(1)]

@@ -16,6 +16,7 @@ from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.networks.classes import find_class, names_of
 from dreamreel.pipeline.networks.devices import free_memory
 from dreamreel.pipeline.networks.dreamnet import DreamNet
+from dreamreel.pipeline.networks.gpu_kernels import Replays
 from dreamreel.pipeline.networks.heads import Head, Wiring, find_wiring, head_of
 from dreamreel.pipeline.networks.layers import Anatomy, Layer, dissect
 from dreamreel.pipeline.networks.names import check_layer
@@ -106,6 +107,7 @@ class Network:
         self._remembered: dict[Hashable, Any] = {}
         free = partial(free_memory, self.device)
         self.sight = Sight(self.name, self.layers, self.memory_for, free)
+        self.replays = Replays(self.device)
 
     def remembered(self, key: Hashable, find: Callable[[], Kept]) -> Kept:
         """The value of `find`, called once for `key` and kept: a guide, say, as this network sees

@@ -1,6 +1,8 @@
 """Objectives on some channels of a layer, given by number or chosen by their response."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -12,9 +14,10 @@ from dreamreel.pipeline.dreaming.objectives.objective import Measure, Objective
 FAINT = 0.01  # weight of all channels beside a single neuron; a round number
 
 
+@lru_cache(maxsize=64)  # frames have one objective as long as they have the same channels
 def on_channels(objective: Objective, channels: tuple[int, ...]) -> Objective:
     """`objective` on only the `channels`, by number, of an activation."""
-    index = torch.tensor(channels)
+    index = lru_cache(maxsize=8)(partial(torch.tensor, channels))  # by device: moved there once
     return replace(
         objective,
         name=f"{objective.name}:{'+'.join(map(str, channels))}",
@@ -23,6 +26,7 @@ def on_channels(objective: Objective, channels: tuple[int, ...]) -> Objective:
     )
 
 
+@lru_cache(maxsize=64)
 def with_others(objective: Objective) -> Objective:
     """`objective`, and faintly that of all channels. A single neuron that does not respond at all
     has no gradient; this one leads to pictures to which it may respond."""
@@ -54,11 +58,11 @@ def ranked(activation: Tensor, rank: Rank, count: int) -> tuple[int, ...]:
     return tuple(sorted(chosen.tolist()))
 
 
-def _picking(measure: Measure, index: Tensor) -> Measure:
-    """`measure` of an activation's channels at `index`."""
+def _picking(measure: Measure, index: Callable[..., Tensor]) -> Measure:
+    """`measure` of an activation's channels at what `index` gives for its device."""
 
     def picked(activation: Tensor) -> Tensor:
-        return activation.index_select(1, index.to(activation.device))
+        return activation.index_select(1, index(device=activation.device))
 
     def places(activation: Tensor, mean: Tensor | None) -> Tensor:
         return measure.places(picked(activation), mean)

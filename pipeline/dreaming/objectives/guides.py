@@ -4,6 +4,8 @@ As in google/deepdream's notebook: the objective at a place is the dot product o
 those of the guide, of all its places, with which the product is largest.
 """
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,7 @@ CHUNK = 1 << 24
 TINY = 1e-12  # floor of a squared length, as a divisor
 
 
+@lru_cache(maxsize=8)  # frames have one objective as long as they have the same features
 def guided(features: Tensor) -> Objective:
     """The objective that draws each place to the nearest of the guide's `features` (C, K)."""
 
