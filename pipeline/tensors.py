@@ -34,10 +34,47 @@ def moved(tensor: Tensor, device: torch.device) -> Tensor:
 def to_frame(image: Tensor, depth: int = 8) -> Frame:
     """`image` (1, 3, H, W) as a frame (H, W, 3), clipped and rounded to the nearest level: uint8,
     or uint16 from 0 to 65535 if `depth` is more than 8 bits."""
-    levels, kind = (255, torch.uint8) if depth <= 8 else (65535, torch.int32)
-    pixels = image[0].mul(levels).round_().clamp_(0, levels).to(kind)
-    frame = np.ascontiguousarray(pixels.permute(1, 2, 0).flip(-1).cpu().numpy())
-    return frame if depth <= 8 else frame.astype(np.uint16)
+    return Leaving(image, depth).frame()
+
+
+class Leaving:
+    """An image (1, 3, H, W) on its way from its device to a frame, as `to_frame` makes one. A GPU
+    goes on computing meanwhile; what is asked here waits until the image has arrived."""
+
+    def __init__(self, image: Tensor, depth: int = 8) -> None:
+        self._size = (image.shape[2], image.shape[3])
+        levels, kind = (255, torch.uint8) if depth <= 8 else (65535, torch.int32)
+        pixels = image[0].mul(levels).round_().clamp_(0, levels).to(kind)
+        finite = image.isfinite().all().to(kind)  # leaves with the pixels, in one move
+        packed = torch.cat([pixels.permute(1, 2, 0).flip(-1).flatten(), finite[None]])
+        self._left: torch.cuda.Event | None = None
+        if image.device.type == "cuda":
+            self._here = torch.empty(packed.shape, dtype=kind, pin_memory=True)
+            self._here.copy_(packed, non_blocking=True)
+            self._left = torch.cuda.Event()
+            self._left.record()
+        else:
+            self._here = packed.cpu()
+
+    @property
+    def is_on_its_way(self) -> bool:
+        """Whether to ask for the frame may mean to wait."""
+        return self._left is not None and not self._left.query()
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the image was finite throughout."""
+        return bool(self._arrived()[-1])
+
+    def frame(self) -> Frame:
+        """The frame (H, W, 3)."""
+        frame = self._arrived()[:-1].view(*self._size, 3).numpy()
+        return frame if frame.dtype == np.uint8 else frame.astype(np.uint16)
+
+    def _arrived(self) -> Tensor:
+        if self._left is not None:
+            self._left.synchronize()
+        return self._here
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,5 +1,7 @@
 """Optical flow: its direction and scale, warping along it, and the places where it is occluded."""
 
+from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Frame
 from dreamreel.pipeline.motion.flow import FLOW_ESTIMATORS, find_estimator, working_frame
+from dreamreel.pipeline.motion.following import follow_motion
 from dreamreel.pipeline.motion.visibility import Motion, motion_between, points_inside, soft
 from dreamreel.pipeline.motion.warping import flow_at, share_at, warp
 from dreamreel.pipeline.tensors import to_image
@@ -224,3 +227,24 @@ def test_flakes_hide_nothing_behind_them(scene: np.ndarray) -> None:
         return frame
 
     assert between(snowy(), snowy()).carried.mean() > 0.8
+
+
+def test_motion_is_the_same_with_any_number_of_threads(scene: np.ndarray) -> None:
+    def shown() -> Iterator[np.ndarray]:
+        for number in range(10):
+            frame = scene[40:, 3 * number : 3 * number + 300].copy()
+            if number >= 5:  # bars begin
+                frame[:24] = frame[-24:] = 0
+            yield frame[::-1] if number >= 7 else frame  # a cut
+
+    settings = build(("test", {"shots": {"min_seconds": 0.0}}))
+    one, several = (
+        list(follow_motion(shown(), Fraction(24), settings, threads=threads)) for threads in (1, 3)
+    )
+    assert [moving.box for moving in one] == [moving.box for moving in several]
+    assert len(one) == 10 and sum(moving.motion is None for moving in one) >= 1
+    for here, there in zip(one, several, strict=True):
+        assert (here.motion is None) == (there.motion is None)
+        if here.motion is not None and there.motion is not None:
+            assert np.array_equal(here.motion.flow, there.motion.flow)
+            assert np.array_equal(here.motion.carried, there.motion.carried)

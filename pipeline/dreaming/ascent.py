@@ -25,8 +25,9 @@ from dreamreel.pipeline.dreaming.terms import (
 )
 from dreamreel.pipeline.dreaming.views import gradient_of_things
 from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.frames import Frame
 from dreamreel.pipeline.networks.network import Network
-from dreamreel.pipeline.tensors import blur, resize
+from dreamreel.pipeline.tensors import Leaving, blur, resize
 
 # An even climb: the size of a gradient is taken over cells, so many in the shorter side, blurred by
 # EVEN_SIGMA cells; EVEN_FLOOR, of the mean size, keeps places without any gradient as they are.
@@ -161,6 +162,14 @@ def check_finite(image: Tensor, network: Network) -> None:
     """Raise UserError unless `image` (1, 3, H, W), a dream of `network`, is finite throughout."""
     if not bool(image.isfinite().all()):
         raise not_finite(network)
+
+
+def finite_frame(leaving: Leaving, network: Network) -> Frame:
+    """The frame of the image that is `leaving`, a dream of `network`. Raises UserError unless it is
+    finite throughout."""
+    if not leaving.is_finite:
+        raise not_finite(network)
+    return leaving.frame()
 
 
 def not_finite(network: Network) -> UserError:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,18 @@ def current_threads() -> Threads:
     return Threads(torch=torch_count, encoder=encoder)
 
 
+@dataclass(frozen=True)
+class Coming:
+    """The next frame of a render, which `arrived` gives; `is_on_its_way`: a GPU is still making it.
+    `begins_shot`: it is the first of a shot, so that a segment begins with it."""
+
+    arrived: Callable[[], Frame]
+    is_on_its_way: bool = False
+    begins_shot: bool = False
+
+
 def make(
-    frames: Iterator[Frame],
+    frames: Iterator[Coming],
     work: Segments,
     state: Callable[[], Any],
     total: int | None,
@@ -70,7 +81,8 @@ def make(
     """Add all `frames` to `work`, and save at least every `save_seconds` seconds.
 
     `state()` is the state after the last frame that `frames` gave. `total` is the number of frames
-    of the render, if known; some may be done already.
+    of the render, if known; some may be done already. While a frame is on its way, the next one is
+    begun, unless the state is to be saved between the two.
 
     Raises UserError if one of the files `sources` was changed since this call began: the frames
     since the last save are then not kept. Raises Stopped, with all frames saved, if `report` asks
@@ -79,24 +91,45 @@ def make(
     stamps = [stamp(source) for source in sources]
 
     def save() -> None:
-        for source, one in zip(sources, stamps, strict=True):
-            if stamp(source) != one:
-                raise UserError(
-                    f"{source} was changed while it was rendered; put the old file back"
-                )
+        _check_unchanged(sources, stamps)
         work.save(state(), None if network is None else network.sight.tile)
 
     before = work.done
     if before:
         report.on_notice(f"going on after {before} frames that are done already")
-    for frame in frames:
-        work.add(frame)
-        report.on_progress(Progress(work.frames, total, before))
+
+    waiting: list[Coming] = []
+
+    def add_waiting() -> None:
+        while waiting:
+            coming = waiting.pop()
+            if coming.begins_shot:
+                work.cut()
+            work.add(coming.arrived())
+            report.on_progress(Progress(work.frames, total, before))
+
+    for coming in frames:
+        add_waiting()
+        waiting.append(coming)
         stopping = report.is_stopping()
-        if stopping or work.is_due(save_seconds):
+        saves = stopping or coming.begins_shot or work.is_due(save_seconds)
+        if saves or not coming.is_on_its_way:
+            add_waiting()
+        if saves:
             save()
         if stopping:
-            of = "" if total is None else f" of {total}"
-            raise Stopped(f"stopped; {work.done}{of} frames are done; the same command goes on")
+            raise _stopped(work.done, total)
+    add_waiting()
     if work.frames > work.done:
         save()
+
+
+def _check_unchanged(sources: Sequence[Path], stamps: Sequence[object]) -> None:
+    for source, one in zip(sources, stamps, strict=True):
+        if stamp(source) != one:
+            raise UserError(f"{source} was changed while it was rendered; put the old file back")
+
+
+def _stopped(done: int, total: int | None) -> Stopped:
+    of = "" if total is None else f" of {total}"
+    return Stopped(f"stopped; {done}{of} frames are done; the same command goes on")

@@ -150,8 +150,10 @@ class Segments:
         self._encode_on()
 
     def is_due(self, seconds: float) -> bool:
-        """Whether to save now: a segment is whole, or the last save was `seconds` ago."""
-        whole = bool(self._ended) or self.frames - self._starts[-1] == self._length
+        """Whether to save after the next frame: a segment is whole by then, or the last save was
+        `seconds` ago."""
+        begun = 0 if self._open is None else self.frames - self._starts[-1]
+        whole = bool(self._ended) or begun + 1 == self._length
         return whole or time.monotonic() - self._saved >= seconds
 
     def adopt(self, path: Path, frames: int) -> None:

@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.timeline import OverTime
 from dreamreel.pipeline.config.values import Span
-from dreamreel.pipeline.dreaming.ascent import check_finite
+from dreamreel.pipeline.dreaming.ascent import finite_frame
 from dreamreel.pipeline.dreaming.carrying import VideoState, dream_video
 from dreamreel.pipeline.dreaming.enlarging import scale_of
 from dreamreel.pipeline.errors import UserError
@@ -29,7 +29,7 @@ from dreamreel.pipeline.jobs.identity import (
     versions,
 )
 from dreamreel.pipeline.jobs.job import Job, source_of
-from dreamreel.pipeline.jobs.making import make, under_way
+from dreamreel.pipeline.jobs.making import Coming, make, under_way
 from dreamreel.pipeline.jobs.masking import mask_files, masks_in, masks_of
 from dreamreel.pipeline.jobs.paths import (
     Target,
@@ -53,9 +53,10 @@ from dreamreel.pipeline.media.encoding import Encoding, alike
 from dreamreel.pipeline.media.reading import prefetch, read_frames
 from dreamreel.pipeline.motion.following import Followed, MovingFrame, follow_motion, frames_ahead
 from dreamreel.pipeline.motion.overlay import draw_motion
+from dreamreel.pipeline.networks.devices import flow_threads
 from dreamreel.pipeline.networks.network import Network
 from dreamreel.pipeline.states import decode, encode, on_device
-from dreamreel.pipeline.tensors import to_frame
+from dreamreel.pipeline.tensors import Leaving
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,9 @@ def dream_into(work: Segments, film: Filming, state: "FilmState", report: Report
         state.exact_from = piece.exact_from
     after_cut = piece is not None and piece.after_cut
     with (
-        moving_frames(film.clip, film.job, begins, state, report, after_cut) as moving,
+        moving_frames(
+            film.clip, film.job, begins, state, report, after_cut, flow_threads(network.device)
+        ) as moving,
         masks_of(settings, film.clip, network.device) as masking,
     ):
         last, remembered = _remembering(itertools.takewhile(_before(span[1]), moving))
@@ -136,13 +139,16 @@ def dream_into(work: Segments, film: Filming, state: "FilmState", report: Report
             masking,
         )
 
-        def frames() -> Iterator[Frame]:
+        def frames() -> Iterator[Coming]:
             for image in images:
-                if last[0].number < span[0]:  # of the preroll
+                number, source = last[0].number, last[0].frame
+                if number < span[0]:  # of the preroll
                     continue
-                if state.dream.cuts and state.dream.cuts[-1] == last[0].number:
-                    work.cut()
-                yield _shown(last[0].frame, image, encoding, settings, network)
+                leaving = Leaving(image, encoding.depth)
+                shown = partial(_shown, source, leaving, encoding, settings, network)
+                cuts = state.dream.cuts
+                begins_shot = bool(cuts) and cuts[-1] == number
+                yield Coming(shown, leaving.is_on_its_way, begins_shot)
 
         total = film.total if piece is None else piece.stop - piece.first
         seconds = settings.output.save_seconds
@@ -189,11 +195,16 @@ def render_preview(checked: Checked, report: Report) -> Path:
                 return encode(state)
 
             frames = draw_motion(remembered, state.cuts.append)
-            make(frames, work, saved, total, [source], report, settings.output.save_seconds)
+            coming = (Coming(partial(_itself, frame)) for frame in frames)
+            make(coming, work, saved, total, [source], report, settings.output.save_seconds)
         path = _finished(work, clip, encoding, out, span, report, None)
     where = f"cuts at frames {', '.join(map(str, state.cuts))}" if state.cuts else "no cuts"
     report.on_notice(f"{where}; red: not carried, yellow: newly visible")
     return path
+
+
+def _itself(frame: Frame) -> Frame:
+    return frame
 
 
 @dataclass
@@ -322,12 +333,11 @@ def _remembering(
 
 
 def _shown(
-    source: Frame, image: Tensor, encoding: Encoding, settings: Settings, network: Network
+    source: Frame, leaving: Leaving, encoding: Encoding, settings: Settings, network: Network
 ) -> Frame:
-    """`image` (1, 3, H, W), the dream of the frame `source`, as the frame that is encoded: with
-    the source's alpha, or beside the source, if the encoding or the settings ask for it."""
-    check_finite(image, network)
-    frame = to_frame(image, encoding.depth)
+    """`leaving`, the dream of the frame `source`, as the frame that is encoded: with the source's
+    alpha, or beside the source, if the encoding or the settings ask for it."""
+    frame = finite_frame(leaving, network)
     if encoding.has_alpha:
         frame = with_alpha(frame, source)
     if settings.output.side_by_side:
@@ -343,10 +353,11 @@ def moving_frames(
     state: "FilmState | PreviewState",
     report: Report,
     after_cut: bool = False,
+    threads: int = 1,
 ) -> Iterator[Iterator[MovingFrame]]:
     """The frames of `clip` from `start` to the end of the job's span with their motion; of a piece,
     a few more, that tell a flash at its end from a cut. `state` was saved before the first.
-    Threads read frames and follow their motion ahead of the dreaming."""
+    Threads read frames and follow their motion ahead of the dreaming: so many `threads` find it."""
     settings, stop = job.settings, job.span[1]
     if job.piece is not None:
         more = job.piece.stop + frames_ahead(settings, clip.rate)
@@ -370,7 +381,9 @@ def moving_frames(
         raise UserError(f"{clip.path} ends before frame {start}; give an earlier start")
     sources = prefetch(itertools.chain(first, frames))
     bars = bars_at(settings, clip.size, size)
-    following = follow_motion(sources, clip.rate, settings, start, state.followed, after_cut, bars)
+    following = follow_motion(
+        sources, clip.rate, settings, start, state.followed, after_cut, bars, threads
+    )
     moving = prefetch(following)
     with closing(sources), closing(moving):
         yield _telling_bars(moving, report, told)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.timeline import OverTime, notices
-from dreamreel.pipeline.dreaming.ascent import check_finite
+from dreamreel.pipeline.dreaming.ascent import finite_frame
 from dreamreel.pipeline.durable import UNREADABLE, Tree, load_tree
 from dreamreel.pipeline.durable import check_finite as check_numbers
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.frames import Box, Frame, fitted_size
+from dreamreel.pipeline.frames import Box, fitted_size
 from dreamreel.pipeline.jobs.assembly import Plan, assemble, publish_film, verify
 from dreamreel.pipeline.jobs.checks import Checked, bars_at, encoding_of, may_continue
 from dreamreel.pipeline.jobs.identity import (
@@ -30,7 +31,7 @@ from dreamreel.pipeline.jobs.identity import (
     versions,
 )
 from dreamreel.pipeline.jobs.job import DEFAULT_CANVAS, Earlier, Flight, Job, flight_of
-from dreamreel.pipeline.jobs.making import make, under_way
+from dreamreel.pipeline.jobs.making import Coming, make, under_way
 from dreamreel.pipeline.jobs.paths import (
     STATE_FORMAT,
     Target,
@@ -56,7 +57,7 @@ from dreamreel.pipeline.motion.bars import picture_of
 from dreamreel.pipeline.networks.network import Network
 from dreamreel.pipeline.opening import check_readable
 from dreamreel.pipeline.states import decode, encode, on_device
-from dreamreel.pipeline.tensors import crop_to, inside, to_frame
+from dreamreel.pipeline.tensors import Leaving, crop_to, inside, to_frame
 from dreamreel.pipeline.zooming.endless import ZoomState, infinite_zoom
 from dreamreel.pipeline.zooming.grain import noise, plain
 from dreamreel.pipeline.zooming.journey import Journey, growth, motions
@@ -369,11 +370,11 @@ def _made_again(earlier: Earlier) -> str:
     return f"dreamreel reproduce {record_path(earlier.film.path)} -o NEW.mp4 makes one anew"
 
 
-def _frames(images: Iterator[Tensor], encoding: Encoding, network: Network) -> Iterator[Frame]:
+def _frames(images: Iterator[Tensor], encoding: Encoding, network: Network) -> Iterator[Coming]:
     """`images` (1, 3, H, W) as frames of the encoding's depth."""
     for image in images:
-        check_finite(image, network)
-        yield to_frame(image, encoding.depth)
+        leaving = Leaving(image, encoding.depth)
+        yield Coming(partial(finite_frame, leaving, network), leaving.is_on_its_way)
 
 
 def _opaque(photo: Path, report: Report) -> Tensor:

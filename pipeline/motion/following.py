@@ -15,6 +15,7 @@ from dreamreel.pipeline.motion.bars import picture_of
 from dreamreel.pipeline.motion.content import NOTHING, contrast
 from dreamreel.pipeline.motion.cuts import CutDetector
 from dreamreel.pipeline.motion.flow import find_estimator, working_frame, working_size
+from dreamreel.pipeline.motion.foresight import Foresight
 from dreamreel.pipeline.motion.visibility import ALIKE, Motion, motion_between, standing
 
 # A scene fades, and so ends, if its last frame before the dark has less than this share of the
@@ -71,12 +72,14 @@ def follow_motion(
     since: Followed | None = None,
     after_cut: bool = False,
     bars: Bars | None = None,
+    threads: int = 1,
 ) -> Iterator[MovingFrame]:
     """Each of `frames`, numbered from `first`, with its motion since the frame before.
 
     `since`: the state of following after the frames before, if there were any. `after_cut`: the
     first frame is known to follow a cut, so that the next cut is at least the shortest shot away.
-    `bars`: those of the frames, as in `picture_of`; None: those of the settings.
+    `bars`: those of the frames, as in `picture_of`; None: those of the settings. With more than one
+    of `threads`, the motion of coming frames is estimated meanwhile: the same with any number.
 
     A flash or a dip is no cut: some frames later the picture is the same as before it. The motion
     across it is divided evenly among its frames. A scene that fades, and one that stays dark for
@@ -92,7 +95,7 @@ def follow_motion(
         cuts = CutDetector(settings.shots, rate)
     else:
         cuts = CutDetector(settings.shots, rate, since.judged, since.last_cut, since.previous)
-    return _Following(frames, rate, settings, bars, cuts, since).frames(first)
+    return _Following(frames, rate, settings, bars, cuts, since, threads).frames(first)
 
 
 def frames_ahead(settings: Settings, rate: Fraction) -> int:
@@ -120,11 +123,13 @@ class _Following:
         bars: Bars,
         cuts: CutDetector,
         since: Followed | None,
+        threads: int,
     ) -> None:
         self._side, self._bars, self._cuts = settings.flow.height, bars, cuts
         self._estimate = find_estimator(settings)
         self._longest_flash = frames_ahead(settings, rate)
-        self._coming = iter(frames)
+        self._foresight = Foresight(iter(frames), settings, threads) if threads > 1 else None
+        self._coming = iter(frames if self._foresight is None else self._foresight)
         self._ahead: deque[Frame] = deque()  # frames read ahead to find the end of a flash
         self._previous = None if since is None else since.previous
         self._box = None if since is None else since.box
@@ -136,15 +141,21 @@ class _Following:
 
     def frames(self, first: int) -> Iterator[MovingFrame]:
         number = first
-        while (frame := self._next()) is not None:
-            yield self._followed(number, frame)
-            number += 1
+        try:
+            while (frame := self._next()) is not None:
+                yield self._followed(number, frame)
+                number += 1
+        finally:
+            if self._foresight is not None:
+                self._foresight.close()
 
     def _next(self) -> Frame | None:
         return self._ahead.popleft() if self._ahead else next(self._coming, None)
 
     def _followed(self, number: int, frame: Frame) -> MovingFrame:
         box = picture_of(frame, self._bars, self._box)
+        if self._foresight is not None:
+            self._foresight.expects(box)
         self._refit(box)
         small = self._small(frame, box)
         seen = contrast(small)
@@ -174,6 +185,7 @@ class _Following:
         previous, motion = self._previous, None
         if previous is not None:
             motion = self._shared[0] if self._shared else None
+            motion = motion or self._found_before(previous, small)
             motion = motion or motion_between(previous, small, self._estimate)
         suspected = self._cuts.is_cut(small, motion)
         if previous is None:
@@ -195,6 +207,10 @@ class _Following:
         if self._shared:
             return self._shared.popleft()
         return standing((small.shape[0], small.shape[1])) if is_dark or was_dark else motion
+
+    def _found_before(self, previous: Frame, small: Frame) -> Motion | None:
+        """The motion between two working frames, if it was estimated while they came."""
+        return None if self._foresight is None else self._foresight.motion(previous, small)
 
     def _fades(self) -> bool:
         """Whether the frames before the dark had become darker already."""

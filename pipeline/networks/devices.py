@@ -1,6 +1,7 @@
 """The device and the precision in which a network computes, and the memory that is free."""
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,8 @@ import torch
 
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.memory import free_memory as free_here
+
+MOST_FLOW_THREADS = 6  # of 16 cores, six find the motion of 60 frames a second
 
 
 def find_device(name: str) -> torch.device:
@@ -66,6 +69,14 @@ def torch_threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def flow_threads(device: torch.device) -> int:
+    """How many threads find the motion of a film that is dreamed on `device`. A CPU dreams more
+    slowly than one thread follows, and needs its cores for that."""
+    if device.type == "cpu":
+        return 1
+    return max(1, min(MOST_FLOW_THREADS, (os.cpu_count() or 1) // 2))
 
 
 def free_memory(device: torch.device) -> float:
