@@ -68,6 +68,8 @@ def _moved(value: Any, device: torch.device) -> Any:
 
 def _decoded(kind: Any, tree: Tree, where: str) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
+    if hasattr(origin, "__value__"):  # a named type, as NDArray of some versions of numpy is
+        return _decoded(origin.__value__[inner], tree, where)
     if origin in (Union, types.UnionType):
         others = [one for one in inner if one is not types.NoneType]
         if tree is None and len(others) < len(inner):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dreamreel.pipeline.frames import Box, Frame
 
+Shift = int | Tensor
 LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601)
 
 
@@ -104,6 +105,18 @@ def sample(image: Tensor, grid: Tensor, edges: str) -> Tensor:
     linear = F.grid_sample(image, grid, "bilinear", edges, align_corners=False)
     sampled = linear.lerp_(cubic, 2 / 3).transpose(0, 1).reshape(1, -1, rows, width)
     return sampled.contiguous(memory_format=torch.channels_last)
+
+
+def rolled(image: Tensor, shift: tuple[Shift, Shift]) -> Tensor:
+    """`image` (1, C, H, W) rolled by `shift` (down, right), in pixels. What leaves it at an edge
+    comes in at the opposite one. Shifts may be scalars on the device of the image."""
+    down, right = shift
+    if isinstance(down, int) and isinstance(right, int):
+        return image.roll((down, right), (2, 3))
+    height, width = image.shape[2:]
+    rows = (torch.arange(height, device=image.device) - down) % height
+    columns = (torch.arange(width, device=image.device) - right) % width
+    return image.permute(0, 2, 3, 1)[:, rows[:, None], columns].permute(0, 3, 1, 2)
 
 
 def inside(image: Tensor, box: Box) -> Tensor:

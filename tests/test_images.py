@@ -13,7 +13,7 @@ from PIL import Image
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import fitted_size
 from dreamreel.pipeline.media.stills import Picture, check_picture_name, load_picture, save_picture
-from dreamreel.pipeline.tensors import blur, crop_to, resize, to_frame, to_image
+from dreamreel.pipeline.tensors import blur, crop_to, resize, rolled, to_frame, to_image
 
 CPU = torch.device("cpu")
 
@@ -147,3 +147,11 @@ def test_a_file_that_is_no_picture_gives_one_line(tmp_path: Path) -> None:
 def test_an_output_name_without_a_picture_ending_is_refused(name: str) -> None:
     with pytest.raises(UserError, match=".png, .jpg"):
         check_picture_name(Path(name))
+
+
+def test_a_shift_on_the_device_rolls_as_a_number_does() -> None:
+    image = torch.rand(1, 3, 7, 9, generator=torch.Generator().manual_seed(1))
+    for down, right in ((0, 0), (3, -2), (-9, 14)):
+        shift = torch.tensor(down), torch.tensor(right)
+        assert torch.equal(rolled(image, shift), image.roll((down, right), (2, 3)))
+        assert torch.equal(rolled(image, (down, right)), image.roll((down, right), (2, 3)))

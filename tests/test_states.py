@@ -7,13 +7,14 @@ import shutil
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typing_extensions import TypeAliasType
 
 from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.durable import UNREADABLE, load_tree, save_tree
@@ -21,6 +22,7 @@ from dreamreel.pipeline.errors import Stopped, UserError
 from dreamreel.pipeline.jobs.paths import STATE, folder_of, state_path
 from dreamreel.pipeline.jobs.report import Report
 from dreamreel.pipeline.jobs.zoom import earlier_zoom
+from dreamreel.pipeline.states import decode
 from making import write_clip
 from rendering import flight, going_on, render_video, render_zoom
 
@@ -289,3 +291,10 @@ def test_zooms_continue_one_another_only_so_often(zoomed: Path, tmp_path: Path) 
     record.write_text(json.dumps(told))
     with pytest.raises(UserError, match="continues 50 zooms already"):
         earlier_zoom(tmp_path / "z.mp4")
+
+
+def test_a_named_type_is_read_as_what_it_names() -> None:
+    number = TypeVar("number", bound=np.generic)
+    named = TypeAliasType("named", np.ndarray[Any, np.dtype[number]], type_params=(number,))
+    found = decode(named[np.float32], torch.ones(2, 3))
+    assert isinstance(found, np.ndarray) and found.shape == (2, 3)

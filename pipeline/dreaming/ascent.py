@@ -1,8 +1,9 @@
 """DeepDream on one image: octaves of gradient ascent (Mordvintsev et al., Inceptionism, 2015)."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,9 +18,11 @@ from dreamreel.pipeline.dreaming.terms import (
     Term,
     Terms,
     are_active,
+    are_placed,
     covered,
     gradient_of,
     gradient_scale,
+    kinds,
     placed,
     scale_at,
 )
@@ -27,7 +30,7 @@ from dreamreel.pipeline.dreaming.views import gradient_of_things
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Frame
 from dreamreel.pipeline.networks.network import Network
-from dreamreel.pipeline.tensors import Leaving, blur, resize
+from dreamreel.pipeline.tensors import Leaving, Shift, blur, resize, rolled
 
 # An even climb: the size of a gradient is taken over cells, so many in the shorter side, blurred by
 # EVEN_SIGMA cells; EVEN_FLOOR, of the mean size, keeps places without any gradient as they are.
@@ -132,7 +135,7 @@ def dream(
     dreamed, detail = image, torch.zeros_like(image[:, :, :1, :1])
     where = covered(terms)
     octaves = octaves_of(image.shape[2:], network, terms, settings, ascent.frame)
-    climbed: list[Tensor] = []  # each gradient's mean size; read once, at the end: one wait
+    sizes: list[Tensor] = []  # each gradient's mean size; read once, at the end: one wait
     for octave, size in enumerate(one.size for one in octaves):
         base = resize(image, size)
         original = base if beside.source is None else resize(beside.source, size)
@@ -142,20 +145,77 @@ def dream(
         length = times / 255 * _at(ascent.size, size) * inside
         fresh = None if ascent.fresh is None else resize(ascent.fresh, size)
         seen = [term for term in beside.terms if network.runs_at(size, (term.layer,))]
+        climb = Climb(network, terms, settings, ascent, seen, beside.pulls)
         for step in range(steps):
             at = (*key, octave, step)
-            shift = jitter(settings.jitter, size, at, settings.wrap)
-            gradient = ascent_direction(dreamed, network, terms, settings, shift, fresh, seen, at)
-            gradient = _pulled(gradient, dreamed, original, beside.pulls)
-            gradient = evened(gradient) if ascent.even else gradient
-            dreamed = (dreamed + length * gradient).clamp(0, 1)
-            if ascent.checked:
-                climbed.append(gradient.abs().mean())
+            dreamed, *mean = climb.step(dreamed, original, length, fresh, at)
+            sizes += mean
             on_step()
         detail = dreamed - base
-    if climbed and not bool(torch.stack(climbed).isfinite().all()):
+    if sizes and not bool(torch.stack(sizes).isfinite().all()):
         raise not_finite(network)
     return dreamed
+
+
+@dataclass(frozen=True)
+class Climb:
+    """The steps of gradient ascent in an octave: what `dream` climbs there, and how. `beside`: the
+    terms that are climbed beside `terms`."""
+
+    network: Network
+    terms: Terms
+    settings: Dream
+    ascent: Ascent
+    beside: Terms
+    pulls: Sequence[Pull]
+
+    def step(
+        self, image: Tensor, source: Tensor, length: Tensor | float, fresh: Tensor | None, key: Key
+    ) -> list[Tensor]:
+        """`image` (1, 3, H, W) a step further, by `length` in [0, 1] for a gradient of size 1. If
+        the ascent is to be checked, the gradient's mean size as well, a scalar.
+
+        Penalties compare with `source` (1, 3, H, W); for `fresh` and `key`, see
+        `ascent_direction`.
+        """
+        size = (image.shape[2], image.shape[3])
+        shift = jitter(self.settings.jitter, size, key, self.settings.wrap)
+        weights = [term.weight for term in self.beside]
+        climbed = (*self.terms, *self.beside)
+        if are_placed(climbed) or any(term.objective.whole for term in climbed):
+            return self._taken(key, image, source, length, fresh, *shift, *weights)
+        given = (image, source, length, fresh, *shift, *weights)
+        return self.network.replays.run(self._kind(), partial(self._taken, key), given)
+
+    def _taken(
+        self,
+        key: Key,
+        image: Tensor,
+        source: Tensor,
+        length: Tensor | float,
+        fresh: Tensor | None,
+        down: Shift,
+        right: Shift,
+        *weights: float,
+    ) -> list[Tensor]:
+        beside = [replace(term, weight=one) for term, one in zip(self.beside, weights, strict=True)]
+        gradient = ascent_direction(
+            image, self.network, self.terms, self.settings, (down, right), fresh, beside, key
+        )
+        for pull in self.pulls:
+            gradient = gradient + pull.weight * pull.penalty(image, source)
+        gradient = evened(gradient) if self.ascent.even else gradient
+        further = (image + length * gradient).clamp(0, 1)
+        return [further, gradient.abs().mean()] if self.ascent.checked else [further]
+
+    def _kind(self) -> Hashable:
+        """What a step depends on beside what it is given."""
+        look = self.settings
+        shape = look.smoothing, look.laplacian, look.frequency, look.colour, look.normalise
+        edges = look.wrap, look.symmetry, look.tile, self.network.sight.tile
+        climbed = kinds(self.terms), tuple(term.weight for term in self.terms), kinds(self.beside)
+        pulls = tuple((pull.penalty, pull.weight) for pull in self.pulls)
+        return "step", shape, edges, climbed, pulls, self.ascent.even, self.ascent.checked
 
 
 def check_finite(image: Tensor, network: Network) -> None:
@@ -239,7 +299,7 @@ def ascent_direction(
     network: Network,
     terms: Terms,
     settings: Dream,
-    shift: tuple[int, int],
+    shift: tuple[Shift, Shift],
     fresh: Tensor | None = None,
     beside: Terms = (),
     key: Key = (0, 0, 0, 0),
@@ -252,27 +312,27 @@ def ascent_direction(
     that are whole things, in random views, which depend on `key` (seed, frame, octave, step) alone.
     """
     size = (image.shape[2], image.shape[3])
-    rolled = image.roll(shift, (2, 3)).requires_grad_(True)
+    seen, back = rolled(image, shift).requires_grad_(True), (-shift[0], -shift[1])
     things = [term for term in terms if term.objective.whole is not None]
     others = [term for term in terms if term.objective.whole is None]
     gradient = torch.zeros_like(image)
     if are_active(others) or not things:
-        gradient = gradient_of(rolled, network, placed(others, size, shift), settings.tile)
+        gradient = gradient_of(seen, network, _rolled(others, size, shift), settings.tile)
         if things and [term.weight for term in others if term.weight] == [1]:  # is unscaled
             gradient = gradient / gradient_scale(gradient, "mean")
     if are_active(things):
         found = gradient_of_things(image, network, things, settings.views, key)
-        gradient = gradient + found.roll(shift, (2, 3))
+        gradient = gradient + rolled(found, shift)
     if beside:
         gradient = gradient / gradient_scale(gradient, "mean")
-        for term in placed(beside, size, shift):
+        for term in _rolled(beside, size, shift):
             tile = network.sight.at_least(settings.tile, [term.layer])
-            other = gradient_of(rolled, network, [_of_weight_1(term)], tile)
+            other = gradient_of(seen, network, [_of_weight_1(term)], tile)
             gradient = gradient + other * (term.weight / gradient_scale(other, "mean"))
     if settings.wrap == "none":
-        gradient = shaped(gradient.roll((-shift[0], -shift[1]), (2, 3)), settings)
+        gradient = shaped(rolled(gradient, back), settings)
     else:  # in the rolled picture, edges that meet are within it
-        gradient = shaped(gradient, settings).roll((-shift[0], -shift[1]), (2, 3))
+        gradient = rolled(shaped(gradient, settings), back)
     if settings.symmetry > 1:
         gradient = turned_alike(gradient, settings.symmetry)
     if settings.colour == "keep":
@@ -323,13 +383,6 @@ def jitter(largest: int, size: tuple[int, int], key: Key, wrap: str = "none") ->
     return down, right
 
 
-def _pulled(gradient: Tensor, image: Tensor, source: Tensor, pulls: Sequence[Pull]) -> Tensor:
-    """`gradient`, of unit scale, with those of the penalties `pulls` on `image`."""
-    for pull in pulls:
-        gradient = gradient + pull.weight * pull.penalty(image, source)
-    return gradient
-
-
 def _enlarged(detail: Tensor, size: tuple[int, int], wrap: str) -> Tensor:
     """`detail` (1, C, h, w) at the larger `size` (height, width), continued over edges that
     `wrap`."""
@@ -345,6 +398,11 @@ def _enlarged(detail: Tensor, size: tuple[int, int], wrap: str) -> Tensor:
     )
     grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)[None].to(detail)
     return F.grid_sample(wide, grid, "bilinear", "border", align_corners=False)
+
+
+def _rolled(terms: Terms, size: tuple[int, int], shift: tuple[Shift, Shift]) -> list[Term]:
+    """`terms`, each with its places at `size` (height, width), rolled by `shift`."""
+    return [term.over(lambda places: rolled(resize(places, size), shift)) for term in terms]
 
 
 def _of_weight_1(term: Term) -> Term:

@@ -83,10 +83,9 @@ def covered(terms: Terms) -> Tensor | None:
     return torch.stack(places).amax(0)
 
 
-def placed(terms: Terms, size: tuple[int, int], shift: tuple[int, int] = (0, 0)) -> list[Term]:
-    """`terms` with each `where` and `spot` resized to `size` (height, width), rolled by `shift`
-    (down, right)."""
-    return [term.over(lambda places: resize(places, size).roll(shift, (2, 3))) for term in terms]
+def placed(terms: Terms, size: tuple[int, int]) -> list[Term]:
+    """`terms` with each `where` and `spot` resized to `size` (height, width)."""
+    return [term.over(lambda places: resize(places, size)) for term in terms]
 
 
 def gradient_of(image: Tensor, network: Network, terms: Terms, tile: int | None = None) -> Tensor:
@@ -247,12 +246,12 @@ def scale_at(gradient: Tensor, by: str, terms: Terms, fresh: Tensor | None = Non
     return (total / share).clamp_min(TINY)
 
 
-def _are_placed(terms: Terms) -> bool:
+def are_placed(terms: Terms) -> bool:
     """Whether any of `terms` counts some places more than others, which may change with a frame."""
     return any(term.where is not None or term.spot is not None for term in terms)
 
 
-def _kinds(terms: Terms) -> tuple[tuple[str, Objective], ...]:
+def kinds(terms: Terms) -> tuple[tuple[str, Objective], ...]:
     """What the gradients of `terms` depend on beside the image."""
     return tuple((term.layer, term.objective) for term in terms)
 
@@ -273,11 +272,11 @@ def _response(term: Term) -> Measure:
 def _gradients(image: Tensor, network: Network, terms: Terms, grid: Grid | None) -> list[Tensor]:
     """The gradient of each of `terms` with respect to `image`, which is seen whole or in the tiles
     of `grid`."""
-    if grid is None and not _are_placed(terms):
+    if grid is None and not are_placed(terms):
         return network.replays.run(
-            ("gradients", *_kinds(terms)),
+            ("gradients", *kinds(terms)),
             lambda given: list(_each_gradient(given.detach().requires_grad_(), network, terms)),
-            image,
+            [image],
         )
     if grid is None:
         return list(_each_gradient(image, network, terms))
@@ -316,11 +315,11 @@ def _each_gradient(
 def _responses(images: Tensor, network: Network, terms: Terms, grid: Grid | None) -> list[Tensor]:
     """The response of each of `terms` at each place, (N, 1, h, w). Images are seen whole, or one by
     one in the tiles of `grid`."""
-    if grid is None and not _are_placed(terms):
+    if grid is None and not are_placed(terms):
         return network.replays.run(
-            ("responses", *_kinds(terms)),
+            ("responses", *kinds(terms)),
             lambda given: _response_maps(given, network, terms),
-            images,
+            [images],
         )
     if grid is None:
         return _response_maps(images, network, terms)
