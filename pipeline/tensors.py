@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dreamreel.pipeline.frames import Box, Frame
 
+STEEP, CELLS = 32, 4  # times that an image shrinks at once, at most; cells of an average, a side
 Shift = int | Tensor
 LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601)
 
@@ -79,9 +80,13 @@ class Leaving:
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """`image` (1, C, H, W) resized to `size` (height, width), bilinear; anti-aliased if shrunk."""
+    """`image` (1, C, H, W) resized to `size` (height, width), bilinear; anti-aliased if shrunk. One
+    that shrinks to less than a `STEEP`th is averaged over cells first."""
     if tuple(image.shape[2:]) == size:
         return image
+    if min(image.shape[2] / size[0], image.shape[3] / size[1]) > STEEP:
+        # The filter would be as wide as hundreds of pixels: slow, and too wide for a GPU.
+        image = F.adaptive_avg_pool2d(image, (CELLS * size[0], CELLS * size[1]))
     shrinks = size[0] < image.shape[2] or size[1] < image.shape[3]
     resized = F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=shrinks)
     return resized.contiguous(memory_format=torch.channels_last)

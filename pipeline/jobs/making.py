@@ -17,8 +17,10 @@ from dreamreel.pipeline.jobs.paths import Target
 from dreamreel.pipeline.jobs.report import Progress, Report
 from dreamreel.pipeline.jobs.segments import Segments, open_segments
 from dreamreel.pipeline.media.encoding import Encoding
-from dreamreel.pipeline.networks.devices import torch_threads
+from dreamreel.pipeline.networks.devices import computing_on
 from dreamreel.pipeline.networks.network import Network
+
+CPU = torch.device("cpu")
 
 
 @contextmanager
@@ -40,7 +42,7 @@ def under_way(
     place, keep = (out.place, False) if job.piece is None else (job.piece.place, True)
     with (
         open_segments(place, identity, encoding, threads, out.restart, frames, keep) as work,
-        torch_threads(work.threads.torch),
+        computing_on(CPU if network is None else network.device, work.threads.torch),
     ):
         if network is not None:
             network.sight.tile = work.tile
