@@ -85,6 +85,7 @@ WIDTH = (Flag("--width", "width", OUT, "W"),)
 ENCODING = (
     Flag("--codec", "output.codec", OUT, "C"),
     Flag("--crf", "output.crf", OUT, "Q"),
+    Flag("--encoder", "output.encoder", OUT, "E"),
     Flag("--pixel-format", "output.pixel_format", OUT, "F"),
 )
 FILM = (

@@ -80,6 +80,12 @@ CODEC_NAMES: tuple[str, ...] = get_args(CodecName)
 Codec = Annotated[CodecName, BeforeValidator(_codec_name)]
 Decoder = Literal["auto", "opencv", "pyav"]
 Speed = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower"]
+Encoder = Literal[
+    "software", "auto",
+    "h264_nvenc", "h264_videotoolbox", "h264_qsv", "h264_amf",
+    "hevc_nvenc", "hevc_videotoolbox", "hevc_qsv", "hevc_amf",
+    "av1_nvenc", "av1_videotoolbox", "av1_qsv", "av1_amf",
+]  # fmt: skip
 SPEEDS: tuple[str, ...] = get_args(Speed)
 CropShape = Annotated[str, BeforeValidator(_crop_shape)]
 CropPlace = Annotated[
@@ -455,6 +461,11 @@ class Output(Section):
     )
     speed: Speed = Field(
         "veryfast", description="speed of the encoder: a slower one makes smaller files"
+    )
+    encoder: Encoder = Field(
+        "software",
+        description="what encodes: software, whose file is the same each time; auto: a graphics "
+        "card's encoder, where one works; or ffmpeg's name of that, such as h264_nvenc",
     )
     side_by_side: bool = Field(False, description="whether the source is shown beside the dream")
     audio: bool = Field(True, description="whether the source's sound is kept")

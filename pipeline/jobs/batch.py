@@ -367,7 +367,9 @@ class _Drive:
             return False
         begun = folder_of(entry.job.place).exists()
         known = entry.name in self.pieces or self.queue.shots(entry.name) is not None
-        return known or (not begun and (entry.frames or 0) > self.options.split_above)
+        # Machines may encode by different hardware, whose segments do not make one film.
+        alike = entry.job.settings.output.encoder == "software"
+        return known or (alike and not begun and (entry.frames or 0) > self.options.split_above)
 
 
 def _check_outputs(queue: Queue, entries: Sequence[Entry]) -> None:

@@ -360,6 +360,8 @@ def encoding_of(
         encoding = encoding_for(settings.output, suffix, *about)
     else:
         encoding = lossless_encoding(settings.output, out.path, *about)
+    if settings.output.encoder == "auto" and encoding.hardware is None:
+        report.on_notice(f"no encoder in hardware works here for {encoding.codec}: software does")
     if raster.has_alpha and not encoding.has_alpha:
         report.on_notice(f"{encoding.told(suffix)} keeps no transparency; it is left out")
     if raster.depth > encoding.depth == 8:

@@ -26,6 +26,7 @@ from dreamreel.pipeline.frames import Box, Frame
 from dreamreel.pipeline.jobs.identity import stamp
 from dreamreel.pipeline.jobs.report import QUIET, Report
 from dreamreel.pipeline.media.clips import Clip
+from dreamreel.pipeline.media.encoding import Encoding
 from dreamreel.pipeline.media.sound import hear
 from dreamreel.pipeline.media.stills import load_picture
 from dreamreel.pipeline.memory import check_fits
@@ -231,6 +232,12 @@ def _network_of(settings: Settings) -> Network:
         network = _kept[key] = load_network(*names)
     network.forget()
     return network
+
+
+def with_encoder(settings: Settings, encoding: Encoding) -> Settings:
+    """`settings` with the encoder that `encoding` has in `output.encoder`."""
+    output = settings.output.model_copy(update={"encoder": encoding.hardware or "software"})
+    return settings.model_copy(update={"output": output})
 
 
 def with_decoder(settings: Settings, clip: Clip) -> Settings:

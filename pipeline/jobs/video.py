@@ -41,6 +41,7 @@ from dreamreel.pipeline.jobs.preparation import (
     settings_over_time,
     told_bars,
     with_decoder,
+    with_encoder,
 )
 from dreamreel.pipeline.jobs.record import Made
 from dreamreel.pipeline.jobs.report import Report, on_first
@@ -105,7 +106,9 @@ def ready_video(checked: Checked, report: Report) -> Filming:
     over_time = settings_over_time(settings, total or 1, clip.rate, heard, job.span[0], report)
     size = clip.raster.size_at(settings.width)
     network = ready_network(settings, size, report, checked.chosen)
-    return Filming(as_run(job, clip, network), clip, encoding, total, over_time, network, watched)
+    job = as_run(job, clip, network)
+    job = job.model_copy(update={"settings": with_encoder(job.settings, encoding)})
+    return Filming(job, clip, encoding, total, over_time, network, watched)
 
 
 def dream_into(work: Segments, film: Filming, state: "FilmState", report: Report) -> None:

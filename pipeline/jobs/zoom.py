@@ -45,6 +45,7 @@ from dreamreel.pipeline.jobs.preparation import (
     palette_of,
     ready_network,
     settings_over_time,
+    with_encoder,
 )
 from dreamreel.pipeline.jobs.record import Made, read_record
 from dreamreel.pipeline.jobs.report import QUIET, Report, on_first
@@ -99,6 +100,7 @@ def render_zoom(checked: Checked, report: Report) -> Path:
     job, palette = job.model_copy(update=digests), palette_of(settings)
     journey = _journey(flight, canvas, network, report)
     encoding = _encoding_of(flight, out, settings, report)
+    job = job.model_copy(update={"settings": with_encoder(job.settings, encoding)})
     with under_way(out, job, encoding, flight.own_frames, network) as work:
         state = _state_of(work, flight, network, report)
         first = _first_picture(flight, photo, settings, network)

@@ -12,6 +12,7 @@ from dreamreel.pipeline.config.fields import SPEEDS, Output
 from dreamreel.pipeline.errors import PassingError, UserError, nearest
 from dreamreel.pipeline.frames import Frame, to_8_bits
 from dreamreel.pipeline.media.ffmpeg import BIT_EXACT, Running, failure_of, start_ffmpeg
+from dreamreel.pipeline.media.hardware import find_hardware, quality_of
 from dreamreel.pipeline.opening import open_container
 
 # Given colour flags alone, ffmpeg 7 tags without converting; these filters convert in any version.
@@ -73,6 +74,7 @@ class Encoding:
     codec: str = "h264"  # a name in `CODECS`
     pixel_format: str = PLAYED_EVERYWHERE  # one of the codec's
     reverse: bool = False  # show the last frame first
+    hardware: str | None = None  # ffmpeg's name of the encoder in hardware, if one encodes
 
     @property
     def depth(self) -> int:
@@ -134,7 +136,10 @@ def encoding_for(
             f"output.pixel_format = {pixel_format}: {name} takes {', '.join(codec.formats)}{close}"
         )
     crf = codec.crf if output.crf is None else output.crf
-    return Encoding(size, rate, crf, output.speed, pixel_shape, name, pixel_format)
+    hardware = find_hardware(output.encoder, name, pixel_format)
+    return Encoding(
+        size, rate, crf, output.speed, pixel_shape, name, pixel_format, hardware=hardware
+    )
 
 
 def codec_for(output: Output, suffix: str) -> str:
@@ -178,7 +183,8 @@ def start_encoding(raw: Path, out: Path, encoding: Encoding, threads: int) -> Ru
             *("-f", "rawvideo", "-pixel_format", kind, "-video_size", f"{width}x{height}"),
             *("-framerate", f"{rate.numerator}/{rate.denominator}", "-i", str(raw.absolute())),
             *("-vf", f"{filters}setsar={shape.numerator}/{shape.denominator}"),
-            *("-c:v", CODECS[encoding.codec].encoder, *_options(encoding, threads)),
+            *("-c:v", encoding.hardware or CODECS[encoding.codec].encoder),
+            *_options(encoding, threads),
             *("-pix_fmt", encoding.pixel_format, *BIT_EXACT),
             *("-video_track_timescale", str(rate.numerator), str(out.absolute())),
         ]
@@ -187,6 +193,9 @@ def start_encoding(raw: Path, out: Path, encoding: Encoding, threads: int) -> Ru
 
 def _options(encoding: Encoding, threads: int) -> list[str]:
     """The encoder's own options for quality, speed and threads."""
+    if encoding.hardware is not None:
+        tag = ["-tag:v", "hvc1"] if encoding.codec == "hevc" else []
+        return [*quality_of(encoding.hardware, encoding.crf or 0), *tag]
     slowness = SPEEDS.index(encoding.speed)  # 0 to 7
     quality = ["-crf", str(encoding.crf)]
     use = ["-threads", str(threads)]
