@@ -300,3 +300,11 @@ def test_a_very_weak_dream_does_not_fade_away(slide: Slide, dreamnet: Network) -
     faint = details(frames, dreamed(frames, dreamnet, chosen(strength=0.05)))
     sizes = [float(detail.abs().mean()) for detail in faint]
     assert sizes[-1] > 0.5 * sizes[0] > 0
+
+
+def test_a_source_is_measured_anew_when_it_has_changed() -> None:
+    loop = StrengthLoop()
+    assert loop.known_source(1, 10.0) is None
+    loop.source, loop.source_since, loop.source_contrast = torch.ones(1), 4, 10.0
+    assert loop.known_source(6, 10.5) is not None
+    assert loop.known_source(6, 12.0) is None and loop.known_source(30, 10.0) is None

@@ -23,7 +23,7 @@ from dreamreel.pipeline.zooming.bands import DetailLoop, energies, join, split
 from dreamreel.pipeline.zooming.borders import NOISE, filled, surrounded
 from dreamreel.pipeline.zooming.camera import Velocity
 from dreamreel.pipeline.zooming.endless import ZoomState, infinite_zoom, spread_of
-from dreamreel.pipeline.zooming.grain import generator, noise
+from dreamreel.pipeline.zooming.grain import Chance, noise
 from dreamreel.pipeline.zooming.journey import Journey, homeward, margin_for, motions
 from dreamreel.pipeline.zooming.palette import Palette
 from rendering import dreamed as dream
@@ -173,7 +173,7 @@ def test_a_palette_is_held_as_firmly_as_asked(picture: Tensor) -> None:
 def test_filling_keeps_known_places_and_continues_their_colours(picture: Tensor) -> None:
     known = torch.zeros_like(picture[:, :1])
     known[:, :, 10:-10, 10:-10] = 1
-    made = filled(picture, known, generator(0, 0))
+    made = filled(picture, known, Chance(0, 0))
     assert torch.equal(made[:, :, 10:-10, 10:-10], picture[:, :, 10:-10, 10:-10])
     beside = picture[:, :, 12:-12, 10:14].mean((2, 3))
     assert (made[:, :, 12:-12, 6:10].mean((2, 3)) - beside).abs().max() < 0.1
@@ -185,7 +185,7 @@ def test_a_margin_has_the_light_of_the_picture_that_it_surrounds(
     size: tuple[int, int], margin: int
 ) -> None:
     grey = torch.full((1, 3, *size), 0.5)
-    around = surrounded(grey, margin, generator(0, 0))
+    around = surrounded(grey, margin, Chance(0, 0))
     assert float(around.min()) > 0.5 - 6 * NOISE and float(around.max()) < 0.5 + 6 * NOISE
     edge = around[:, :, :4], around[:, :, -4:], around[..., :4], around[..., -4:]
     assert all(abs(float(part.mean()) - 0.5) < NOISE for part in edge)

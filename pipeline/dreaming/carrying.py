@@ -202,7 +202,7 @@ def _carried_to(
         if not awake:
             return arrived
         carried = _next_frame(subject, state, arrived, moving)
-    _measure(subject, state, carried)
+    _measure(subject, state, carried, moving.contrast)
     return carried
 
 
@@ -339,10 +339,14 @@ def _wake(subject: Subject, state: VideoState, contrast: float) -> None:
     state.strength.free = 1.0 if young.rises else FREE
 
 
-def _pair_of_responses(subject: Subject, carried: Carried, where: Tensor | None = None) -> Tensor:
+def _pair_of_responses(
+    subject: Subject, carried: Carried, where: Tensor | None = None, known: Tensor | None = None
+) -> Tensor:
     """The responses to a frame and to its dream `carried`, (2,). `where` weighs the places, if
-    given."""
+    given. `known`: the response (1,) to the frame, if it need not be measured."""
     dreamed = (subject.source + carried.detail).clamp(0, 1)
+    if known is not None:
+        return torch.cat([known, subject.response(dreamed, where)])
     return subject.response(torch.cat([subject.source, dreamed]), where)
 
 
@@ -351,8 +355,9 @@ def _begin_loops(subject: Subject, state: VideoState, carried: Carried) -> None:
     state.fullness.begin(float(carried.fullness()))
 
 
-def _measure(subject: Subject, state: VideoState, carried: Carried) -> None:
-    """Let the controllers measure the frame whose dream is `carried`, if that is due."""
+def _measure(subject: Subject, state: VideoState, carried: Carried, contrast: float) -> None:
+    """Let the controllers measure the frame of that `contrast` whose dream is `carried`, if that is
+    due."""
     loop, settings = state.strength, subject.settings
     steers = settings.flow.method != "none" and settings.video.frame_steps > 0
     began = state.since == 0
@@ -363,7 +368,12 @@ def _measure(subject: Subject, state: VideoState, carried: Carried) -> None:
         loop.reference.strength, began = 1.0, False
     loop.share = loop.reference.share(settings.dream.strength)
     if steers and loop.is_due(state.since, settings.video.cadence):
-        found = _pair_of_responses(subject, carried, BARE_COUNTS + carried.level)
+        where, known = BARE_COUNTS + carried.level, None
+        if not began:
+            known = loop.known_source(state.since, contrast)
+        found = _pair_of_responses(subject, carried, where, known)
+        if known is None:
+            loop.source, loop.source_since, loop.source_contrast = found[:1], state.since, contrast
         if began:
             loop.begin(*found.tolist())
         else:

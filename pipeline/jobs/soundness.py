@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dreamreel.pipeline.dreaming.carrying import BLEND_FRAMES, VideoState
-from dreamreel.pipeline.dreaming.control import Controller, CrispnessLoop, Reference, VarietyLoop
+from dreamreel.pipeline.dreaming.control import (
+    Controller,
+    CrispnessLoop,
+    Reference,
+    StrengthLoop,
+    VarietyLoop,
+)
 from dreamreel.pipeline.dreaming.enlarging import shrunk
 from dreamreel.pipeline.frames import Box
 from dreamreel.pipeline.motion.flow import working_size
@@ -45,7 +51,7 @@ def check_video(
             _check_least(0, painted=painted.number)
     _check_controllers(strength=state.strength.control)
     _check_crispness(state.crispness)
-    _check_untold(state.strength.untold)
+    _check_measured(state.strength)
     _check_reference(state.strength.reference)
     if state.strength.reference.source == 0:
         raise ValueError("its source had no response")
@@ -167,10 +173,12 @@ def _check_crispness(loop: CrispnessLoop) -> None:
         raise ValueError(f"crispness is {loop}")
 
 
-def _check_untold(responses: Tensor | None) -> None:
-    if responses is not None:
-        _check_tensor("strength.untold", responses, (2,))
-        _check_least(0, untold=float(responses.min()))
+def _check_measured(loop: StrengthLoop) -> None:
+    for name, found, count in (("untold", loop.untold, 2), ("source", loop.source, 1)):
+        if found is not None:
+            _check_tensor(f"strength.{name}", found, (count,))
+            _check_least(0, **{name: float(found.min())})
+    _check_least(0, source_since=loop.source_since, source_contrast=loop.source_contrast)
 
 
 def _check_reference(reference: Reference) -> None:

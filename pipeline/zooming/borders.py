@@ -4,13 +4,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dreamreel.pipeline.zooming.grain import soft_noise
+from dreamreel.pipeline.zooming.grain import Chance, soft_noise
 
 NOISE = 0.06  # standard deviation, of 1, of the noise that new picture is dreamed from
 TINY = 1e-12  # keeps a division by the weight of an unknown place finite
 
 
-def filled(image: Tensor, known: Tensor, random: torch.Generator) -> Tensor:
+def filled(image: Tensor, known: Tensor, chance: Chance) -> Tensor:
     """`image` (1, 3, H, W), filled in where `known` (1, 1, H, W), from 0 to 1, is below 1: by
     push-pull interpolation (Gortler et al., The Lumigraph, 1996) and noise to dream from."""
     total, weight = image * known, known
@@ -25,11 +25,11 @@ def filled(image: Tensor, known: Tensor, random: torch.Generator) -> Tensor:
         guess = F.interpolate(guess, total.shape[2:], mode="bilinear", align_corners=False)
         share = (4 * weight).clamp(0, 1)
         guess = guess + share * (total / weight.clamp_min(TINY) - guess)
-    made_up = guess + NOISE * soft_noise(image, random)
+    made_up = guess + NOISE * soft_noise(image, chance, "fill")
     return (known * image + (1 - known) * made_up).clamp(0, 1)
 
 
-def surrounded(image: Tensor, margin: int, random: torch.Generator) -> Tensor:
+def surrounded(image: Tensor, margin: int, chance: Chance) -> Tensor:
     """`image` (1, 3, H, W) with a filled-in `margin` of so many pixels on each side."""
     known = F.pad(torch.ones_like(image[:, :1]), (margin,) * 4)
-    return filled(F.pad(image, (margin,) * 4, mode="replicate"), known, random)
+    return filled(F.pad(image, (margin,) * 4, mode="replicate"), known, chance)

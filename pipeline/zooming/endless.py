@@ -32,7 +32,7 @@ from dreamreel.pipeline.zooming.arrival import LIKE_IT, around, arrived, inlaid
 from dreamreel.pipeline.zooming.bands import USUAL_RATE, DetailLoop, within
 from dreamreel.pipeline.zooming.borders import filled, surrounded
 from dreamreel.pipeline.zooming.camera import view
-from dreamreel.pipeline.zooming.grain import generator, grain, seeds
+from dreamreel.pipeline.zooming.grain import Ahead, Chance, grain, seeds
 from dreamreel.pipeline.zooming.journey import (
     Journey,
     apparent_scale,
@@ -123,6 +123,7 @@ class _Flight:
     `moves`: the motion from each frame to the next. `ahead`: for each frame, the homography to the
     goal, see `homeward`; empty without a goal. `margin` and `unit`: the margin's width and the
     frame's height, in pixels. `colours` are those of the picture `dream.palette`.
+    `ahead_of_time` draws chance for coming frames.
     """
 
     network: Network
@@ -133,6 +134,7 @@ class _Flight:
     unit: int
     goal_palette: Palette | None
     colours: Colours | None = None
+    ahead_of_time: Ahead | None = None
 
     @classmethod
     def of(
@@ -180,17 +182,22 @@ def infinite_zoom(
     """
     state = state or ZoomState()
     flight = _Flight.of(network, over_time, journey, (image.shape[2], image.shape[3]))
-    flight = replace(flight, colours=palette)
+    ahead = None if network.device.type == "cpu" else Ahead()
+    flight = replace(flight, colours=palette, ahead_of_time=ahead)
     if state.canvas is not None:
         _refit(state, flight.unit + 2 * flight.margin, over_time(first).seed)
-    for number in range(first, journey.frames):
-        settings = over_time(number)
-        if state.canvas is None:
-            _begin(state, image, flight, settings, on_first)
-        else:
-            _advance(state, flight, settings, number)
-        _approach(state, flight, settings, number)
-        yield within(_canvas(state), flight.margin)
+    try:
+        for number in range(first, journey.frames):
+            settings = over_time(number)
+            if state.canvas is None:
+                _begin(state, image, flight, settings, on_first)
+            else:
+                _advance(state, flight, settings, number)
+            _approach(state, flight, settings, number)
+            yield within(_canvas(state), flight.margin)
+    finally:
+        if ahead is not None:
+            ahead.close()
 
 
 def dreamed_response(image: Tensor, network: Network, settings: Settings) -> tuple[float, Tensor]:
@@ -225,7 +232,7 @@ def _refit(state: ZoomState, height: int, seed: int) -> None:
     if more < 0:
         state.canvas, state.grown = within(canvas, -more), within(grown, -more)
     elif more > 0:
-        state.canvas = surrounded(canvas, more, generator(seed, 0))
+        state.canvas = surrounded(canvas, more, Chance(seed, 0))
         state.grown = F.pad(grown, (more,) * 4)
 
 
@@ -236,7 +243,7 @@ def _begin(
     margin, loop = flight.margin, flight.journey.loop
     dreams = not flight.journey.motion_only
     whole = max(margin, around(image.shape[2])) if loop else margin
-    canvas = surrounded(image, whole, generator(settings.seed, 0)) if whole else image
+    canvas = surrounded(image, whole, Chance(settings.seed, 0)) if whole else image
     subject, reference = flight.subject(image, 0, settings), state.evolution.reference
     if dreams:
         reference.source = subject.responses(image)[0]
@@ -259,19 +266,19 @@ def _advance(state: ZoomState, flight: _Flight, settings: Settings, number: int)
     canvas, grown, dreams = _canvas(state), state.grown, not flight.journey.motion_only
     palette = _palette_for(state, flight, number)
     assert grown is not None
-    rate, random = float(flight.journey.rate), generator(settings.seed, number)
+    rate, chance = float(flight.journey.rate), Chance(settings.seed, number, flight.ahead_of_time)
     size = (canvas.shape[2], canvas.shape[3])
     seen = view(flight.moves[number - 1], size, flight.unit, canvas.device)
     canvas, grown = seen.of(canvas), (seen.of(grown) * seen.seen).clamp(0, 1)
     if not seen.whole:
-        canvas = filled(canvas, seen.seen, random)
+        canvas = filled(canvas, seen.seen, chance)
     lively = _lively_at(state, flight, canvas)
     full = None if lively is None else lively.clamp(0, 1)
     canvas = state.detail.held(canvas, seen.taken, rate, flight.margin, full)
     if dreams:
-        noise = grain(canvas, random, rate)
+        noise = grain(canvas, chance, rate)
         if lively is not None:
-            noise = noise + seeds(canvas, (1 - lively / DULL).clamp(0, 1), random, rate)
+            noise = noise + seeds(canvas, (1 - lively / DULL).clamp(0, 1), chance, rate)
         canvas = (canvas + noise).clamp(0, 1)
         grows = flight.grows(number)
         ascent = _ascent_of_a_frame(settings, state.evolution.share, rate, grown, lively, grows)
@@ -291,7 +298,7 @@ def _approach(state: ZoomState, flight: _Flight, settings: Settings, number: int
     journey = flight.journey
     if journey.goal is not None and state.goal is None:
         margin = around(flight.unit)
-        canvas = surrounded(journey.goal, margin, generator(settings.seed, 0))
+        canvas = surrounded(journey.goal, margin, Chance(settings.seed, 0))
         dreams = not journey.motion_only
         state.goal = _still(canvas, margin, flight, settings) if dreams else canvas
     back = flight.ahead[number] if flight.ahead and number > journey.begins else None

@@ -1,6 +1,8 @@
 """Noise and grain, from which a dream grows where there is no picture yet."""
 
 import math
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -36,49 +38,86 @@ def plain(
     """An image (1, 3, H, W) of one `colour` (red, green, blue, 0 to 255 each), with grain to dream
     from; `size` is (height, width)."""
     flat = torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, *size) / 255
-    image = (flat + grain(flat, generator(seed, 0), USUAL_RATE)).clamp(0, 1)
+    image = (flat + grain(flat, Chance(seed, 0), USUAL_RATE)).clamp(0, 1)
     return image.contiguous(memory_format=torch.channels_last).to(device)
 
 
-def grain(image: Tensor, random: torch.Generator, rate: float) -> Tensor:
+def grain(image: Tensor, chance: "Chance", rate: float) -> Tensor:
     """The fine noise to add to `image` (1, 3, H, W) in one frame, at `rate` frames a second. The
     noise of a second has the same variance at every rate."""
     size = (image.shape[2], image.shape[3])
     shapes = [(1, *size), (3, *size), (1, size[0] // 2, size[1] // 2)]
-    light, colour, half = _normal(shapes, random, image.device)
+    light, colour, half = chance.normal("grain", shapes, image.device)
     fine = 0.7 * light + 0.3 * colour
     fine = fine + F.interpolate(half, size, mode="bicubic", align_corners=False)
     return GRAIN / 255 * (USUAL_RATE / rate) ** 0.5 * fine
 
 
-def seeds(image: Tensor, where: Tensor, random: torch.Generator, rate: float) -> Tensor:
+def seeds(image: Tensor, where: Tensor, chance: "Chance", rate: float) -> Tensor:
     """Soft noise to add to `image` (1, 3, H, W) in one frame, at `rate` frames a second, as far as
     `where` (1, 1, H, W) says: something to dream from in dull places."""
-    return (SEEDS * rate**-0.5) * where * soft_noise(image, random)
+    return (SEEDS * rate**-0.5) * where * soft_noise(image, chance, "seeds")
 
 
-def soft_noise(image: Tensor, random: torch.Generator) -> Tensor:
-    """Noise of the shape of `image` (1, 3, H, W), equally strong at four scales, mostly grey."""
+def soft_noise(image: Tensor, chance: "Chance", use: str) -> Tensor:
+    """Noise of the shape of `image` (1, 3, H, W), equally strong at four scales, mostly grey: that
+    of `chance` for this `use`."""
     size, total = (image.shape[2], image.shape[3]), torch.zeros_like(image)
     scales = [(max(2, size[0] // cell), max(2, size[1] // cell)) for cell in (1, 2, 4, 8)]
-    drawn = _normal([(4, *scale) for scale in scales], random, image.device)
+    drawn = chance.normal(use, [(4, *scale) for scale in scales], image.device)
     for one in drawn:
         total += F.interpolate(one[:, :1] + 0.4 * one[:, 1:], size, mode="bicubic")
     return total / 2
 
 
-def _normal(
-    shapes: list[tuple[int, int, int]], random: torch.Generator, device: torch.device
-) -> list[Tensor]:
-    """Normal noise of each of `shapes` (C, H, W): (1, C, H, W). It is the same on every device, to
-    which it comes in one move."""
-    counts = [math.prod(shape) for shape in shapes]
-    drawn = moved(torch.randn(sum(counts), generator=random), device).split(counts)
-    return [one.view(1, *shape) for one, shape in zip(drawn, shapes, strict=True)]
+USES = ("fill", "grain", "seeds")  # of chance in a frame, each independent of the others
 
 
-def generator(seed: int, number: int) -> torch.Generator:
-    """A random generator for the frame `number`, seeded by (seed, frame) alone."""
-    return torch.Generator().manual_seed(
-        int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
-    )
+@dataclass(frozen=True)
+class Chance:
+    """The chance of the frame `number`: normal noise that depends on (seed, frame, use) alone, and
+    is the same on every device. `ahead`, if given, draws that of the next frame meanwhile."""
+
+    seed: int
+    number: int
+    ahead: "Ahead | None" = None
+
+    def normal(
+        self, use: str, shapes: list[tuple[int, int, int]], device: torch.device
+    ) -> list[Tensor]:
+        """Noise of each of `shapes` (C, H, W), for one of `USES`: (1, C, H, W), on `device`, to
+        which it comes in one move."""
+        counts = [math.prod(shape) for shape in shapes]
+        key, draw = (self.seed, self.number, USES.index(use), sum(counts)), drawn
+        if self.ahead is not None:
+            draw = self.ahead.drawn
+        parts = moved(draw(*key), device).split(counts)
+        return [one.view(1, *shape) for one, shape in zip(parts, shapes, strict=True)]
+
+
+class Ahead:
+    """Draws, on threads, the noise that the next frame will ask for if it asks as the last did. A
+    GPU dreams a frame in less time than one thread draws its noise."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(len(USES), "noise")
+        self._coming: dict[tuple[int, int, int, int], Future[Tensor]] = {}
+
+    def drawn(self, seed: int, number: int, use: int, count: int) -> Tensor:
+        """As the function `drawn`."""
+        found = self._coming.pop((seed, number, use, count), None)
+        following = (seed, number + 1, use, count)
+        self._coming[following] = self._pool.submit(drawn, *following)
+        for key in [key for key in self._coming if key[1] < number]:
+            self._coming.pop(key).cancel()
+        return drawn(seed, number, use, count) if found is None else found.result()
+
+    def close(self) -> None:
+        """End all threads."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+def drawn(seed: int, number: int, use: int, count: int) -> Tensor:
+    """So many normal numbers (count,), which depend on the others alone."""
+    state = int(np.random.SeedSequence((seed, number, use)).generate_state(1)[0])
+    return torch.randn(count, generator=torch.Generator().manual_seed(state))
