@@ -151,7 +151,9 @@ def blur(image: Tensor, sigma: float) -> Tensor:
 
 def luma(image: Tensor) -> Tensor:
     """The luma (1, 1, H, W) of `image` (1, 3, H, W)."""
-    return F.conv2d(image, _luma_weights(image.device).to(image.dtype))
+    # Channels last, the colours of places are rows of a matrix: faster than a convolution.
+    weights = _luma_weights(image.device).to(image.dtype)
+    return (image.permute(0, 2, 3, 1) @ weights)[:, None]
 
 
 def sharpness(image: Tensor, where: Tensor | None = None) -> Tensor:
@@ -197,4 +199,4 @@ def _gaussian(sigma: float, radius: int, device: torch.device) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _luma_weights(device: torch.device) -> Tensor:
-    return torch.tensor(LUMA)[None, :, None, None].to(device)
+    return torch.tensor(LUMA).to(device)
