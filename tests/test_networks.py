@@ -21,9 +21,10 @@ from dreamreel.pipeline.networks.catalog import (
     load_network,
     network_layers,
 )
-from dreamreel.pipeline.networks.cpu_kernels import StridedStem, StripedMaxPool, suits_strided_stem
+from dreamreel.pipeline.networks.cpu_kernels import StridedStem, suits_strided_stem
 from dreamreel.pipeline.networks.devices import find_device
 from dreamreel.pipeline.networks.googlenet import BvlcGoogLeNet, LocalResponseNorm
+from dreamreel.pipeline.networks.kernels import FastMaxPool
 from dreamreel.pipeline.networks.names import network_names
 from dreamreel.pipeline.networks.network import Network
 
@@ -151,7 +152,7 @@ def test_a_striped_pool_of_stride_1_equals_its_pool_on_any_threads(
     torch.set_num_threads(threads)
     try:
         x = torch.randn(1, 5, height, width)
-        assert_same_function(nn.MaxPool2d(*options), StripedMaxPool(*options), x)
+        assert_same_function(nn.MaxPool2d(*options), FastMaxPool(*options), x)
     finally:
         torch.set_num_threads(before)
 
@@ -169,7 +170,7 @@ def test_a_striped_pool_equals_its_pool(
     kernel: int, stride: int, padding: int, ceil: bool, height: int, width: int
 ) -> None:
     pool = nn.MaxPool2d(kernel, stride, padding, ceil_mode=ceil)
-    striped = StripedMaxPool(kernel, stride, padding, ceil_mode=ceil)
+    striped = FastMaxPool(kernel, stride, padding, ceil_mode=ceil)
     assert_same_function(pool, striped, torch.randn(1, 5, height, width))
 
 

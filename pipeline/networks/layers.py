@@ -3,6 +3,7 @@
 They are found by running the network once on tensors without data.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -50,30 +51,39 @@ class Layer:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """The layers of a network by name, in the order in which they are computed, and its pairs of
-    (convolution, batch norm) that can be folded into one layer."""
+    """The layers of a network by name, in the order in which they are computed, its pairs of
+    (convolution, batch norm) that can be folded into one layer, and those of (module, max pooling)
+    where nothing but the pooling reads what the module gives."""
 
     layers: dict[str, Layer]
     foldable: tuple[tuple[str, str], ...]
+    pooled: tuple[tuple[str, str], ...] = ()
 
 
 def dissect(module: nn.Module) -> Anatomy:
     """The layers and foldable pairs of `module`, which must be on the meta device, in eval mode."""
     trace = _FieldTrace()
     layers: dict[str, Layer] = {}
-    ran: list[str] = []
+    calls: list[str] = []
+    ran: list[str] = []  # those of modules without others inside
     strides = [1]
     made_by: dict[int, str] = {}
     folds: list[tuple[str, str, Tensor]] = []
+    given_by: dict[int, str] = {}
+    pools: list[tuple[str, str, Tensor]] = []
 
     def watch(name: str) -> Any:
         def hook(part: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            calls.append(name)
             if not any(part.children()):
                 ran.append(name)
             if isinstance(part, nn.Conv2d):
                 made_by[id(output)] = name
             if isinstance(part, nn.BatchNorm2d) and id(inputs[0]) in made_by:
                 folds.append((made_by[id(inputs[0])], name, inputs[0]))
+            if isinstance(part, nn.MaxPool2d) and id(inputs[0]) in given_by:
+                pools.append((given_by[id(inputs[0])], name, inputs[0]))
+            given_by[id(output)] = name  # the outermost module that gives it, which ends last
             if isinstance(output, Tensor) and output.ndim in (2, 4) and output.shape[1] > 0:
                 layers.pop(name, None)
                 field = trace.of(output)
@@ -91,13 +101,18 @@ def dissect(module: nn.Module) -> Anatomy:
     finally:
         for handle in handles:
             handle.remove()
-    once = {name for name in ran if ran.count(name) == 1}
+    once = {name for name, times in Counter(calls).items() if times == 1}
     foldable = tuple(
         (conv, norm)
         for conv, norm, between in folds
         if trace.readers(between) == 1 and {conv, norm} <= once
     )
-    return Anatomy(layers, foldable)
+    pooled = tuple(
+        (maker, pool)
+        for maker, pool, between in pools
+        if trace.readers(between) - trace.writers(between) == 1 and {maker, pool} <= once
+    )
+    return Anatomy(layers, foldable, pooled)
 
 
 class _FieldTrace(TorchDispatchMode):
@@ -112,6 +127,7 @@ class _FieldTrace(TorchDispatchMode):
         super().__init__()
         self._fields: dict[int, Fields | None] = {}
         self._readers: dict[int, int] = {}
+        self._writers: dict[int, int] = {}  # operations in place, which are readers too
         self._alive: list[Any] = []  # tensors kept alive, so that no id is reused
 
     def of(self, tensor: Tensor) -> Field:
@@ -120,6 +136,9 @@ class _FieldTrace(TorchDispatchMode):
 
     def readers(self, tensor: Tensor) -> int:
         return self._readers.get(id(tensor), 0)
+
+    def writers(self, tensor: Tensor) -> int:
+        return self._writers.get(id(tensor), 0)
 
     def __torch_dispatch__(
         self,
@@ -132,6 +151,8 @@ class _FieldTrace(TorchDispatchMode):
         inputs = list(_tensors(args))
         for tensor in inputs:
             self._readers[id(tensor)] = self._readers.get(id(tensor), 0) + 1
+        if func._schema.is_mutable and inputs:
+            self._writers[id(inputs[0])] = self._writers.get(id(inputs[0]), 0) + 1
         fields = self._after(func.overloadpacket.__name__, args, inputs)
         for tensor in _tensors((out,)):
             self._alive.append(tensor)
