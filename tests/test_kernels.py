@@ -174,7 +174,6 @@ NETWORKS = {
     "dreamnet": "parts",
     "squeezenet1_1": "features.7",
     "inception_v3": "Mixed_5c",
-    "vgg11": "features.5",
     "resnet18": "layer2",
 }
 
