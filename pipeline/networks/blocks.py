@@ -17,6 +17,7 @@ from dreamreel.pipeline.networks.cpu_kernels import StridedStem
 from dreamreel.pipeline.networks.kernels import (
     CHANNELS_LAST,
     FastMaxPool,
+    Pair,
     Window,
     gated,
     max_pool,
@@ -34,11 +35,11 @@ MERGED_SHARE = 0.25
 class PackedConv:
     """A convolution of stride 1 with constant weights, packed for each way at its first use."""
 
-    def __init__(self, plain: Callable[[], tuple[Tensor, Tensor | None]], padding: int) -> None:
-        """Of the weight (out, in, k, k) and the bias (out,), if any, that `plain` gives."""
+    def __init__(self, plain: Callable[[], tuple[Tensor, Tensor | None]], padding: Pair) -> None:
+        """Of the weight (out, in, k, l) and the bias (out,), if any, that `plain` gives."""
         self._plain, self._padding = plain, padding
         self._forth: tuple[Tensor, Tensor | None] | None = None
-        self._back: tuple[Tensor, int] | None = None
+        self._back: tuple[Tensor, Pair] | None = None
 
     def __call__(self, x: Tensor, beside: Tensor | None = None, rectify: bool = True) -> Tensor:
         """The convolution of `x` (N, in, H, W), with `beside` (N, out, H, W) added if given, and
@@ -53,7 +54,8 @@ class PackedConv:
         (N, out, H, W), with `beside` added if given."""
         if self._back is None:
             weight = self._plain()[0]
-            padding = weight.shape[2] - 1 - self._padding
+            down, across = self._padding
+            padding = weight.shape[2] - 1 - down, weight.shape[3] - 1 - across
             self._back = _packed(weight.flip(2, 3).transpose(0, 1), padding, g), padding
         weight, padding = self._back
         return _convolution(g, weight, None, padding, beside, False)
@@ -66,7 +68,7 @@ class PackedStem:
         self._stem = stem
         dense = stem.get_buffer("dense_weight")
         turned = dense.transpose(0, 1).flip(2, 3)
-        self._dense = PackedConv(lambda: (turned, None), dense.shape[2] - 1)
+        self._dense = PackedConv(lambda: (turned, None), (dense.shape[2] - 1, dense.shape[3] - 1))
 
     def __call__(self, x: Tensor) -> Tensor:
         """The ReLU of the convolution of `x` (N, in, H, W)."""
@@ -96,6 +98,35 @@ class RectifiedConv:
     def back(self, g: Tensor, kept: list[Tensor], shape: torch.Size) -> Tensor:
         g = gated(g, kept[0]) if kept else g
         return self.conv.back(g, shape)
+
+
+class BareConv:
+    """A convolution."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        self.conv = packed(conv)
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return self.conv(x, rectify=False), []
+
+    def back(self, g: Tensor, kept: list[Tensor], shape: torch.Size) -> Tensor:
+        return self.conv.back(g.contiguous(memory_format=CHANNELS_LAST), shape)
+
+
+class Rectifier:
+    """A ReLU. If not `gated`, the way back through it is another's."""
+
+    gated = True
+
+    def __init__(self, in_place: bool) -> None:
+        self.in_place = in_place
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        y = x.relu_() if self.in_place else x.relu()
+        return y, [y]
+
+    def back(self, g: Tensor, kept: list[Tensor], shape: torch.Size) -> Tensor:
+        return gated(g, kept[0]) if kept else g
 
 
 class FireBlock:
@@ -159,7 +190,7 @@ class InceptionBlock:
         return max_pool_back(pooled, where, self.pool, shape, self.first.back(total, shape))
 
 
-Block = RectifiedConv | FireBlock | InceptionBlock
+Block = BareConv | Rectifier | RectifiedConv | FireBlock | InceptionBlock
 
 
 def quicken(module: nn.Module, pooled: Iterable[tuple[str, str]]) -> None:
@@ -179,7 +210,7 @@ def quicken(module: nn.Module, pooled: Iterable[tuple[str, str]]) -> None:
             part.forward = _by_block(part, part.forward, block)
     for name, pool in pooled:
         block, reader = blocks.get(name), module.get_submodule(pool)
-        if isinstance(block, RectifiedConv) and isinstance(reader, FastMaxPool):
+        if isinstance(block, Rectifier | RectifiedConv) and isinstance(reader, FastMaxPool):
             block.gated = not reader.rectify()
 
 
@@ -190,30 +221,33 @@ def packed(conv: nn.Conv2d) -> PackedConv:
 
 def merged(convs: list[nn.Conv2d]) -> PackedConv:
     """The one convolution whose result is those of `convs`, concatenated."""
-    reach = max(_padding(conv) for conv in convs)
+    down, across = (max(sides) for sides in zip(*map(_padding, convs), strict=True))
 
     def plain() -> tuple[Tensor, Tensor]:
-        weights = [F.pad(conv.weight, (reach - _padding(conv),) * 4) for conv in convs]
-        return torch.cat(weights), torch.cat([_bias(conv) for conv in convs])
+        return torch.cat(list(map(padded, convs))), torch.cat(list(map(_bias, convs)))
 
-    return PackedConv(plain, reach)
+    def padded(conv: nn.Conv2d) -> Tensor:
+        y, x = _padding(conv)
+        return F.pad(conv.weight, (across - x, across - x, down - y, down - y))
+
+    return PackedConv(plain, (down, across))
 
 
 def _by_block(
     part: nn.Module, plainly: Callable[[Tensor], Tensor], block: Block
 ) -> Callable[[Tensor], Tensor]:
     inner = [one for one in part.modules() if one is not part]
-    dtype = next(part.parameters()).dtype
+    dtype = next((one.dtype for one in part.parameters()), None)
 
     def forward(x: Tensor) -> Tensor:
         is_asked_within = any(one._forward_hooks for one in inner)
         if is_asked_within or x.device.type != "cpu" or x.ndim != 4:
             return plainly(x)
-        x = x.to(dtype).contiguous(memory_format=CHANNELS_LAST)
+        x = x.to(dtype or x.dtype).contiguous(memory_format=CHANNELS_LAST)
         if isinstance(block, InceptionBlock) and not suits_pooling(x, block.pool):
             return plainly(x)
         # Whoever asks for a layer reads it beside the pooling.
-        gated = not isinstance(block, RectifiedConv) or block.gated or bool(part._forward_hooks)
+        gated = getattr(block, "gated", True) or bool(part._forward_hooks)
         y: Tensor = _BlockFunction.apply(x, block, gated)
         return y
 
@@ -225,6 +259,8 @@ class _BlockFunction(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, block: Block, gated: bool) -> Tensor:
         with torch.autocast("cpu", enabled=False):
             y, kept = block(x)
+        if y is x:
+            ctx.mark_dirty(x)
         ctx.save_for_backward(*(kept if gated else ()))
         ctx.block, ctx.shape = block, x.shape
         return y
@@ -234,9 +270,9 @@ class _BlockFunction(torch.autograd.Function):
         return ctx.block.back(grads[0], list(ctx.saved_tensors), ctx.shape), None, None
 
 
-def _packed(weight: Tensor, padding: int, x: Tensor) -> Tensor:
+def _packed(weight: Tensor, padding: Pair, x: Tensor) -> Tensor:
     found: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
-        weight.contiguous(), [padding] * 2, [1, 1], [1, 1], 1, list(x.shape)
+        weight.contiguous(), list(padding), [1, 1], [1, 1], 1, list(x.shape)
     )
     return found
 
@@ -245,11 +281,11 @@ def _convolution(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    padding: int,
+    padding: Pair,
     beside: Tensor | None,
     rectify: bool,
 ) -> Tensor:
-    pads, ones, relu = [padding] * 2, [1, 1], "relu" if rectify else "none"
+    pads, ones, relu = list(padding), [1, 1], "relu" if rectify else "none"
     found: Tensor
     if beside is None:
         found = torch.ops.mkldnn._convolution_pointwise(
@@ -267,19 +303,18 @@ def _bias(conv: nn.Conv2d) -> Tensor:
     return conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias
 
 
-def _padding(conv: nn.Conv2d) -> int:
+def _padding(conv: nn.Conv2d) -> Pair:
     assert not isinstance(conv.padding, str)
-    return conv.padding[0]
+    return conv.padding[0], conv.padding[1]
 
 
 def _is_plain(conv: Any) -> bool:
     """Whether `conv` can be a `PackedConv` that keeps the size of its map."""
     if not isinstance(conv, nn.Conv2d):
         return False
-    square = conv.kernel_size[0] == conv.kernel_size[1] and conv.padding_mode == "zeros"
     keeps = conv.padding == tuple(size // 2 for size in conv.kernel_size)
-    odd = conv.kernel_size[0] % 2 == 1
-    return square and keeps and odd and conv.stride == conv.dilation == (1, 1) and conv.groups == 1
+    odd = all(size % 2 for size in conv.kernel_size) and conv.padding_mode == "zeros"
+    return odd and keeps and conv.stride == conv.dilation == (1, 1) and conv.groups == 1
 
 
 def _basic(part: Any) -> RectifiedConv | None:
@@ -325,12 +360,18 @@ def _fire(part: Any) -> FireBlock | None:
     return FireBlock(part.squeeze, [part.expand1x1, part.expand3x3], part.has_shortcut)
 
 
+def _bare(part: Any) -> BareConv | None:
+    return BareConv(part) if _is_plain(part) else None
+
+
 def _conv_relu(part: Any) -> RectifiedConv | None:
     return RectifiedConv(part) if _is_plain(part) else None
 
 
 OURS = "dreamreel.pipeline.networks"
 BLOCKS: dict[str, Callable[[Any], Block | None]] = {
+    "torch.nn.modules.conv.Conv2d": _bare,
+    "torch.nn.modules.activation.ReLU": lambda part: Rectifier(part.inplace),
     "torchvision.models.googlenet.BasicConv2d": _basic,
     "torchvision.models.inception.BasicConv2d": _basic,
     "torchvision.models.googlenet.Inception": _inception,
