@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,11 @@ from dreamreel.pipeline.networks.catalog import (
     load_network,
     network_layers,
 )
-from dreamreel.pipeline.networks.cpu_kernels import StridedStem, StripedMaxPool, suits_strided_stem
+from dreamreel.pipeline.networks.cpu_kernels import StridedStem, suits_strided_stem
 from dreamreel.pipeline.networks.devices import find_device
 from dreamreel.pipeline.networks.googlenet import BvlcGoogLeNet, LocalResponseNorm
+from dreamreel.pipeline.networks.kernels import FastMaxPool
+from dreamreel.pipeline.networks.layers import Trace
 from dreamreel.pipeline.networks.names import network_names
 from dreamreel.pipeline.networks.network import Network
 
@@ -151,7 +154,7 @@ def test_a_striped_pool_of_stride_1_equals_its_pool_on_any_threads(
     torch.set_num_threads(threads)
     try:
         x = torch.randn(1, 5, height, width)
-        assert_same_function(nn.MaxPool2d(*options), StripedMaxPool(*options), x)
+        assert_same_function(nn.MaxPool2d(*options), FastMaxPool(*options), x)
     finally:
         torch.set_num_threads(before)
 
@@ -169,7 +172,7 @@ def test_a_striped_pool_equals_its_pool(
     kernel: int, stride: int, padding: int, ceil: bool, height: int, width: int
 ) -> None:
     pool = nn.MaxPool2d(kernel, stride, padding, ceil_mode=ceil)
-    striped = StripedMaxPool(kernel, stride, padding, ceil_mode=ceil)
+    striped = FastMaxPool(kernel, stride, padding, ceil_mode=ceil)
     assert_same_function(pool, striped, torch.randn(1, 5, height, width))
 
 
@@ -267,6 +270,49 @@ def test_a_1x7_kernel_widens_the_receptive_field() -> None:
     layers = {layer.name: layer.field for layer in network_layers("inception_v3")}
     before, after = layers["Mixed_6b.branch7x7_1"], layers["Mixed_6b.branch7x7_2"]  # 1x7
     assert after.receptive == (before.receptive or 0) + 6 * 16
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    kernel=st.integers(1, 5),
+    stride=st.integers(1, 3),
+    padding=st.integers(0, 2),
+    dilation=st.integers(1, 2),
+    ceil=st.booleans(),
+    height=st.integers(4, 24),
+    width=st.integers(4, 24),
+)
+def test_shapes_are_traced_as_they_are_computed(
+    kernel: int, stride: int, padding: int, dilation: int, ceil: bool, height: int, width: int
+) -> None:
+    conv = nn.Conv2d(3, 4, (kernel, 1), stride, (padding, 0), dilation)
+    average = nn.AvgPool2d(kernel, stride, min(padding, kernel // 2), ceil)
+    operations: list[Callable[[Tensor], Tensor]] = [
+        conv,
+        average,
+        F.relu,
+        lambda x: torch.cat([x, x[:, :1]], -3),
+        lambda x: x + x[:, :1] * x.mean((2, 3), keepdim=True),
+        lambda x: x.mean((2, 3)),
+        lambda x: x.mean(),
+        lambda x: torch.addcmul(x, x[:, :1], x[..., :1]),
+        lambda x: F.linear(x.mean((2, 3)), torch.ones(7, 3, device=x.device), torch.ones(7).to(x)),
+    ]
+    x = torch.rand(2, 3, height, width)
+    for operation in operations:
+        with torch.no_grad(), Trace():
+            moved = operation.to("meta") if isinstance(operation, nn.Module) else operation
+            traced = _shape_or_none(moved, x.to("meta"))
+        fresh = nn.Conv2d(3, 4, (kernel, 1), stride, (padding, 0), dilation)
+        assert traced == _shape_or_none(fresh if operation is conv else operation, x)
+
+
+def _shape_or_none(operation: Callable[[Tensor], Tensor], x: Tensor) -> torch.Size | None:
+    """The shape of what `operation` makes of `x`; None where a window is larger than the map."""
+    try:
+        return operation(x).shape
+    except RuntimeError:
+        return None
 
 
 def test_partial_weights_serve_the_layers_they_cover(tmp_path: Path, picture: Tensor) -> None:

@@ -55,6 +55,21 @@ def test_what_needs_no_network_imports_no_torch(
     assert done.stderr.splitlines()[-1].startswith("False"), done.stderr
 
 
+HEAVY = ("torch._dynamo", "torch._inductor", "sympy", "torchvision", "pandas", "scipy", "ray")
+
+
+def test_a_dream_of_our_network_imports_no_compiler(moving_clip: Path, tmp_path: Path) -> None:
+    code = CODE.replace('"torch" in', f"[name for name in {HEAVY} if name in").replace(
+        "sys.modules, end", "sys.modules], end"
+    )
+    command = ("video", moving_clip, "--frames", "0:2", "--width", "64", "-o", tmp_path / "o.mp4")
+    quick = ("--set", "dream.steps=1", "--octaves", "1")
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, command), *quick], capture_output=True, text=True
+    )
+    assert done.stderr.splitlines()[-1] == "[] 0", done.stderr
+
+
 def test_the_list_of_our_layers_is_that_of_the_network() -> None:
     found = [
         (layer.name, layer.channels, layer.field.receptive) for layer in network_layers("dreamnet")

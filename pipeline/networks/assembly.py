@@ -7,13 +7,14 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.networks.blocks import quicken
 from dreamreel.pipeline.networks.checkpoints import fitting
 from dreamreel.pipeline.networks.cpu_kernels import (
     StridedStem,
-    StripedMaxPool,
     keep_freed_memory,
     suits_strided_stem,
 )
+from dreamreel.pipeline.networks.kernels import FastAvgPool, FastMaxPool
 from dreamreel.pipeline.networks.layers import Anatomy
 from dreamreel.pipeline.networks.network import (
     Architecture,
@@ -51,6 +52,8 @@ def assemble(
         if isinstance(part, nn.Conv2d | nn.Linear):
             part.to(precision)  # once; autocast would convert the weights again at every step
     _speed_up(module)
+    if device.type == "cpu":
+        quicken(module, anatomy.pooled)
     network = Network(architecture, module, anatomy, device, precision, missing)
     network.digest, network.notice = digest_of(fit.weights), fit.notice
     return network
@@ -120,21 +123,20 @@ def _fold_batch_norms(module: nn.Module, anatomy: Anatomy, missing: frozenset[st
 
 
 def _speed_up(module: nn.Module) -> None:
-    """Replace layers by those of `cpu_kernels`, under the same names."""
+    """Replace layers by faster ones, under the same names."""
     keep_freed_memory()
     for name, part in list(module.named_modules()):
         # Only these very classes: a subclass may do more than its parent.
         if type(part) is nn.Conv2d and suits_strided_stem(part):
             module.set_submodule(name, StridedStem(part))
+        elif type(part) is nn.AvgPool2d:
+            module.set_submodule(name, _as(FastAvgPool, part))
         elif type(part) is nn.MaxPool2d and not part.return_indices:
-            module.set_submodule(
-                name,
-                StripedMaxPool(
-                    part.kernel_size,
-                    part.stride,
-                    part.padding,
-                    part.dilation,
-                    False,
-                    part.ceil_mode,
-                ),
-            )
+            module.set_submodule(name, _as(FastMaxPool, part))
+
+
+def _as(kind: type[nn.Module], part: nn.Module) -> nn.Module:
+    """`part` as one of the `kind` that extends its own."""
+    found = kind.__new__(kind)
+    found.__dict__.update(part.__dict__)
+    return found

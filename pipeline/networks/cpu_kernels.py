@@ -1,8 +1,8 @@
 """Faster gradients with respect to the image, on a CPU.
 
-A dream spends half of its time on this gradient, and training never needs it. So there are two
-layers that compute the same numbers as PyTorch's, with a faster backward pass, and a way to keep
-freed memory between steps.
+A dream spends half of its time on this gradient, and training never needs it. So there is a layer
+that computes the same numbers as PyTorch's, with a faster backward pass, and a way to keep freed
+memory between steps. See `kernels` and `blocks` for others.
 """
 
 import ctypes
@@ -39,29 +39,10 @@ class StridedStem(nn.Module):
             image, self.weight, self.bias, self.dense_weight, self.stride, self.padding
         )
 
-
-class StripedMaxPool(nn.MaxPool2d):
-    """Max pooling whose backward pass uses several cores for a single image.
-
-    With channels last, PyTorch runs one thread for each image of a batch. Here the places are
-    divided into stripes, and each stripe is treated as an image of a batch. This is done only for
-    poolings that keep the size: a strided one has too few places to profit.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        """The max pooling of `input` (N, C, H, W)."""
-        # At most 4: each stripe needs a gradient map of the full size. The number was not measured.
-        stripes = min(4, torch.get_num_threads())
-        if stripes == 1 or input.shape[0] != 1 or not self._keeps_size():
-            return super().forward(input)
-        if input.device.type != "cpu" or not input.is_contiguous(memory_format=CHANNELS_LAST):
-            return super().forward(input)
-        return _PoolFunction.apply(input, _pair(self.kernel_size), _pair(self.padding), stripes)
-
-    def _keeps_size(self) -> bool:
-        kernel, padding = _pair(self.kernel_size), _pair(self.padding)
-        fits = all(k == 2 * p + 1 for k, p in zip(kernel, padding, strict=True))
-        return fits and _pair(self.stride) == [1, 1] and _pair(self.dilation) == [1, 1]
+    def cropped(self, blocks: Tensor, size: tuple[int, int]) -> Tensor:
+        """The gradient of an image of `size` (height, width), where `blocks` (N, C stride², h, w)
+        is that of its space-to-depth image."""
+        return _cropped(blocks, self.stride, self.padding, size)
 
 
 def suits_strided_stem(module: nn.Module) -> bool:
@@ -126,58 +107,18 @@ class _StemFunction(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (dense_weight,) = ctx.saved_tensors
         blocks = F.conv_transpose2d(grads[0], dense_weight)
-        padded = F.pixel_shuffle(blocks, ctx.stride)
-        height, width = ctx.size
-        top = ctx.padding
-        # Pixels that the stride never reached have no gradient.
-        right, bottom = width + top - padded.shape[3], height + top - padded.shape[2]
-        missing = (0, max(0, right), 0, max(0, bottom))
-        padded = F.pad(padded, missing) if any(missing) else padded
-        return padded[:, :, top : top + height, top : top + width], None, None, None, None, None
+        found = _cropped(blocks, ctx.stride, ctx.padding, ctx.size)
+        return found, None, None, None, None, None
 
 
-class _PoolFunction(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, kernel: list[int], padding: list[int], stripes: int) -> Tensor:
-        pooled, where = torch.ops.aten.max_pool2d_with_indices(x, kernel, [1, 1], padding)
-        ctx.save_for_backward(where)
-        ctx.reach, ctx.stripes = padding[0], stripes
-        return pooled
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (where,) = ctx.saved_tensors
-        _, channels, height, width = where.shape
-        places = height * width
-        stripes = next(n for n in range(ctx.stripes, 0, -1) if places % n == 0)
-        each = places // stripes
-
-        def deal(map_: Tensor) -> Tensor:
-            flat = map_.contiguous(memory_format=CHANNELS_LAST).permute(0, 2, 3, 1)
-            return flat.reshape(stripes, each, 1, channels).permute(0, 3, 1, 2)
-
-        # The op reads the saved indices only; the sizes passed to it need only agree.
-        plane = torch.empty(
-            (stripes, channels, places, 1), dtype=grads[0].dtype, memory_format=CHANNELS_LAST
-        )
-        sums = torch.ops.aten.max_pool2d_with_indices_backward(
-            deal(grads[0]),
-            plane,
-            [places - each + 1, 1],
-            [1, 1],
-            [0, 0],
-            [1, 1],
-            False,
-            deal(where),
-        )
-        sums = sums.permute(0, 2, 3, 1).reshape(stripes, height, width, channels)
-        total = sums[0]
-        for stripe in range(1, stripes):
-            first = stripe * each // width - ctx.reach
-            last = ((stripe + 1) * each - 1) // width + ctx.reach
-            rows = slice(max(0, first), last + 1)
-            total[rows] += sums[stripe, rows]
-        return total[None].permute(0, 3, 1, 2), None, None, None
+def _cropped(blocks: Tensor, stride: int, top: int, size: tuple[int, int]) -> Tensor:
+    padded = F.pixel_shuffle(blocks, stride)
+    height, width = size
+    # Pixels that the stride never reached have no gradient.
+    right, bottom = width + top - padded.shape[3], height + top - padded.shape[2]
+    missing = (0, max(0, right), 0, max(0, bottom))
+    padded = F.pad(padded, missing) if any(missing) else padded
+    return padded[:, :, top : top + height, top : top + width]
 
 
 def _space_to_depth(weight: Tensor, stride: int) -> Tensor:
@@ -191,7 +132,3 @@ def _space_to_depth(weight: Tensor, stride: int) -> Tensor:
     )
     dense = F.pixel_unshuffle(padded, stride).reshape(out, channels * stride**2, blocks, blocks)
     return dense.contiguous(memory_format=CHANNELS_LAST)
-
-
-def _pair(value: int | tuple[int, ...]) -> list[int]:
-    return [value, value] if isinstance(value, int) else list(value)

@@ -6,13 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dreamreel.pipeline.networks.kernels import MOST_CHANNELS, normalised, takes
+
 
 class LocalResponseNorm(nn.Module):
     """x / (1 + alpha/size * sum of x² over `size` neighbouring channels)^0.75
     (Krizhevsky et al., 2012).
 
-    The sum is a 1x1 convolution with a band matrix, four times as fast as PyTorch's own layer in
-    bfloat16.
+    Where it is not compiled (see `kernels`), the sum is a 1x1 convolution with a band matrix, four
+    times as fast as PyTorch's own layer in bfloat16.
     """
 
     def __init__(self, channels: int, size: int = 5, alpha: float = 1e-4) -> None:
@@ -21,6 +23,8 @@ class LocalResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` (N, C, H, W), normalised across channels."""
+        if takes(x) and self.channels <= MOST_CHANNELS and self.size <= 31:
+            return normalised(x, self.size // 2, self.alpha / self.size)
         matrix = _band_matrix(self.channels, self.size, self.alpha, x.device)
         inverse_root = torch.rsqrt(1 + F.conv2d(x * x, matrix))
         return x * (inverse_root * inverse_root.sqrt())

@@ -11,9 +11,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from dreamreel.pipeline.networks.layers import PROBE_SIZE
+from dreamreel.pipeline.networks.layers import PROBE_SIZE, Trace
 
 # Modules that commute with a mean over places: the logits of the mean are the mean of the logits.
 AFFINE = (nn.Linear, nn.Conv2d, nn.Flatten, nn.Dropout, nn.Identity)
@@ -118,7 +117,7 @@ def find_wiring(module: nn.Module) -> Wiring | None:
     return Wiring(trace.layer, classes, True, trace.rectified, tuple(trace.tail), exact)
 
 
-class _HeadTrace(TorchDispatchMode):
+class _HeadTrace(Trace):
     """Follows a forward pass to its last mean over all places, and the modules after it.
 
     `layer` is the layer that is averaged; None if there is no mean, or if more follows than modules
@@ -162,7 +161,7 @@ class _HeadTrace(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        out = func(*args, **(kwargs or {}))
+        out = super().__torch_dispatch__(func, types, args, kwargs)
         self._alive += [args, out]
         name = func.overloadpacket.__name__
         if _is_mean(name, args, out):

@@ -18,7 +18,7 @@ from dreamreel.pipeline.networks.devices import free_memory
 from dreamreel.pipeline.networks.dreamnet import DreamNet
 from dreamreel.pipeline.networks.gpu_kernels import Replays
 from dreamreel.pipeline.networks.heads import Head, Wiring, find_wiring, head_of
-from dreamreel.pipeline.networks.layers import Anatomy, Layer, dissect
+from dreamreel.pipeline.networks.layers import Anatomy, Layer, Trace, dissect
 from dreamreel.pipeline.networks.names import check_layer
 from dreamreel.pipeline.networks.tiles import Sight
 from dreamreel.pipeline.networks.weights import Weights
@@ -59,9 +59,12 @@ class Normalise(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.swapped = architecture.swapped
-        scale = 1 / torch.tensor(architecture.std).view(1, 3, 1, 1)
-        self.register_buffer("scale", scale)
-        self.register_buffer("shift", -scale * torch.tensor(architecture.mean).view(1, 3, 1, 1))
+        mean, std = (
+            torch.tensor(values, device="cpu").view(1, 3, 1, 1)
+            for values in (architecture.mean, architecture.std)
+        )
+        self.register_buffer("scale", 1 / std)
+        self.register_buffer("shift", -(1 / std) * mean)
 
     def forward(self, image: Tensor) -> Tensor:
         """`image` (N, 3, H, W), RGB, less the mean and divided by the std, its channels in the
@@ -243,7 +246,7 @@ def hollow(architecture: Architecture) -> nn.Module:
 @cache
 def _runs_at(architecture: Architecture, size: tuple[int, int], names: frozenset[str]) -> bool:
     module = hollow(architecture)
-    with torch.device("meta"):
+    with torch.device("meta"), Trace():
         network = Network(
             architecture, module, Anatomy({}, ()), torch.device("meta"), torch.float32, frozenset()
         )
@@ -266,7 +269,7 @@ def _kept_bytes(architecture: Architecture, names: frozenset[str]) -> float:
         return tensor
 
     module = hollow(architecture).requires_grad_(False)
-    with torch.device("meta"):
+    with torch.device("meta"), Trace():
         network = Network(
             architecture, module, Anatomy({}, ()), torch.device("meta"), torch.float32, frozenset()
         )
