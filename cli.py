@@ -563,7 +563,8 @@ def train(
     With --distill-from NETWORK, any pictures will do, in folders or not: dreamnet, which is small,
     learns to feel layer by layer what that network feels, in them and in its own dreams. Its heads
     textures, parts, creatures and objects then answer as layers of that network, and its classes,
-    if it has any, as its classes.
+    if it has any, as its classes. It begins with its bundled weights; or --from-scratch, in its
+    newest version, without a grid in its dreams, which takes longer.
     """
     from dreamreel.pipeline.app.training import TrainOptions, course_of
     from dreamreel.pipeline.training.fit import train as train_network

@@ -2,7 +2,10 @@
 stopped, it goes on to the same bytes; both versions of dreamnet load."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,7 +39,7 @@ from dreamreel.pipeline.training.labelled import Labelled
 from dreamreel.pipeline.training.lesson import Lesson
 from dreamreel.pipeline.training.pictures import read_pictures, read_unlabelled
 from dreamreel.pipeline.training.student import relative_error
-from making import Run, start
+from making import SHARED, Run, start
 
 Dreamreel = Callable[..., Run]
 
@@ -127,7 +130,7 @@ def test_a_distillation_that_is_stopped_in_an_epoch_goes_on_to_the_same_bytes(
 
 
 def test_a_student_learns_what_its_teacher_feels(photos: Path, tmp_path: Path) -> None:
-    course = replace(course_in(photos, tmp_path / "s.safetensors"), epochs=3, epoch_steps=12)
+    course = replace(course_in(photos, tmp_path / "s.safetensors"), epochs=2, epoch_steps=12)
     lesson = begin_distilling(replace(course, rate=2e-3), QUIET)
     course.beside.mkdir()
     before = lesson.aim.check()
@@ -356,3 +359,60 @@ def test_a_description_of_a_network_without_classes_is_of_dreamnet_alone(whole: 
 def test_read_pictures_still_wants_classes(photos: Path) -> None:
     with pytest.raises(UserError, match="--distill-from"):
         read_pictures(photos / "inner", 32, 0)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_place_of_each_version_sees_its_field_alone(version: int) -> None:
+    torch.manual_seed(1)
+    module, field = VERSIONS[version](), anatomy_of(dreamnet_of(version)).layers["textures"].field
+    seen: list[Tensor] = []
+    module.textures.register_forward_hook(lambda _, __, output: seen.append(output))
+    image = torch.rand(1, 3, 200, 200, requires_grad=True)
+    module(image, ["textures"])
+    seen[0][0, :, 12, 12].sum().backward()
+    assert image.grad is not None
+    reached = image.grad[0].abs().sum((0, 1)).nonzero().flatten()
+    begins = field.first + 12 * field.stride
+    assert reached.min() == begins and reached.max() == begins + (field.receptive or 0) - 1
+
+
+# Training on a device that mixes with nothing from the CPU: the losses of a step, there and here.
+ELSEWHERE = """
+import sys
+from pathlib import Path
+import torch
+from pretend import Device
+from dreamreel.pipeline.jobs.report import QUIET
+from dreamreel.pipeline.training.course import Course
+from dreamreel.pipeline.training.distill import begin_distilling
+from dreamreel.pipeline.training.keeping import Progressed
+from dreamreel.pipeline.training.lesson import Lesson
+
+torch.__future__.set_overwrite_module_params_on_conversion(True)
+course = Course(Path(sys.argv[1]), Path("s.safetensors"), batch=4, size=64, device="cpu",
+                precision="float32", distill_from="dreamnet", from_scratch=True)
+for away in (False, True):
+    lesson = begin_distilling(course, QUIET)
+    images, labels = next(lesson._batches(0, 0))
+    with Device():
+        if away:
+            for network in (lesson.student.network, lesson.aim.teacher.network):
+                network.module.to("away")
+                network._normalise.to("away")
+                network.device = torch.device("away")
+            lesson = Lesson(lesson.course, lesson.pictures, lesson.crops, lesson.aim, QUIET)
+        print(lesson._step(Progressed(9, parts=2), images, labels), lesson.aim.check())
+"""
+
+
+@pytest.mark.shared
+def test_a_step_mixes_no_devices(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch.utils.backend_registration")
+    path = os.pathsep.join(
+        [str(SHARED / "gpu"), str(SHARED.parent), os.environ.get("PYTHONPATH", "")]
+    )
+    run = subprocess.run([sys.executable, "-c", ELSEWHERE, str(photos)], cwd=tmp_path, text=True,
+                         capture_output=True, env=os.environ | {"PYTHONPATH": path})  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    here, there = run.stdout.splitlines()
+    assert here == there

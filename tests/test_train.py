@@ -149,7 +149,7 @@ def test_another_network_is_trained_from_scratch(few: Path, tmp_path: Path) -> N
     assert described(out).mean == pytest.approx((0.485, 0.456, 0.406))
 
 
-def test_a_batch_in_parts_has_the_gradient_of_the_whole(
+def test_short_memory_makes_smaller_parts_until_it_is_too_little(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dreamreel.pipeline.training.lesson.free_memory", lambda: 1.0)
