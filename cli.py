@@ -542,12 +542,15 @@ def job(
 def train(
     folder: args.ClassFolders,
     given: Given,
+    distill_from: args.DistillFrom = None,
+    layers: args.TeacherLayers = None,
     from_scratch: args.FromScratch = False,
     epochs: args.Epochs = None,
     minutes: args.Minutes = None,
     batch: args.Batch = None,
     size: args.CropSize = None,
     rate: args.LearningRate = None,
+    epoch_steps: args.EpochSteps = None,
     json: args.JsonProgress = False,
 ) -> None:
     """Train a network with your own pictures, so that it dreams of them.
@@ -556,11 +559,19 @@ def train(
     mine.safetensors: --network mine.safetensors dreams with it, --class NAME of a class. A folder
     beside it, mine, gets a picture of its dreams after each epoch and the curve of the losses.
     Training that was stopped goes on when the same command is given again.
+
+    With --distill-from NETWORK, any pictures will do, in folders or not: dreamnet, which is small,
+    learns to feel layer by layer what that network feels, in them and in its own dreams. Its heads
+    textures, parts, creatures and objects then answer as layers of that network, and its classes,
+    if it has any, as its classes. It begins with its bundled weights; or --from-scratch, in its
+    newest version, without a grid in its dreams, which takes longer.
     """
     from dreamreel.pipeline.app.training import TrainOptions, course_of
     from dreamreel.pipeline.training.fit import train as train_network
 
-    options = TrainOptions(from_scratch, epochs, minutes, batch, size, rate)
+    options = TrainOptions(
+        distill_from, layers, from_scratch, epochs, minutes, batch, size, rate, epoch_steps
+    )
     course = course_of(folder, given, options)
     with terminal("steps", given.quiet, stoppable=True, as_json=json) as report:
         path = train_network(course, report, overwrite=given.overwrite, restart=given.restart)

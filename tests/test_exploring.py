@@ -15,6 +15,7 @@ from PIL import Image
 
 from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.dreaming.imagining import imagine
+from dreamreel.pipeline.exploring.activations import _View
 from dreamreel.pipeline.exploring.layers import layer_rows
 from dreamreel.pipeline.exploring.sheets import Cell, Page, drawn, in_rows, save_sheet
 from dreamreel.pipeline.exploring.tour import melted, usual_stops
@@ -166,8 +167,15 @@ def test_a_sweep_that_is_killed_twice_ends_with_the_same_bytes(
     photo: Path, dreamreel: Call
 ) -> None:
     given = ("sweep", photo.name, "--over", "seed=1,2,3,4,5,6", "--steps", "3", "--octaves", "1")
+    _killed_twice(given, photo, dreamreel, (1, 3))
+
+
+def _killed_twice(
+    given: tuple[str, ...], photo: Path, dreamreel: Call, killed_after: tuple[int, int]
+) -> None:
+    """Check that the sheet of `given` is the same if it is killed when so many cells are done."""
     assert dreamreel(*given, "-o", "whole.png").code == 0
-    for done in (1, 3):
+    for done in killed_after:
         process = start(*given, "-o", "part.png", folder=photo.parent)
         while process.poll() is None:
             if len(list(photo.parent.glob("part.png.unfinished/cell-*.png"))) >= done:
@@ -179,6 +187,14 @@ def test_a_sweep_that_is_killed_twice_ends_with_the_same_bytes(
         assert run.code == 0 and "going on after" in run.err, run.err
     assert Path("part.png").read_bytes() == Path("whole.png").read_bytes()
     assert not list(photo.parent.glob("*unfinished*"))
+
+
+@pytest.mark.slow
+def test_a_sweep_of_24_cells_that_is_killed_twice_ends_with_the_same_bytes(
+    photo: Path, dreamreel: Call
+) -> None:
+    over = ("--over", "seed=1,2,3,4,5,6", "--over", "dream.steps=1,2,3,4")
+    _killed_twice(("sweep", photo.name, *over, "--octaves", "1"), photo, dreamreel, (5, 14))
 
 
 def test_a_damaged_picture_of_an_unfinished_sheet_is_made_anew(
@@ -422,6 +438,31 @@ def test_maps_of_a_video_are_a_film_of_its_length_with_its_sound(
     assert sorted(path.name for path in photo.parent.iterdir()) == [
         "a.mp4", "a.mp4.json", "a.png", "a.png.json", "photo.png"
     ]  # fmt: skip
+
+
+def test_a_film_of_maps_that_is_stopped_or_killed_goes_on_to_the_same_bytes(
+    dreamreel: Call, photo: Path, moving_clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dreamreel.pipeline.exploring.films.PART_FRAMES", 3)
+    given = ("activations", moving_clip, "fire2a")
+    assert dreamreel(*given, "-o", "whole.mp4").code == 0
+    drawn, seen = _View.drawn, []
+
+    def dying(view: _View, frame: np.ndarray) -> np.ndarray:
+        seen.append(len(seen))
+        if len(seen) == 6:
+            raise KeyboardInterrupt  # in the second part
+        return drawn(view, frame)
+
+    monkeypatch.setattr(_View, "drawn", dying)
+    assert dreamreel(*given, "-o", "part.mp4").code == 130
+    assert len(list(photo.parent.glob("part.mp4.unfinished/cell-*.mp4"))) == 1
+    seen[:] = [0] * 10
+    run = dreamreel(*given, "-o", "part.mp4")
+    assert run.code == 0 and "going on after 3 frames" in run.err, run.err
+    assert len(seen) - 10 == 1 + len(read_clip(Path("whole.mp4"))) - 3  # its size, by the first
+    assert Path("part.mp4").read_bytes() == Path("whole.mp4").read_bytes()
+    assert not list(photo.parent.glob("*unfinished*"))
 
 
 @pytest.mark.parametrize(

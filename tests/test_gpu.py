@@ -1,5 +1,6 @@
 """What a GPU computes is what a CPU computes, but for rounding. Skipped where there is no CUDA."""
 
+import json
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -17,11 +18,16 @@ from dreamreel.pipeline.config.timeline import constant
 from dreamreel.pipeline.dreaming.carrying import VideoState, dream_video
 from dreamreel.pipeline.dreaming.subject import Subject
 from dreamreel.pipeline.dreaming.terms import gradient_of
+from dreamreel.pipeline.jobs.report import Report
 from dreamreel.pipeline.motion.following import follow_motion
 from dreamreel.pipeline.networks.catalog import load_network
+from dreamreel.pipeline.networks.files import metadata_of
 from dreamreel.pipeline.networks.network import Network
 from dreamreel.pipeline.states import decode, encode, on_device
 from dreamreel.pipeline.tensors import resize
+from dreamreel.pipeline.training.course import Course
+from dreamreel.pipeline.training.distill import Distilled
+from dreamreel.pipeline.training.fit import train
 from dreamreel.pipeline.zooming.endless import ZoomState, infinite_zoom
 from dreamreel.pipeline.zooming.journey import Journey
 
@@ -159,3 +165,44 @@ def test_half_precision_dreams_as_much_as_full(
         dreamed = subject.dreamed(subject.source, subject.still)
         found.append(subject.responses(dreamed)[0] / subject.responses(subject.source)[0])
     assert found[1] == pytest.approx(found[0], rel=0.15) and found[0] > 1.1
+
+
+@pytest.mark.parametrize("teacher", ["dreamnet", None])
+def test_a_training_learns_the_same(tmp_path: Path, teacher: str | None) -> None:
+    random = np.random.default_rng(3)
+    for number in range(16):
+        folder = tmp_path / "pictures" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        coarse = random.integers(0, 255, (9, 9, 3), np.uint8)
+        Image.fromarray(coarse).resize((72, 72)).save(folder / f"{number}.png")
+    found = []
+    for device in ("cpu", "cuda"):
+        out = tmp_path / f"{device}.safetensors"
+        few = {"epochs": 1, "epoch_steps": 4, "batch": 4, "size": 64}
+        course = Course(tmp_path / "pictures", out, **few, device=device, precision="float32",
+                        distill_from=teacher)  # fmt: skip
+        train(course)
+        found.append(json.loads(metadata_of(out)["training"])["history"][0])
+    assert found[0]["loss"] == pytest.approx(found[1]["loss"], rel=0.05)
+    assert found[0]["checked_loss"] == pytest.approx(found[1]["checked_loss"], rel=0.05)
+
+
+def test_a_batch_that_does_not_fit_is_computed_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(8):
+        noise = np.random.default_rng(number).integers(0, 255, (72, 72, 3), np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{number}.png")
+    made, told = {"device": "cuda", "precision": "float32"}, []
+    course = Course(tmp_path, tmp_path.with_suffix(".safetensors"), epochs=1, epoch_steps=2,
+                    batch=8, size=64, distill_from="dreamnet", **made)  # fmt: skip
+    loss = Distilled.loss
+
+    def short(aim: Distilled, step: int, *part: Tensor) -> Tensor:
+        if len(part[0]) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return loss(aim, step, *part)
+
+    monkeypatch.setattr(Distilled, "loss", short)
+    assert train(course, Report(on_notice=told.append)).exists()
+    assert "memory is short: a batch is computed in parts of 4 pictures" in told

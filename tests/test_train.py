@@ -23,9 +23,10 @@ from dreamreel.pipeline.networks.network import Network
 from dreamreel.pipeline.networks.weights import read_weights
 from dreamreel.pipeline.training.batches import order_of
 from dreamreel.pipeline.training.course import Course
-from dreamreel.pipeline.training.fit import loss_of, noise_like, train
+from dreamreel.pipeline.training.fit import train
+from dreamreel.pipeline.training.labelled import Labelled, loss_of, noise_like
 from dreamreel.pipeline.training.pictures import read_pictures
-from dreamreel.pipeline.training.student import network_file, student_of
+from dreamreel.pipeline.training.student import network_file
 from making import Run, start
 
 Dreamreel = Callable[..., Run]
@@ -52,7 +53,8 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def course_in(folder: Path, out: Path) -> Course:
-    return Course(folder, out, epochs=2, batch=4, size=32, device="cpu", precision="float32")
+    few = {"epochs": 2, "epoch_steps": 3, "batch": 4, "size": 32}
+    return Course(folder, out, **few, device="cpu", precision="float32")
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +108,7 @@ def test_a_training_that_is_stopped_in_an_epoch_goes_on_to_the_same_bytes(
 def test_a_training_that_is_killed_goes_on_to_the_same_bytes(
     few: Path, whole: Path, tmp_path: Path
 ) -> None:
-    options = ("--epochs", 2, "--batch", 4, "--size", 32, "--device", "cpu")
+    options = ("--epochs", 2, "--batch", 4, "--size", 32, "--epoch-steps", 3, "--device", "cpu")
     process = start("train", few, "-o", "mine.safetensors", *options, "--precision", "float32",
                     folder=tmp_path)  # fmt: skip
     state = tmp_path / "mine" / "state.safetensors"
@@ -147,10 +149,10 @@ def test_another_network_is_trained_from_scratch(few: Path, tmp_path: Path) -> N
     assert described(out).mean == pytest.approx((0.485, 0.456, 0.406))
 
 
-def test_a_batch_in_parts_has_the_gradient_of_the_whole(
+def test_short_memory_makes_smaller_parts_until_it_is_too_little(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dreamreel.pipeline.training.fit.free_memory", lambda: 1.0)
+    monkeypatch.setattr("dreamreel.pipeline.training.lesson.free_memory", lambda: 1.0)
     told: list[str] = []
     with pytest.raises(UserError, match="not enough memory to train dreamnet at 32 pixels"):
         train(course_in(few, tmp_path / "mine.safetensors"), Report(on_notice=told.append))
@@ -159,8 +161,12 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(
 
 def test_noise_is_none_of_the_classes() -> None:
     labels = torch.tensor([1, 1, 1])
-    sure = loss_of(torch.tensor([[-5.0, 5.0]] * 3), labels, noisy=1)
-    none = loss_of(torch.tensor([[-5.0, -5.0]] * 3), labels, noisy=1)
+    sure = loss_of(
+        torch.tensor([[-5.0, 5.0]] * 3), labels, is_noise=torch.tensor([False, True, True])
+    )
+    none = loss_of(
+        torch.tensor([[-5.0, -5.0]] * 3), labels, is_noise=torch.tensor([False, True, True])
+    )
     assert sure[0] < none[0]  # the first is a picture of class 1
     assert (none[1:] < sure[1:]).all()
 
@@ -281,15 +287,15 @@ def test_a_file_that_is_no_network_is_refused(whole: Path, few: Path, tmp_path: 
         load_network(str(plain))
     with pytest.raises(UserError, match="holds weights alone"):
         load_network("mine.pth")
-    student = student_of(course_in(few, whole), 2, torch.device("cpu"))
+    student = Labelled(course_in(few, whole), read_pictures(few, 32, 0)).student
     weights = dict(read_weights(whole))
     for change, message in (
-        ({"version": 99}, "version 99; known here: 1"),
+        ({"version": 99}, "version 99; known here: 1, 2"),
         ({"architecture": "mine:build"}, "--network mine:build --weights"),
         ({"architecture": str(whole)}, "not known by this name"),
         ({"std": (0.0, 1.0, 1.0)}, "std is"),
     ):
-        data = network_file(student, weights, {"classes": ["bars", "spots"]})
+        data = network_file(student, weights, ["bars", "spots"], {})
         told = json.loads(metadata_of(whole)["network"]) | change
         length = int.from_bytes(data[:8], "little")
         header = json.loads(data[8 : 8 + length])

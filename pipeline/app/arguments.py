@@ -386,14 +386,19 @@ TourFps = Annotated[
     typer.Option("--fps", metavar="R", help="Frames per second of a film.", rich_help_panel=OUT),
 ]
 ClassFolders = Annotated[
-    Path, typer.Argument(metavar="FOLDER", help="A folder with a folder of pictures a class.")
+    Path,
+    typer.Argument(
+        metavar="FOLDER",
+        help="A folder with a folder of pictures a class; of any pictures for --distill-from.",
+    ),
 ]
 FromScratch = Annotated[
     bool,
     typer.Option(
         "--from-scratch",
         rich_help_panel=LOOK,
-        help="Begin with random weights; without, what the network knows is kept and added to.",
+        help="Begin with random weights, and dreamnet in its newest version; without, what the "
+        "network knows is kept and added to.",
     ),
 ]
 Epochs = Annotated[
@@ -418,7 +423,37 @@ CropSize = Annotated[
         "--size",
         metavar="N",
         rich_help_panel=LOOK,
-        help=f"The side of the crops that it learns from, in pixels; {course.SIZE}.",
+        help=f"The side of the crops that it learns from, in pixels; {course.SIZE}, distilled "
+        f"{course.FELT_SIZE} where most pictures are as large.",
+    ),
+]
+EpochSteps = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        rich_help_panel=MACHINE,
+        help="Steps of an epoch at least: few pictures are seen several times in one; "
+        f"{course.EPOCH_STEPS}.",
+    ),
+]
+DistillFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--distill-from",
+        metavar="NETWORK",
+        rich_help_panel=LOOK,
+        help="A network that teaches, in place of class folders; --weights are then its weights.",
+        autocompletion=complete_network,
+    ),
+]
+TeacherLayers = Annotated[
+    str | None,
+    typer.Option(
+        "--layers",
+        metavar="L,L,L,L",
+        rich_help_panel=LOOK,
+        help="The teacher's layers that textures, parts, creatures and objects are to feel like; "
+        "those at strides 8, 16, 16 and 32 if not given.",
     ),
 ]
 LearningRate = Annotated[

@@ -2,7 +2,7 @@
 film with the maps beside it and the classes that the network tells."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +19,8 @@ from dreamreel.pipeline.config.terms import Channels, TermText
 from dreamreel.pipeline.config.values import Span
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.exploring.about import about
-from dreamreel.pipeline.exploring.cells import sheet_folder
-from dreamreel.pipeline.exploring.films import Timing, check_film_target, is_film, make_film
+from dreamreel.pipeline.exploring.cells import parts_in, sheet_folder
+from dreamreel.pipeline.exploring.films import Moving, Timing, check_film_target, is_film, make_film
 from dreamreel.pipeline.exploring.layers import check_channels
 from dreamreel.pipeline.exploring.sheets import Cell, check_pages, check_sheet, in_rows, save_sheet
 from dreamreel.pipeline.frames import Frame, to_8_bits
@@ -112,9 +112,16 @@ def _film(sight: Sight, network: Network, out: Target, report: Report) -> Path:
     told = about("activations", sight.job, _told(sight, view.numbers, []))
     timing = Timing(clip.rate, clip, sight.span)
     settings = sight.job.settings
-    with sheet_folder(out) as (work, _), closing(read_frames(clip, *sight.span)) as frames:
-        shown = (view.drawn(frame) for frame in frames)
-        return make_film(shown, timing, out, settings, work.pieces, total, report, told)
+    first, past = sight.span
+
+    def shown(done: int) -> Iterator[Frame]:
+        with closing(read_frames(clip, first + done, past)) as frames:
+            yield from map(view.drawn, frames)
+
+    with sheet_folder(out) as (work, _):
+        kept = parts_in(work, sight.job, (sight.term, sight.span, clip.rate))
+        film = Moving(shown, timing, total, kept)
+        return make_film(film, out, settings, work.pieces, report, told)
 
 
 @dataclass(frozen=True)

@@ -129,16 +129,24 @@ def sheet_folder(out: Target) -> Iterator[tuple[WorkFolder, Threads]]:
         try:
             yield work, Threads.model_validate(work.job_file["threads"])
         except BaseException:
-            if not any(work.path.glob("cell-*.png")):
+            if not any(work.path.glob("cell-*")):
                 work.remove()
             raise
         work.remove()
 
 
-def _path(work: WorkFolder, job: Job) -> Path:
-    """The file in `work` of the picture of `job`, which has the digests of its files."""
-    text = json.dumps(identity_of(job), sort_keys=True)
-    return work.path / f"cell-{hashlib.sha256(text.encode()).hexdigest()[:16]}.png"
+def parts_in(work: WorkFolder, job: Job, what: object) -> Callable[[int, str], Path]:
+    """The files in `work` of the parts of a film of `job` that shows `what`, by the number of a
+    part and its ending."""
+    identified = _Digests().identified(job)
+    return lambda number, suffix: _path(work, identified, repr((what, number)), suffix)
+
+
+def _path(work: WorkFolder, job: Job, what: str = "", suffix: str = ".png") -> Path:
+    """The file in `work` of the picture of `job`, which has the digests of its files; or of `what`
+    else comes of it."""
+    text = json.dumps(identity_of(job), sort_keys=True) + what
+    return work.path / f"cell-{hashlib.sha256(text.encode()).hexdigest()[:16]}{suffix}"
 
 
 def _is_whole(path: Path) -> bool:

@@ -1,6 +1,6 @@
 """Films that explorers make: their frames encoded, verified and published."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, islice
@@ -9,6 +9,7 @@ from typing import Any
 
 from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.values import Span
+from dreamreel.pipeline.durable import publish
 from dreamreel.pipeline.errors import Stopped, UserError
 from dreamreel.pipeline.exploring.sheets import check_index, write_index
 from dreamreel.pipeline.frames import Frame
@@ -23,6 +24,9 @@ from dreamreel.pipeline.media.exports import export
 from dreamreel.pipeline.media.mux import Part, mux, retime
 
 PART_BYTES = 1 << 28  # of frames that are encoded at a time; a round number
+PART_FRAMES = 48  # of a part that is kept: a film that was stopped makes no more than these again
+FramesFrom = Callable[[int], Iterable[Frame]]  # those of a film from a number on
+Kept = Callable[[int, str], Path]  # the file of a part with this ending, kept until all are done
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,17 @@ class Timing:
         return self.clip.shown_at(self.span[0]), self.clip.shown_at(self.span[0] + frames)
 
 
+@dataclass(frozen=True)
+class Moving:
+    """What a film shows: its `frames`, all of one size, their `timing`, and their number, `total`,
+    if it is known. Parts of it that are `kept` from before are not made again."""
+
+    frames: FramesFrom
+    timing: Timing
+    total: int | None
+    kept: Kept | None = None
+
+
 def is_film(path: Path) -> bool:
     """Whether `path` has the ending of a film. A .png or .webp is a picture here."""
     return path.suffix.lower() in (*CONTAINERS, ".gif", ".apng")
@@ -68,23 +83,21 @@ def check_film_target(
 
 
 def make_film(
-    frames: Iterable[Frame],
-    timing: Timing,
+    film: Moving,
     out: Target,
     settings: Settings,
     pieces: Path,
-    total: int | None,
     report: Report,
     about: Mapping[str, Any],
 ) -> Path:
-    """Encode `frames`, all of one size, into the film `out`, with an index that holds `about`
-    beside it. `pieces` is the folder for files that are being written; `total` is the number of
-    frames, if known. Returns the path of the film. Raises Stopped if `report` asks to stop."""
-    source = iter(frames)
-    first = next(source, None)
+    """Encode `film` into `out`, with an index that holds `about` beside it. `pieces` is the folder
+    for files that are being written. Returns the path of the film. Raises Stopped if `report` asks
+    to stop."""
+    timing = film.timing
+    first = next(iter(film.frames(0)), None)
     if first is None:
         raise UserError(f"{out.path} would have no frames; give an earlier start")
-    raster = Raster(first.shape[0], first.shape[1], timing.rate, total)
+    raster = Raster(first.shape[0], first.shape[1], timing.rate, film.total)
     unscaled = settings.model_copy(
         update={
             "width": None,
@@ -92,8 +105,8 @@ def make_film(
         }
     )
     encoding = encoding_of(raster, out, unscaled, report)
-    counted = _Counted(first, source, total, report)
-    parts = _encoded(counted, encoding, pieces)
+    counted = _Counted(film, report)
+    parts = _encoded(counted, encoding, pieces, film.kept)
     rate, suffix = timing.rate, out.path.suffix
     times = timing.times(counted.done)
     if times:
@@ -119,38 +132,52 @@ def make_film(
     return publish_film(made, out, report, None)
 
 
-def _encoded(frames: "_Counted", encoding: Encoding, pieces: Path) -> list[Part]:
-    """`frames` in encoded parts of a film, in the folder `pieces`: a part's frames lie on the disk
-    before they are encoded, and those of a whole film would fill it."""
+def _encoded(frames: "_Counted", encoding: Encoding, pieces: Path, kept: Kept | None) -> list[Part]:
+    """`frames` in encoded parts of a film, in the folder `pieces`, or as they are `kept`: a part's
+    frames lie on the disk before they are encoded, and those of a whole film would fill it."""
     length, threads = max(1, PART_BYTES // encoding.frame_bytes), current_threads().encoder
     parts: list[Part] = []
+    suffix = encoding.segment_suffix
+    if kept is not None:
+        length = min(length, PART_FRAMES)
+        while (path := kept(len(parts), suffix)).exists():
+            parts.append(Part(path, length / encoding.rate))
+    frames.begin(len(parts) * length)
     source = iter(frames)
     for first in source:
         before = frames.done - 1
-        path = pieces / f"{len(parts):06}.partial{encoding.segment_suffix}"
+        path = pieces / f"{len(parts):06}.partial{suffix}"
         encode(chain([first], islice(source, length - 1)), path, encoding, threads)
+        if kept is not None and frames.done - before == length:  # else it is the last
+            publish(path, kept(len(parts), suffix))
+            path = kept(len(parts), suffix)
         parts.append(Part(path, (frames.done - before) / encoding.rate))
     return parts
 
 
 class _Counted:
-    """Frames that report their progress; `done` is how many were taken."""
+    """Frames that report their progress; `done` is how many there were before."""
 
-    def __init__(
-        self, first: Frame, others: Iterator[Frame], total: int | None, report: Report
-    ) -> None:
-        self._frames, self._total, self._report = (first, others), total, report
-        self.done = 0
+    def __init__(self, film: Moving, report: Report) -> None:
+        self._film, self._report = film, report
+        self.done = self._before = 0
+
+    def begin(self, done: int) -> None:
+        """Leave out so many frames that are `done` already."""
+        self.done = self._before = done
+        if done:
+            self._report.on_notice(f"going on after {done} frames that are done already")
 
     def __iter__(self) -> Iterator[Frame]:
-        first, others = self._frames
-        yield self._count(first)
-        for frame in others:
+        for frame in self._film.frames(self.done):
             if self._report.is_stopping():
-                raise Stopped("stopped; no film was written, and the same command begins it anew")
-            yield self._count(frame)
+                raise Stopped(self._told())
+            self.done += 1
+            self._report.on_progress(Progress(self.done, self._film.total, self._before))
+            yield frame
 
-    def _count(self, frame: Frame) -> Frame:
-        self.done += 1
-        self._report.on_progress(Progress(self.done, self._total))
-        return frame
+    def _told(self) -> str:
+        """What a film that is stopped says of going on."""
+        if self._film.kept is None:
+            return "stopped; no film was written, and the same command begins it anew"
+        return f"stopped after {self.done} frames; the same command goes on with its last part"

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from dreamreel.pipeline.config.terms import parse_term
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.exploring.about import about
 from dreamreel.pipeline.exploring.cells import Wanted, rendered
-from dreamreel.pipeline.exploring.films import Timing, check_film_target, is_film, make_film
+from dreamreel.pipeline.exploring.films import Moving, Timing, check_film_target, is_film, make_film
 from dreamreel.pipeline.exploring.layers import layer_rows
 from dreamreel.pipeline.exploring.sheets import (
     Cell,
@@ -76,8 +77,13 @@ def _written(tour: Tour, cells: Sequence[Cell], pieces: Path, out: Target, repor
     if is_film(out.path):
         each = tour.seconds / len(tour.stops) if tour.seconds else SECONDS_EACH
         numbers = max(2, round(each * len(tour.stops) * tour.rate))
-        moving = melted(list(_keys(cells)), numbers)
-        return make_film(moving, Timing(tour.rate), out, settings, pieces, numbers, report, told)
+        keys = list(_keys(cells))
+
+        def moving(first: int) -> Iterator[Frame]:
+            return islice(melted(keys, numbers), first, None)
+
+        film = Moving(moving, Timing(tour.rate), numbers)
+        return make_film(film, out, settings, pieces, report, told)
     if not out.path.suffix:
         return save_pictures(cells, out.path, told, out.overwrite)
     name = "noise" if tour.job.source is None else tour.job.source.path.name

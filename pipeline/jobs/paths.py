@@ -59,8 +59,8 @@ KEPT_ZOOM: Parts = ("work", "record", "state")
 # The names that we give in a work folder: files, and those files while they are being written.
 OWN_FILES = re.compile(
     r"job\.json|lock|state\.(pt|safetensors)|whole\.json|\d{6,}\.(raw|mp4|mkv|mov)"
-    r"|cell-[0-9a-f]{16}\.(png|mkv)(\.json)?"
-    r"|\.(job\.json|state\.(pt|safetensors)|whole\.json|cell-[0-9a-f]{16}\.(png|mkv)(\.json)?)"
+    r"|cell-[0-9a-f]{16}\.(png|mkv|mp4|mov)(\.json)?"
+    r"|\.(job\.json|state\.(pt|safetensors)|whole\.json|cell-[0-9a-f]{16}\.(png|mkv|mp4|mov)(\.json)?)"
     r"\.[0-9a-f]{16}\.partial"
 )
 OWN_PIECES = re.compile(r"pieces-[0-9a-f]{16}")  # folders for unfinished files

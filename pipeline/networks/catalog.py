@@ -4,7 +4,7 @@ To add another kind of network, write a function that returns its `Architecture`
 `NETWORKS`, and describe it in `names.OURS`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.networks.assembly import assemble
 from dreamreel.pipeline.networks.devices import find_device, find_precision
-from dreamreel.pipeline.networks.dreamnet import VERSION, VERSIONS
+from dreamreel.pipeline.networks.dreamnet import BUNDLED, CHANNELS, CLASSES, VERSIONS
 from dreamreel.pipeline.networks.dreamnet_layers import FAVOURITE
 from dreamreel.pipeline.networks.files import described, file_of
 from dreamreel.pipeline.networks.googlenet import BvlcGoogLeNet
@@ -108,36 +108,42 @@ def _in_file(file: Path, changed: tuple[int, int]) -> Architecture:
             f"{file} is a network {told.architecture}, which is not known by this name; if it is "
             f"code of yours: --network {told.architecture} --weights {file}"
         )
+    is_dreamnet = told.architecture == "dreamnet"
     base = _named(told.architecture)
-    versions = VERSIONS if told.architecture == "dreamnet" else {base.version: base.build}
+    versions = VERSIONS if is_dreamnet else {base.version: base.build}
     if told.version not in versions:
         raise UserError(
             f"{file} is {told.architecture} of version {told.version}; known here: "
             f"{', '.join(map(str, versions))}. A newer Dreamreel made it"
         )
+    if is_dreamnet:
+        channels = dict(zip(CHANNELS, told.channels or CHANNELS.values(), strict=True))
+        base = dreamnet_of(told.version, channels, told.classes)
     found = replace(
         base,
         name=str(file),
-        build=versions[told.version],
-        version=told.version,
         mean=told.mean,
         std=told.std,
         swapped=told.swapped,
         side=told.side,
         fetch=partial(read_weights, file),
     )
-    return with_class_count(found, told.classes)
+    return found if is_dreamnet else with_class_count(found, told.classes)
 
 
-def _dreamnet() -> Architecture:
+def dreamnet_of(
+    version: int = BUNDLED, channels: Mapping[str, int] = CHANNELS, classes: int = CLASSES
+) -> Architecture:
+    """The architecture of dreamnet of a `version`, with so many `channels` in each head, and
+    `classes`, if any. The bundled weights are those of the version `BUNDLED`."""
     return Architecture(
         "dreamnet",
-        VERSIONS[VERSION],
+        partial(VERSIONS[version], channels=channels, classes=classes),
         (0.45,) * 3,
         (0.25,) * 3,
         lambda: read_weights(BUNDLED_WEIGHTS),
         favourite=FAVOURITE,
-        version=VERSION,
+        version=version,
     )
 
 
@@ -161,7 +167,7 @@ def _bvlc_googlenet() -> Architecture:
 
 
 NETWORKS: dict[str, Callable[[], Architecture]] = {
-    "dreamnet": _dreamnet,
+    "dreamnet": dreamnet_of,
     "bvlc_googlenet": _bvlc_googlenet,
 }
 

@@ -1,10 +1,29 @@
 """dreamnet: our own small network, bundled with its weights."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+# The channels of its heads but for the classes: those of the layers of GoogLeNet that taught it.
+CHANNELS = {"textures": 480, "parts": 512, "creatures": 832, "objects": 1024}
+CLASSES = 1000  # ImageNet's
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """How wide a dreamnet is at strides 4, 8, 16 and 32. If it is `smooth`, a blur goes before each
+    stride, so that no pixel has more say than its neighbours: gradients have no grid."""
+
+    widths: tuple[int, int, int, int]
+    smooth: bool
+
+
+FIRST = Trunk((160, 288, 448, 640), smooth=False)
+LEAN = Trunk((96, 192, 448, 640), smooth=True)  # two thirds of the sums of the first
 
 
 class Fire(nn.Module):
@@ -26,33 +45,56 @@ class Fire(nn.Module):
         return F.relu(expanded + x if self.has_shortcut else expanded)
 
 
+class BlurPool(nn.Module):
+    """Half the size, blurred by 1, 2, 1 along each axis before (Zhang, Making Convolutional
+    Networks Shift-Invariant Again, 2019)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` (N, C, H, W) at stride 2, as large as a pooling of 3 without padding makes it."""
+        return F.avg_pool2d(F.avg_pool2d(x, 2, 1), 2, 2, ceil_mode=True)
+
+
 class DreamNet(nn.Module):
-    """Our own network: a trunk of fire modules, with heads that respond as GoogLeNet's layers do.
+    """Our own network: a trunk of fire modules, with heads that respond as the layers of its
+    teacher do, with as many `channels`. Without `classes` it tells none.
 
     A head is a side exit of the trunk. `forward` computes only the heads that it is asked for.
     """
 
-    HEADS = ("textures", "parts", "creatures", "objects", "classes")
+    HEADS = (*CHANNELS, "classes")
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        trunk: Trunk = FIRST,
+        channels: Mapping[str, int] = CHANNELS,
+        classes: int = CLASSES,
+    ) -> None:
         super().__init__()
+        a, b, c, d = trunk.widths
+        self.smooth = trunk.smooth
         self.stem = nn.Conv2d(3, 48, 5, stride=2, padding=2)
-        self.pool = nn.AvgPool2d(3, 2, ceil_mode=True)
-        self.fire2a, self.fire2b = Fire(48, 160), Fire(160, 160)
-        self.fire3a, self.fire3b, self.fire3c = Fire(160, 288), Fire(288, 288), Fire(288, 288)
-        self.textures = Head(288, 480)
-        self.fire4a, self.fire4b, self.fire4c = Fire(288, 448), Fire(448, 448), Fire(448, 448)
-        self.parts = Head(448, 512)
-        self.fire4d = Fire(448, 448)
-        self.creatures = Head(448, 832)
-        self.fire5a, self.fire5b = Fire(448, 640), Fire(640, 640)
-        self.objects = Head(640, 1024)
-        self.classes = nn.Linear(1024, 1000)
+        self.pool = BlurPool() if trunk.smooth else nn.AvgPool2d(3, 2, ceil_mode=True)
+        self.fire2a, self.fire2b = Fire(48, a), Fire(a, a)
+        self.fire3a, self.fire3b, self.fire3c = Fire(a, b), Fire(b, b), Fire(b, b)
+        self.textures = Head(b, channels["textures"])
+        self.fire4a, self.fire4b, self.fire4c = Fire(b, c), Fire(c, c), Fire(c, c)
+        self.parts = Head(c, channels["parts"])
+        self.fire4d = Fire(c, c)
+        self.creatures = Head(c, channels["creatures"])
+        self.fire5a, self.fire5b = Fire(c, d), Fire(d, d)
+        self.objects = Head(d, channels["objects"])
+        self.classes = nn.Linear(channels["objects"], classes) if classes else None
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """The channels of each head but for the classes."""
+        heads = (self.textures, self.parts, self.creatures, self.objects)
+        return {name: head.out_channels for name, head in zip(CHANNELS, heads, strict=True)}
 
     def forward(self, x: Tensor, heads: Collection[str] = HEADS) -> Tensor:
         """Compute the trunk and `heads` for `x` (N, 3, H, W), normalised. Returns the logits
-        (N, 1000) if "classes" is among `heads`, else the output of "objects" or of the trunk."""
-        x = self.pool(F.relu(self.stem(x)))
+        (N, classes) if "classes" is among `heads`, else the output of "objects" or of the trunk."""
+        x = self.pool(F.relu(self.stem(_blurred(x) if self.smooth else x)))
         x = self.pool(self.fire2b(self.fire2a(x)))
         x = self.fire3c(self.fire3b(self.fire3a(x)))
         if "textures" in heads:
@@ -66,7 +108,9 @@ class DreamNet(nn.Module):
         x = self.fire5b(self.fire5a(self.pool(x)))
         if "objects" in heads or "classes" in heads:
             x = self.objects(x)
-        return self.classes(x.mean((2, 3))) if "classes" in heads else x
+        if self.classes is None or "classes" not in heads:
+            return x
+        return self.classes(x.mean((2, 3)))
 
 
 class Head(nn.Conv2d):
@@ -80,7 +124,18 @@ class Head(nn.Conv2d):
         return F.relu(super().forward(input))
 
 
+def _blurred(x: Tensor) -> Tensor:
+    """`x` (N, C, H, W), blurred by 1, 2, 1 along each axis. What alternates from pixel to pixel,
+    which a stride of 2 would mistake for something coarser, is gone."""
+    wider = F.avg_pool2d(x, 2, 1, padding=1, count_include_pad=False)  # by a pixel
+    return F.avg_pool2d(wider, 2, 1)
+
+
 # The architecture by the version that files name; weights fit only their own. A change of any
-# layer gets a new entry. The last is that of the bundled weights.
-VERSIONS: dict[int, type[nn.Module]] = {1: DreamNet}
-VERSION = max(VERSIONS)
+# layer gets a new entry. What begins with random weights is of the newest.
+VERSIONS: dict[int, Callable[..., DreamNet]] = {
+    1: DreamNet,
+    2: partial(DreamNet, LEAN),
+}
+BUNDLED = 1  # the version of the bundled weights
+NEWEST = max(VERSIONS)

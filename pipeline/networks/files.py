@@ -7,9 +7,9 @@ It is a safetensors file whose metadata has, as JSON, `classes`, a list of names
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dreamreel.pipeline.config.values import is_network_file
 from dreamreel.pipeline.contents import HEAD, SAFETENSORS, content_of
@@ -18,22 +18,32 @@ from dreamreel.pipeline.opening import check_readable, misnamed
 
 LONGEST_HEADER = 100 << 20  # bytes of a safetensors file's header, as its own reader takes
 Three = tuple[float, float, float]
+Width = Annotated[int, Field(ge=1, le=16384)]  # far above that of any layer
 
 
 class Described(BaseModel):
     """How a network in a file is built and what it expects. `mean`, `std` and `swapped` are as in
-    `Architecture`; `side` is that of the pictures that taught it, in pixels."""
+    `Architecture`; `side` is that of the pictures that taught it, in pixels. A dreamnet has
+    heads with so many `channels`, those of GoogLeNet's layers if they are None; it alone may have
+    no classes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     format: Literal[1] = 1
     architecture: str
     version: int
-    classes: int = Field(ge=1)
+    classes: int = Field(ge=0)
     mean: Three
     std: Three
     swapped: bool = False
     side: int = Field(ge=16, le=4096)
+    channels: tuple[Width, Width, Width, Width] | None = None
+
+    @model_validator(mode="after")
+    def _check_classes(self) -> Self:
+        if self.classes == 0 and self.architecture != "dreamnet":
+            raise ValueError(f"{self.architecture} has no classes")
+        return self
 
 
 def file_of(network: str) -> Path | None:

@@ -148,6 +148,12 @@ class Network:
                 handle.remove()
         return found
 
+    def output(self, image: Tensor) -> Tensor:
+        """What the network as a whole tells of `image` (N, 3, H, W) in [0, 1]: for most, logits."""
+        with self._autocast():
+            found: Tensor = self.module(self._normalise(image))
+        return found
+
     def check(self, names: Iterable[str]) -> None:
         """Raise UserError unless every layer of `names` exists and all its weights are there."""
         for name in names:

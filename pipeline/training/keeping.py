@@ -1,6 +1,6 @@
 """A training on disk: its state, with which a stopped one goes on to the same bytes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +14,11 @@ from dreamreel.pipeline.durable import UNREADABLE, load_tree, save_tree
 from dreamreel.pipeline.errors import UserError, usable
 from dreamreel.pipeline.training.course import Course
 
-FORMAT = 1  # of a state; one of another number is not read
+FORMAT = 2  # of a state; one of another number is not read
 LARGEST_STATE = 64 << 30  # bytes; a state is four times as large as the network
 
 Weights = dict[str, Tensor]
+Digests = Mapping[str, str | None]
 
 
 @dataclass
@@ -61,14 +62,15 @@ def own_folder(course: Course) -> Iterator[Path]:
 
 
 def save_state(
-    course: Course, digest: str, at: Progressed, module: nn.Module, rule: torch.optim.Optimizer
+    course: Course, digests: Digests, at: Progressed, module: nn.Module, rule: torch.optim.Optimizer
 ) -> None:
-    """Write the state of a training of pictures with this `digest`, whole or not at all."""
+    """Write the state of a training, whole or not at all. `digests` are those of what it reads, by
+    name: its pictures, the weights that it began with, its teacher."""
     moments = [rule.state[one] for group in rule.param_groups for one in group["params"]]
     tree = {
         "format": FORMAT,
         "asked": course.asked(),
-        "digest": digest,
+        "digests": dict(digests),
         "at": {**figures_of(at), "best": at.best},
         "module": module.state_dict(),
         "moments": moments,
@@ -90,10 +92,11 @@ def figures_of(at: Progressed) -> dict[str, Any]:
 
 
 def load_state(
-    course: Course, digest: str, module: nn.Module, rule: torch.optim.Optimizer
+    course: Course, digests: Digests, module: nn.Module, rule: torch.optim.Optimizer
 ) -> Progressed | None:
     """Bring `module` and `rule` to the state on disk, and return how far it is; None if there is
-    none. Raises UserError if it is of other options or pictures, or is damaged."""
+    none. Raises UserError if it is of other options, or of files with other `digests`, or is
+    damaged."""
     if not course.state.exists():
         return None
     again = "--restart begins anew"
@@ -109,11 +112,12 @@ def load_state(
                 f"{course.state} is a stopped training with another --{name} "
                 f"({tree['asked'].get(other[0])}); give the same, or {again}"
             )
-        if tree["digest"] != digest:
-            raise UserError(
-                f"the pictures in {course.folder} are others than those that the stopped training "
-                f"{course.state} learned from; {again}"
-            )
+        for what, digest in digests.items():
+            if tree["digests"].get(what) != digest:
+                raise UserError(
+                    f"the {what} {_place_of(what, course)}are others than those of the stopped "
+                    f"training {course.state}; {again}"
+                )
         module.load_state_dict(tree["module"])
         _load_moments(rule, tree["moments"])
         return Progressed(**tree["at"])
@@ -129,3 +133,8 @@ def _load_moments(rule: torch.optim.Optimizer, moments: list[dict[str, Tensor]])
             name: one if one.ndim == 0 else torch.empty_like(parameter).copy_(one)
             for name, one in found.items()
         }
+
+
+def _place_of(what: str, course: Course) -> str:
+    """Where that which has a digest lies, for a message."""
+    return f"in {course.folder} " if what == "pictures" else ""

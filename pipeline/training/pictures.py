@@ -22,6 +22,7 @@ from dreamreel.pipeline.memory import free_memory
 LEAST = 4  # pictures of a class: three to learn from, and one to check by
 CHECKED_BY = 0.15  # the share of each class by which the network is checked
 ROOM = 1.25  # the shorter side of a kept picture over that of a crop: crops have room to move
+FINER = 2.0  # as ROOM, where crops may show a small part: what is near and far is to be felt alike
 OBLONG = 2.0  # a kept picture's longer side over its shorter: of a strip, the middle is kept
 KEPT_SHARE = 0.5  # of the free memory, for pictures; others are read again when they are needed
 # The names of two folders, each with all classes, of those who divide their pictures themselves.
@@ -107,6 +108,44 @@ def read_pictures(
     )
 
 
+def read_unlabelled(
+    folder: Path, size: int, seed: int, notice: Callable[[str], None] = lambda line: None
+) -> Pictures:
+    """All pictures in `folder` and the folders in it, of no class, for crops of `size` pixels from
+    pictures of twice that. They are divided by `seed`, and bad ones left out, as `read_pictures`
+    does. Raises UserError if they are too few."""
+    with usable(folder):
+        if not folder.exists():
+            raise missing(folder, "folder")
+        if not folder.is_dir():
+            raise UserError(f"{folder} is a file; give a folder of pictures")
+        paths = list(_all_in(folder))
+    side = round(size * FINER)
+    images, good = _read_all(paths, side, notice)
+    if len(good) < LEAST:
+        raise UserError(
+            f"{folder} has {len(good)} usable pictures, in it and the folders in it; {LEAST} are "
+            "the least, and a thousand teach far more"
+        )
+    labels = [0] * len(paths)
+    learned, checked = _split(labels, good, seed)
+    notice(f"{len(good)} pictures: {len(learned)} to learn from, {len(checked)} to check by")
+    digest = _digest(folder, [paths[one] for one in good])
+    return Pictures(
+        (), tuple(paths), tuple(labels), tuple(images), tuple(learned), tuple(checked), digest, side
+    )
+
+
+def _all_in(folder: Path) -> Iterator[Path]:
+    """The files in `folder` and the folders in it, but for hidden ones, in order."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name[0] != ".")
+        for name in sorted(files):
+            path = Path(place) / name
+            if name[0] != "." and path.is_file():
+                yield path
+
+
 def _divided(folder: Path) -> tuple[Path, Path | None]:
     """The folder of pictures to learn from, and that of those to check by, if there are two."""
     names = {one.name.lower(): one for one in folder.iterdir() if one.is_dir()}
@@ -126,7 +165,7 @@ def _listed(folder: Path) -> tuple[list[str], list[tuple[Path, int]]]:
         raise UserError(
             f"{folder} holds {count} pictures and no folders: put those of each class into a folder"
             f" of its own, such as {folder.name or 'pictures'}/cats; a network learns what things "
-            "are by telling labelled classes apart"
+            "are by telling labelled classes apart; --distill-from needs none"
         )
     if len(classes) == 1:
         raise UserError(

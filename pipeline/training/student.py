@@ -1,111 +1,138 @@
-"""The network that learns: a module with a head for the new classes, and the file it becomes."""
+"""The network that learns: a module with heads for what it learns, and the file it becomes."""
 
 import json
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import mean
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.networks.catalog import find_architecture
+from dreamreel.pipeline.networks.catalog import dreamnet_of, find_architecture
 from dreamreel.pipeline.networks.checkpoints import fitting
-from dreamreel.pipeline.networks.dreamnet import DreamNet
+from dreamreel.pipeline.networks.devices import find_device, find_precision
+from dreamreel.pipeline.networks.dreamnet import CHANNELS, NEWEST, DreamNet
 from dreamreel.pipeline.networks.files import Described, described, file_of
+from dreamreel.pipeline.networks.layers import Anatomy
 from dreamreel.pipeline.networks.network import (
     Architecture,
-    Normalise,
+    Network,
     hollow,
-    with_class_count,
+    wiring_of,
 )
 from dreamreel.pipeline.networks.weights import check_numbers, digest_of, read_weights
-from dreamreel.pipeline.training.batches import seed_of
+from dreamreel.pipeline.training.batches import Middles, seed_of
 from dreamreel.pipeline.training.course import Course
+from dreamreel.pipeline.training.pictures import Pictures
 
-# How firmly each head of dreamnet keeps its meaning: the weight of its squared error to the head
-# before training, over that head's mean square. `objects` tells the classes, so it may change most.
-KEPT = {"textures": 0.15, "parts": 0.15, "creatures": 0.1, "objects": 0.02}
+USUAL = 32  # pictures by which it is measured how strongly layers respond
 
 
 @dataclass
 class Student:
-    """A network that learns. `fresh` are its parameters that began with random numbers. `teacher`
-    is the network before training, whose heads it keeps; None: it has no such heads."""
+    """A network that learns. `fresh` are its parameters that began with random numbers; `source`
+    tells what it began as. `network` is the same module as one that dreams sees it. `paces` are
+    the rates of some of its parameters, over that of the others."""
 
     architecture: Architecture
     module: nn.Module
-    normalise: Normalise
+    network: Network
     fresh: frozenset[str]
-    teacher: DreamNet | None
     source: dict[str, Any]
+    paces: dict[str, float] = field(default_factory=dict)
 
-    def logits(self, images: Tensor) -> Tensor:
-        """The logits (N, classes), float32, of `images` (N, 3, H, W) in [0, 1]."""
-        return self.module(self.normalise(images)).float()
-
-    def logits_and_drift(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """As `logits`; and how far the heads are from those of the teacher: see `KEPT`."""
-        if self.teacher is None:
-            return self.logits(images), torch.zeros((), device=images.device)
-        ours: dict[str, Tensor] = {}
-        theirs: dict[str, Tensor] = {}
-        seen = self.normalise(images)
-        with torch.no_grad():
-            _heads(self.teacher, seen, theirs)
-        logits = _heads(self.module, seen, ours)
-        drift = [
-            weight
-            * F.mse_loss(ours[name].float(), theirs[name].float())
-            / theirs[name].float().square().mean().clamp_min(1e-6)
-            for name, weight in KEPT.items()
-        ]
-        return logits.float(), torch.stack(drift).sum()
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.network.device
 
 
-def student_of(course: Course, classes: int, device: torch.device) -> Student:
-    """The network of `course` with a head for so many `classes`, on `device`. Raises UserError as
-    `find_architecture` does, and for weights that do not fit and a size that it cannot see."""
-    base = find_architecture(course.network)
-    architecture = replace(with_class_count(base, classes), side=course.size)
-    _check_size(architecture, course.size)
+def student_of(course: Course, base: Architecture, architecture: Architecture) -> Student:
+    """The network of `course` as a module of `architecture`, which begins with the weights of
+    `base`, as far as they fit it, or with random ones. Raises UserError for weights that do not
+    fit, and for a size that it cannot see."""
+    architecture = replace(architecture, side=course.side)
+    _check_size(architecture, course.side)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(course.seed))
         module = architecture.build()
+        if isinstance(module, DreamNet) and course.from_scratch:
+            _begin_evenly(module)
     fresh, digest = frozenset(name for name, _ in module.named_parameters()), None
     if not course.from_scratch:
-        fresh, digest = _begin_with_weights(course, base, architecture, module)
+        fresh, digest = _begin_with_weights(course, base, module)
+    device = find_device(course.device)
     module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    teacher = None
-    if isinstance(module, DreamNet) and not course.from_scratch:
-        teacher = DreamNet()
-        teacher.load_state_dict(module.state_dict() | _no_classes(teacher))
-        teacher.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        teacher.requires_grad_(False)
+    network = seen_as(architecture, module, device, find_precision(course.precision, device))
     source = {"network": _name_of(course), "weights_sha256": digest}
-    normalise = Normalise(architecture).to(device)
-    return Student(architecture, module, normalise, fresh, teacher, source)
+    return Student(architecture, module, network, fresh, source)
 
 
-def network_file(student: Student, weights: dict[str, Tensor], made: dict[str, Any]) -> bytes:
-    """The bytes of a file that holds `student` with `weights`: see `networks.files`. `made`, a
-    table whose "classes" are their names, tells how it was trained; equal arguments give equal
+def begun_as(course: Course) -> Architecture:
+    """The architecture with which `course` begins: that of its network. A dreamnet that begins with
+    random weights is of the newest version. Raises UserError as `find_architecture` does."""
+    if course.from_scratch and course.network == "dreamnet":
+        return dreamnet_of(NEWEST)
+    return find_architecture(course.network)
+
+
+def seen_as(
+    architecture: Architecture, module: nn.Module, device: torch.device, precision: torch.dtype
+) -> Network:
+    """`module`, which goes on learning, as a network whose layers can be seen."""
+    return Network(architecture, module, Anatomy({}, ()), device, precision, frozenset())
+
+
+def relative_error(ours: Tensor, theirs: Tensor, usual: float) -> Tensor:
+    """The squared error of `ours` to `theirs` (N, C, h, w) in each picture (N), over the mean
+    square of theirs. Half of that is the `usual` one, so that an empty picture counts little."""
+    ours, theirs = ours.float(), theirs.float()
+    error = (ours - theirs).square().mean((1, 2, 3))
+    return 2 * error / (theirs.square().mean((1, 2, 3)) + usual)
+
+
+@torch.no_grad()
+def usual_squares(
+    see: Callable[[Tensor], Mapping[str, Tensor]], pictures: Pictures, size: int
+) -> dict[str, float]:
+    """The mean square of each activation (N, C, h, w) that `see` gives for images (N, 3, H, W), on
+    the middles of some of the `pictures` to learn from."""
+    middles = Middles(pictures, pictures.learned[:USUAL], size)
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for images, _ in DataLoader(middles, 8):
+        for name, one in see(images).items():
+            found[name] += one.float().square().flatten(1).mean(1).tolist()
+    return {name: mean(squares) for name, squares in found.items()}
+
+
+def network_file(
+    student: Student, weights: dict[str, Tensor], classes: Sequence[str], made: dict[str, Any]
+) -> bytes:
+    """The bytes of a file that holds `student` with `weights`: see `networks.files`. `classes` are
+    their names, if they have any, and `made` tells how it was trained; equal arguments give equal
     bytes."""
-    base = student.architecture
+    base, module = student.architecture, student.module
+    wiring = wiring_of(base)
+    channels = tuple(module.channels.values()) if isinstance(module, DreamNet) else None
     told = Described(
         architecture=student.source["network"],
         version=base.version,
-        classes=len(made["classes"]),
+        classes=0 if wiring is None else wiring.classes,
         mean=base.mean,
         std=base.std,
         swapped=base.swapped,
         side=base.side or 224,
+        channels=None if channels == tuple(CHANNELS.values()) else channels,
     )
     metadata = {
-        "classes": json.dumps(made["classes"]),
-        "network": told.model_dump_json(),
-        "training": json.dumps({name: one for name, one in made.items() if name != "classes"}),
+        "classes": json.dumps(list(classes)),
+        "network": told.model_dump_json(exclude_none=True),
+        "training": json.dumps(made),
     }
     plain = {name: one.detach().cpu().contiguous() for name, one in weights.items()}
     return _in_order(save(plain, metadata))
@@ -120,27 +147,13 @@ def _in_order(data: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
-def _heads(module: nn.Module, seen: Tensor, found: dict[str, Tensor]) -> Tensor:
-    """Run `module` on `seen`, and put the activations of its heads into `found`."""
-    handles = [
-        module.get_submodule(name).register_forward_hook(
-            lambda part, inputs, output, name=name: found.__setitem__(name, output)
-        )
-        for name in KEPT
-    ]
-    try:
-        return module(seen)
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def _begin_with_weights(
-    course: Course, base: Architecture, architecture: Architecture, module: nn.Module
+    course: Course, base: Architecture, module: nn.Module
 ) -> tuple[frozenset[str], str]:
-    """Fill `module` with the weights of `course`. Returns the names of the parameters that they do
-    not fill, and the digest of the weights."""
-    path = course.weights or file_of(course.network)
+    """Fill `module` with the weights that `course` begins with, those of `base`. Returns the names
+    of the parameters that they do not fill, and the digest of the weights."""
+    own = course.weights if course.distill_from is None else None  # else they are the teacher's
+    path = own or file_of(course.network)
     given = str(path) if path else f"the weights file of {course.network}"
     weights = read_weights(path) if path else base.fetch()
     fit = fitting(weights, hollow(base).state_dict(), given)
@@ -155,20 +168,17 @@ def _begin_with_weights(
         raise UserError(f"{given} has no weights of {base.name}")
     module.load_state_dict(found, strict=False)
     fresh = frozenset(name for name, _ in module.named_parameters() if name not in found)
-    head = list(wanted)[-1].rpartition(".")[0]
-    for part in (f"{head}.weight", f"{head}.bias"):  # other classes, though as many
-        if part in wanted and part not in fresh:
-            bound = wanted[part].abs().mean() if part.endswith("weight") else 0.0
-            random = torch.Generator().manual_seed(seed_of(course.seed, 1))
-            with torch.no_grad():
-                wanted[part].copy_(bound * torch.randn(wanted[part].shape, generator=random))
-            fresh |= {part}
     return fresh, digest_of(fit.weights)
 
 
-def _no_classes(teacher: DreamNet) -> dict[str, Tensor]:
-    """The head of classes of `teacher`, which is not used."""
-    return {f"classes.{name}": one for name, one in teacher.classes.state_dict().items()}
+def _begin_evenly(module: DreamNet) -> None:
+    """Fill `module` with random numbers by which each layer is about as strong as the one before
+    (He et al., Delving Deep into Rectifiers, 2015)."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
 
 
 def _name_of(course: Course) -> str:
