@@ -43,6 +43,7 @@ from dreamreel.pipeline.jobs.paths import (
 )
 from dreamreel.pipeline.media.encoding import Encoding, count_frames, prepared, start_encoding
 from dreamreel.pipeline.media.ffmpeg import Running, failure_of
+from dreamreel.pipeline.stages import timed
 
 Identity = dict[str, Any]  # the table that identifies a render: see `identity_of`
 
@@ -135,6 +136,7 @@ class Segments:
         if self._open is not None:
             self._end_segment()
 
+    @timed("encode")
     def add(self, frame: Frame) -> None:
         """Write the next `frame` (H, W, 3 or 4) to disk. It is done only after `save`.
 
@@ -175,6 +177,7 @@ class Segments:
             self._end_segment()
         self._encode_ended()
 
+    @timed("encode")
     def segments(self) -> list[tuple[Path, int]]:
         """Encode what is left, and return the files of the segments in order, each with its number
         of frames. All frames must be saved. Raises UserError if ffmpeg fails."""

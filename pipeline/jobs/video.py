@@ -31,9 +31,9 @@ from dreamreel.pipeline.jobs.identity import (
 from dreamreel.pipeline.jobs.job import Job, source_of
 from dreamreel.pipeline.jobs.making import make, under_way
 from dreamreel.pipeline.jobs.masking import mask_files, masks_in, masks_of
-from dreamreel.pipeline.jobs.paths import (
-    Target,
-)
+from dreamreel.pipeline.jobs.memory import told_peak
+from dreamreel.pipeline.jobs.pace import pacing
+from dreamreel.pipeline.jobs.paths import Target
 from dreamreel.pipeline.jobs.preparation import (
     heard_by,
     palette_of,
@@ -54,6 +54,7 @@ from dreamreel.pipeline.media.reading import prefetch, read_frames
 from dreamreel.pipeline.motion.following import Followed, MovingFrame, follow_motion, frames_ahead
 from dreamreel.pipeline.motion.overlay import draw_motion
 from dreamreel.pipeline.networks.network import Network
+from dreamreel.pipeline.stages import timed, timed_each
 from dreamreel.pipeline.states import decode, encode, on_device
 from dreamreel.pipeline.tensors import to_frame
 
@@ -84,9 +85,12 @@ def render_video(checked: Checked, report: Report) -> Path:
     `run` does.
     """
     film, out = ready_video(checked, report), checked.out
+    settings, size = film.job.settings, film.clip.raster.size_at(film.job.settings.width)
+    report.on_estimate(told_peak(film.network, settings, size))
+    paced = pacing(report, film.network, settings, size)
     with under_way(out, film.job, film.encoding, film.total, film.network) as work:
         state = state_of(work, film)
-        dream_into(work, film, state, report)
+        dream_into(work, film, state, paced)
         made = made_of(film.network, work.frames, work.seconds, state)
         return finish_video(work, film, out, report, made)
 
@@ -321,6 +325,7 @@ def _remembering(
     return last, remembered()
 
 
+@timed("encode")
 def _shown(
     source: Frame, image: Tensor, encoding: Encoding, settings: Settings, network: Network
 ) -> Frame:
@@ -364,7 +369,7 @@ def moving_frames(
     clip = replace(clip, exact_from=state.exact_from)
     read = read_frames(clip, start, stop, on_lost, go_on_exactly)
     size = clip.raster.size_at(settings.width)
-    frames = (scaled(frame, size) for frame in read)
+    frames = timed_each("decode", (scaled(frame, size) for frame in read))
     first = list(itertools.islice(frames, 1))
     if not first and state.followed is None and start == job.span[0]:
         raise UserError(f"{clip.path} ends before frame {start}; give an earlier start")

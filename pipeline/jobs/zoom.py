@@ -31,6 +31,8 @@ from dreamreel.pipeline.jobs.identity import (
 )
 from dreamreel.pipeline.jobs.job import DEFAULT_CANVAS, Earlier, Flight, Job, flight_of
 from dreamreel.pipeline.jobs.making import make, under_way
+from dreamreel.pipeline.jobs.memory import told_peak
+from dreamreel.pipeline.jobs.pace import pacing
 from dreamreel.pipeline.jobs.paths import (
     STATE_FORMAT,
     Target,
@@ -98,6 +100,7 @@ def render_zoom(checked: Checked, report: Report) -> Path:
     job, palette = job.model_copy(update=digests), palette_of(settings)
     journey = _journey(flight, canvas, network, report)
     encoding = _encoding_of(flight, out, settings, report)
+    report.on_estimate(told_peak(network, settings, canvas))
     with under_way(out, job, encoding, flight.own_frames, network) as work:
         state = _state_of(work, flight, network, report)
         first = _first_picture(flight, photo, settings, network)
@@ -108,7 +111,8 @@ def render_zoom(checked: Checked, report: Report) -> Path:
         )
         frames = _frames(images, encoding, network)
         seconds, total = settings.output.save_seconds, flight.own_frames
-        make(frames, work, lambda: encode(state), total, watched, report, seconds, network)
+        paced = pacing(report, network, settings, canvas, "zoom")
+        make(frames, work, lambda: encode(state), total, watched, paced, seconds, network)
         made = Made(
             versions=versions(),
             network=network.name,
