@@ -11,6 +11,7 @@ from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.jobs.memory import peak_bytes, told_peak
 from dreamreel.pipeline.jobs.pace import cost_of, pacing
 from dreamreel.pipeline.jobs.report import Progress, Report
+from dreamreel.pipeline.media.reading import depth_for
 from dreamreel.pipeline.networks.catalog import load_network
 from dreamreel.pipeline.networks.network import Network
 from making import Run
@@ -93,3 +94,8 @@ def test_the_command_tells_the_peak_before_the_first_frame(
     assert run.code == 0 and len(peak) == 1 and peak[0] < first, run.err
     run = dreamreel("video", moving_clip, "-o", tmp_path / "q.mp4", *quick, "--quiet")
     assert run.err == ""
+
+
+def test_fewer_large_frames_are_read_ahead() -> None:
+    sizes = [(96, 160), (1080, 1920), (2160, 3840), (4320, 7680)]
+    assert [depth_for(size) for size in sizes] == [4, 4, 2, 1]

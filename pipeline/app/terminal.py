@@ -44,10 +44,16 @@ def terminal(
         elif not quiet:
             print_line(note)
 
+    def estimate(line: str) -> None:
+        if console.is_terminal:
+            console.print(printable(line), style="dim", markup=False, highlight=False)
+        elif not quiet:
+            print_line(line)
+
     show = _bar(console, unit) if console.is_terminal and not quiet else _lines(quiet, unit)
     stop = _ending_when_stopped() if stoppable else nullcontext(lambda: False)
     with show as (on_progress, on_first), stop as is_stopping:
-        yield Report(on_progress, tell, is_stopping, on_first=on_first, on_estimate=tell)
+        yield Report(on_progress, tell, is_stopping, on_first=on_first, on_estimate=estimate)
 
 
 def json_report(is_stopping: Callable[[], bool] = lambda: False) -> Report:

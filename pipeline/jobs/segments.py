@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
 
+import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from dreamreel.pipeline.config.values import LARGEST_SIDE, SMALLEST_SIDE
@@ -147,7 +148,7 @@ class Segments:
         if self._open is None:
             self._starts.append(self.frames)
             self._open = open_own(self._raw(len(self._starts) - 1), "ab")
-        self._open.write(prepared(frame, self._encoding).tobytes())
+        self._open.write(np.ascontiguousarray(prepared(frame, self._encoding)).data)
         self.frames += 1
         self._encode_on()
 

@@ -50,7 +50,7 @@ from dreamreel.pipeline.media.clips import Clip
 from dreamreel.pipeline.media.converting import FITTED
 from dreamreel.pipeline.media.cropping import scaled
 from dreamreel.pipeline.media.encoding import Encoding, alike
-from dreamreel.pipeline.media.reading import prefetch, read_frames
+from dreamreel.pipeline.media.reading import depth_for, prefetch, read_frames
 from dreamreel.pipeline.motion.following import Followed, MovingFrame, follow_motion, frames_ahead
 from dreamreel.pipeline.motion.overlay import draw_motion
 from dreamreel.pipeline.networks.network import Network
@@ -86,10 +86,10 @@ def render_video(checked: Checked, report: Report) -> Path:
     """
     film, out = ready_video(checked, report), checked.out
     settings, size = film.job.settings, film.clip.raster.size_at(film.job.settings.width)
-    report.on_estimate(told_peak(film.network, settings, size))
     paced = pacing(report, film.network, settings, size)
     with under_way(out, film.job, film.encoding, film.total, film.network) as work:
         state = state_of(work, film)
+        report.on_estimate(told_peak(film.network, settings, size))
         dream_into(work, film, state, paced)
         made = made_of(film.network, work.frames, work.seconds, state)
         return finish_video(work, film, out, report, made)
@@ -373,10 +373,11 @@ def moving_frames(
     first = list(itertools.islice(frames, 1))
     if not first and state.followed is None and start == job.span[0]:
         raise UserError(f"{clip.path} ends before frame {start}; give an earlier start")
-    sources = prefetch(itertools.chain(first, frames))
+    depth = depth_for(size)
+    sources = prefetch(itertools.chain(first, frames), depth)
     bars = bars_at(settings, clip.size, size)
     following = follow_motion(sources, clip.rate, settings, start, state.followed, after_cut, bars)
-    moving = prefetch(following)
+    moving = prefetch(following, depth)
     with closing(sources), closing(moving):
         yield _telling_bars(moving, report, told)
 

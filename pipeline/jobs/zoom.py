@@ -100,11 +100,11 @@ def render_zoom(checked: Checked, report: Report) -> Path:
     job, palette = job.model_copy(update=digests), palette_of(settings)
     journey = _journey(flight, canvas, network, report)
     encoding = _encoding_of(flight, out, settings, report)
-    report.on_estimate(told_peak(network, settings, canvas))
     with under_way(out, job, encoding, flight.own_frames, network) as work:
         state = _state_of(work, flight, network, report)
         first = _first_picture(flight, photo, settings, network)
         begins = flight.begins + work.done
+        report.on_estimate(told_peak(network, settings, canvas))
         told = on_first(report)
         images = infinite_zoom(
             first, network, over_time, journey, begins, state, told, palette=palette
