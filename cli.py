@@ -1,6 +1,5 @@
 """The commands: each parses its options, makes a job, runs it and reports the result."""
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -582,20 +581,23 @@ def train(
 
 
 @_command()
+@takes(NETWORK, HARDWARE, common=("overwrite",))
 def bench(
+    given: Given,
+    sizes: args.BenchSizes = None,
+    repeats: args.Repeats = None,
     json: args.Json = False,
-    repeats: args.Repeats = 7,
+    plot: args.BenchPlot = None,
+    against: args.Against = None,
 ) -> None:
-    """Measure speed and memory on this machine: medians of interleaved repeats."""
-    from json import dumps
+    """Measure speed and memory on this machine: medians of repeats, in which rivals take turns.
 
-    from dreamreel.pipeline.judging.bench import bench as measured
-    from dreamreel.pipeline.judging.bench import describe
+    An evaluation and a frame are measured against the plain way to write them; films of each size
+    stage by stage, with their memory. The default takes a few minutes on two cores.
+    """
+    from dreamreel.pipeline.app.figures import run_bench
 
-    if repeats < 1:
-        raise UserError(f"--repeats {repeats} is too few: at least 1")
-    figures = measured(repeats, lambda line: print(line, file=sys.stderr, flush=True))
-    print(dumps(figures, indent=2) if json else describe(figures))
+    run_bench(given, sizes, repeats, json, plot, against)
 
 
 def main() -> None:

@@ -1,6 +1,5 @@
 """The command line as a user calls it: results, and one clear line for each mistake."""
 
-import json
 import os
 import pickle
 import shutil
@@ -445,27 +444,6 @@ def test_a_missing_libgl_gives_one_line_with_the_remedy(tmp_path: Path, moving_c
     assert done.returncode == 1  # the machine's fault, not the user's
     assert done.stderr.count("\n") == 1
     assert "libGL.so.1" in done.stderr and "apt install libgl1" in done.stderr
-
-
-def test_the_bench_reports_its_figures(dreamreel: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dreamreel.pipeline.judging import bench
-
-    # Small sizes: this test checks which figures there are; `dreamreel bench` gives their values.
-    monkeypatch.setattr(bench, "SIZE", (96, 160))
-    monkeypatch.setattr(bench, "MATRIX", 256)
-    monkeypatch.setattr(bench, "OVERHEAD_FRAMES", 8)
-    monkeypatch.setattr(bench, "SIZES", {"160x96": (96, 160)})
-    run = dreamreel("bench", "--json", "--repeats", 1)
-    assert run.code == 0, run.err
-    figures = json.loads(run.out)
-    assert {
-        "evaluation_speedup",
-        "matrix_share",
-        "overhead_cpu_ms",
-        "peak_memory_mib",
-        "zoom_share",
-    } <= set(figures)
-    assert figures["peak_memory_mib"]["160x96"] > 100
 
 
 def test_the_samples_are_as_readme_describes_them() -> None:

@@ -55,5 +55,6 @@ def test_a_terminal_says_that_the_first_frame_is_dreamed(
         *("--set", "dream.steps=2", "--octaves", "1"),
     )
     lines = run.err.splitlines()
-    assert lines[0] == "1/2 steps: dreaming the first frame, the slowest", run.err
+    assert "of memory" in lines[0]
+    assert lines[1] == "1/2 steps: dreaming the first frame, the slowest", run.err
     assert lines[-1].startswith("2/2 frames")

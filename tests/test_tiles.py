@@ -21,6 +21,7 @@ from dreamreel.pipeline.networks.assembly import assemble
 from dreamreel.pipeline.networks.catalog import find_architecture, load_network
 from dreamreel.pipeline.networks.network import Network
 from dreamreel.pipeline.networks.tiles import (
+    AT_ONCE,
     Grid,
     Sight,
     Tile,
@@ -344,3 +345,20 @@ before = told("VmRSS")
 gradient_of(image.requires_grad_(True), network, [Term("parts")])
 print(network.memory_for((720, 960), ["parts"]), told("VmHWM") - before)
 """
+
+
+def test_only_a_large_picture_is_seen_in_tiles_though_memory_suffices(network: Network) -> None:
+    names = ["parts"]
+    whole = [network.sight.side_at_once(size, names) for size in ((1080, 1920), (1440, 2560))]
+    assert whole == [None, None]
+    sides = []
+    for size in ((2160, 3840), (4320, 7680)):
+        side = network.sight.side_at_once(size, names)
+        assert side is not None and side < max(size)
+        assert network.memory_for((side, side), names) <= AT_ONCE
+        sides.append(side)
+    assert network.sight.side_at_once((2160, 3840), names, 4000) == 4000  # as the user says
+    told: list[str] = []
+    network.sight.on_notice = told.append
+    grid = network.sight.within_memory(lambda grid: grid, (2160, 3840), names)
+    assert grid is not None and not told  # it is not slower, so nothing is told

@@ -300,7 +300,24 @@ Piece = Annotated[
     int | None, typer.Option(metavar="N", help="Render only piece N of its video, from 0.")
 ]
 Join = Annotated[bool, typer.Option("--join", help="Join the pieces of its video.")]
-Repeats = Annotated[int, typer.Option(help="The number of repeats.", metavar="N")]
+Repeats = Annotated[
+    int | None, typer.Option(help="How often each measurement is repeated. (5)", metavar="N")
+]
+BenchSizes = Annotated[
+    str | None,
+    typer.Option(
+        "--sizes",
+        metavar="S,S",
+        help="Sizes of films: 360p, 720p, 1080p, 4k, WxH or all. (360p,720p)",
+    ),
+]
+BenchPlot = Annotated[
+    Path | None, typer.Option("--plot", metavar="FILE.png", help="Draw the figures into this file.")
+]
+Against = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.json", help="Compare with the figures that --json wrote there."),
+]
 ExploredSource = Annotated[
     Path, typer.Argument(metavar="IN", help="A picture; a video with --still; or noise.")
 ]

@@ -194,6 +194,34 @@ def _check_pictures(given: Given, reads: Sequence[Path | None], *paths: Path | N
         )
 
 
+def run_bench(
+    given: Given,
+    sizes: str | None,
+    repeats: int | None,
+    as_json: bool,
+    plot: Path | None,
+    against: Path | None,
+) -> None:
+    """Measure this machine, and print the figures, compare them with those in the file `against`,
+    and draw them into the picture `plot`, where these are given.
+
+    Raises UserError, before anything is measured, if an option or a file cannot be used.
+    """
+    settings = given.settings()
+    from dreamreel.pipeline.judging.bench import course
+    from dreamreel.pipeline.judging.bench.showing import bench
+
+    asked = course.Course(
+        course.parse_sizes(course.USUAL_SIZES if sizes is None else sizes),
+        settings.network if given.has_set("network") else course.NETWORK,
+        settings.weights,
+        settings.device,
+        settings.precision,
+        course.USUAL_REPEATS if repeats is None else repeats,
+    )
+    bench(asked, as_json, plot, against, given.overwrite)
+
+
 def show_shots(source: Path, given: Given, as_json: bool) -> None:
     """Print the shots of the video `source`: their frames, times and lengths. Raises UserError if
     it cannot be read."""

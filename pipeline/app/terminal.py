@@ -44,21 +44,28 @@ def terminal(
         elif not quiet:
             print_line(note)
 
+    def estimate(line: str) -> None:
+        if console.is_terminal:
+            console.print(printable(line), style="dim", markup=False, highlight=False)
+        elif not quiet:
+            print_line(line)
+
     show = _bar(console, unit) if console.is_terminal and not quiet else _lines(quiet, unit)
     stop = _ending_when_stopped() if stoppable else nullcontext(lambda: False)
     with show as (on_progress, on_first), stop as is_stopping:
-        yield Report(on_progress, tell, is_stopping, on_first=on_first)
+        yield Report(on_progress, tell, is_stopping, on_first=on_first, on_estimate=estimate)
 
 
 def json_report(is_stopping: Callable[[], bool] = lambda: False) -> Report:
     """A report that prints one JSON object a line on standard output: progress, at most twice a
-    second, and notices."""
+    second and of the first frame, and notices."""
     last = 0.0
 
     def on_progress(progress: Progress) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last >= JSON_EVERY or progress.done == progress.total:
+        begins = progress.done - progress.before == 1
+        if begins or now - last >= JSON_EVERY or progress.done == progress.total:
             last = now
             step = {"done": progress.done, "total": progress.total, "before": progress.before}
             print_json({"event": "progress", **step})
@@ -73,7 +80,7 @@ def json_report(is_stopping: Callable[[], bool] = lambda: False) -> Report:
             last = now
             print_json({"event": "first-frame", "done": progress.done, "total": progress.total})
 
-    return Report(on_progress, on_notice, is_stopping, on_first=on_first)
+    return Report(on_progress, on_notice, is_stopping, on_first=on_first, on_estimate=on_notice)
 
 
 def from_here(text: str) -> str:

@@ -30,6 +30,7 @@ from dreamreel.pipeline.dreaming.views import gradient_of_things
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Frame
 from dreamreel.pipeline.networks.network import Network
+from dreamreel.pipeline.stages import timed
 from dreamreel.pipeline.tensors import Leaving, Shift, blur, resize, rolled
 
 # An even climb: the size of a gradient is taken over cells, so many in the shorter side, blurred by
@@ -110,6 +111,7 @@ def still_ascent(settings: Dream) -> Ascent:
     return Ascent(settings.steps, settings.step_size * settings.strength)
 
 
+@timed("octaves")
 def dream(
     image: Tensor,
     network: Network,

@@ -34,6 +34,7 @@ from dreamreel.pipeline.frames import Box
 from dreamreel.pipeline.motion.content import share_seen
 from dreamreel.pipeline.motion.following import Followed, MovingFrame
 from dreamreel.pipeline.networks.network import Network
+from dreamreel.pipeline.stages import timed
 from dreamreel.pipeline.tensors import inside, pasted, resize, to_image
 
 BARE_COUNTS = 1.0  # weight of a bare place in a measurement; a fully dreamed one's is 1 more
@@ -350,11 +351,13 @@ def _pair_of_responses(
     return subject.response(torch.cat([subject.source, dreamed]), where)
 
 
+@timed("loops")
 def _begin_loops(subject: Subject, state: VideoState, carried: Carried) -> None:
     state.crispness.begin(subject.source, carried.detail, subject.mask)
     state.fullness.begin(float(carried.fullness()))
 
 
+@timed("loops")
 def _measure(subject: Subject, state: VideoState, carried: Carried, contrast: float) -> None:
     """Let the controllers measure the frame of that `contrast` whose dream is `carried`, if that is
     due."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.dreaming.terms import Terms, are_active
+from dreamreel.pipeline.stages import timed
 from dreamreel.pipeline.tensors import blur, luma, sharpness
 
 TINY = 1e-30  # keeps logarithms finite
@@ -227,6 +228,7 @@ class CrispnessLoop:
         dreamed = (source + detail).clamp(0, 1)
         self.added = sharpness(dreamed, where) - sharpness(source, where)
 
+    @timed("loops")
     def held(
         self, source: Tensor, detail: Tensor, share: float = 1.0, where: Tensor | None = None
     ) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from dreamreel.pipeline.frames import Box
 from dreamreel.pipeline.motion.visibility import Motion
 from dreamreel.pipeline.motion.warping import carrying_at, warp
+from dreamreel.pipeline.stages import timed
 from dreamreel.pipeline.tensors import blur, resize
 
 BROAD_CELLS = 9  # cells in a frame's shorter side; coarser light and colour is broad
@@ -30,6 +31,7 @@ class Carried:
     direction: Tensor
     level: Tensor
 
+    @timed("loops")
     def fullness(self) -> Tensor:
         """The mean absolute detail, weighed by `level`: a scalar."""
         size = (self.level * self.detail.abs()).mean()
@@ -58,6 +60,7 @@ class Carried:
             self.level.lerp(other.level, share),
         )
 
+    @timed("warp")
     def along(self, motion: Motion) -> "Carried":
         """The same, warped along `motion` onto the next frame's grid; 0 where that was occluded."""
         size, device = (self.detail.shape[2], self.detail.shape[3]), self.detail.device

@@ -28,6 +28,7 @@ from dreamreel.pipeline.media.exports import export
 from dreamreel.pipeline.media.mux import Part, copy_pictures, mux, retime
 from dreamreel.pipeline.media.reading import read_frames
 from dreamreel.pipeline.media.sequences import find_series, is_series, publish_series, read_series
+from dreamreel.pipeline.stages import timed
 
 # Seconds by which the last frame's time may be off: twice the millisecond to which Matroska rounds.
 LATEST = Fraction(1, 500)
@@ -62,6 +63,7 @@ class Plan:
         return self.times[-2] if self.times else (self.frames(work) - 1) / self.encoding.rate
 
 
+@timed("encode")
 def assemble(work: Segments, plan: Plan, out: Target, report: Report) -> Path:
     """Join the segments of `work` as `plan` says, and return the path of the result in
     `work.pieces`: a file, or a folder of pictures if `out` is a series.
@@ -91,6 +93,7 @@ def assemble(work: Segments, plan: Plan, out: Target, report: Report) -> Path:
     return export(whole, out.path, plan.encoding, plan.first, bool(plan.times), work.pieces)
 
 
+@timed("verify")
 def verify(made: Path, work: Segments, plan: Plan, out: Target) -> None:
     """Decode the film `made` to its end. Raise RuntimeError unless it has all frames of `work`, and
     the right time of the last frame or, for an animation, the right length."""

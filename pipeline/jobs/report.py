@@ -19,13 +19,15 @@ class Report:
     """The callbacks of a render: `on_progress` gets its progress, `on_first` that of a film's first
     frame, the slowest, in steps, `on_notice` a line for the user; `is_stopping` says whether the
     render should save and stop. `before_publishing` is called just before the result gets its name,
-    and raises Stopped if it must not."""
+    and raises Stopped if it must not. `on_estimate` gets a line, before the first frame, about what
+    the render will take."""
 
     on_progress: Callable[[Progress], None] = lambda progress: None
     on_notice: Callable[[str], None] = lambda line: None
     is_stopping: Callable[[], bool] = lambda: False
     before_publishing: Callable[[], None] = lambda: None
     on_first: Callable[[Progress], None] = lambda progress: None
+    on_estimate: Callable[[str], None] = lambda line: None
 
 
 QUIET = Report()

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
 
+import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from dreamreel.pipeline.config.values import LARGEST_SIDE, SMALLEST_SIDE
@@ -43,6 +44,7 @@ from dreamreel.pipeline.jobs.paths import (
 )
 from dreamreel.pipeline.media.encoding import Encoding, count_frames, prepared, start_encoding
 from dreamreel.pipeline.media.ffmpeg import Running, failure_of
+from dreamreel.pipeline.stages import timed
 
 Identity = dict[str, Any]  # the table that identifies a render: see `identity_of`
 
@@ -135,6 +137,7 @@ class Segments:
         if self._open is not None:
             self._end_segment()
 
+    @timed("encode")
     def add(self, frame: Frame) -> None:
         """Write the next `frame` (H, W, 3 or 4) to disk. It is done only after `save`.
 
@@ -145,7 +148,7 @@ class Segments:
         if self._open is None:
             self._starts.append(self.frames)
             self._open = open_own(self._raw(len(self._starts) - 1), "ab")
-        self._open.write(prepared(frame, self._encoding).tobytes())
+        self._open.write(np.ascontiguousarray(prepared(frame, self._encoding)).data)
         self.frames += 1
         self._encode_on()
 
@@ -177,6 +180,7 @@ class Segments:
             self._end_segment()
         self._encode_ended()
 
+    @timed("encode")
     def segments(self) -> list[tuple[Path, int]]:
         """Encode what is left, and return the files of the segments in order, each with its number
         of frames. All frames must be saved. Raises UserError if ffmpeg fails."""

@@ -31,9 +31,9 @@ from dreamreel.pipeline.jobs.identity import (
 from dreamreel.pipeline.jobs.job import Job, source_of
 from dreamreel.pipeline.jobs.making import Coming, make, under_way
 from dreamreel.pipeline.jobs.masking import mask_files, masks_in, masks_of
-from dreamreel.pipeline.jobs.paths import (
-    Target,
-)
+from dreamreel.pipeline.jobs.memory import told_peak
+from dreamreel.pipeline.jobs.pace import pacing
+from dreamreel.pipeline.jobs.paths import Target
 from dreamreel.pipeline.jobs.preparation import (
     heard_by,
     palette_of,
@@ -51,11 +51,12 @@ from dreamreel.pipeline.media.clips import Clip
 from dreamreel.pipeline.media.converting import FITTED
 from dreamreel.pipeline.media.cropping import scaled
 from dreamreel.pipeline.media.encoding import Encoding, alike
-from dreamreel.pipeline.media.reading import prefetch, read_frames
+from dreamreel.pipeline.media.reading import depth_for, prefetch, read_frames
 from dreamreel.pipeline.motion.following import Followed, MovingFrame, follow_motion, frames_ahead
 from dreamreel.pipeline.motion.overlay import draw_motion
 from dreamreel.pipeline.networks.devices import flow_threads
 from dreamreel.pipeline.networks.network import Network
+from dreamreel.pipeline.stages import timed, timed_each
 from dreamreel.pipeline.states import decode, encode, on_device
 from dreamreel.pipeline.tensors import Leaving
 
@@ -86,9 +87,12 @@ def render_video(checked: Checked, report: Report) -> Path:
     `run` does.
     """
     film, out = ready_video(checked, report), checked.out
+    settings, size = film.job.settings, film.clip.raster.size_at(film.job.settings.width)
+    paced = pacing(report, film.network, settings, size)
     with under_way(out, film.job, film.encoding, film.total, film.network) as work:
         state = state_of(work, film)
-        dream_into(work, film, state, report)
+        report.on_estimate(told_peak(film.network, settings, size))
+        dream_into(work, film, state, paced)
         made = made_of(film.network, work.frames, work.seconds, state)
         return finish_video(work, film, out, report, made)
 
@@ -335,6 +339,7 @@ def _remembering(
     return last, remembered()
 
 
+@timed("encode")
 def _shown(
     source: Frame, leaving: Leaving, encoding: Encoding, settings: Settings, network: Network
 ) -> Frame:
@@ -378,16 +383,17 @@ def moving_frames(
     clip = replace(clip, exact_from=state.exact_from)
     read = read_frames(clip, start, stop, on_lost, go_on_exactly)
     size = clip.raster.size_at(settings.width)
-    frames = (scaled(frame, size) for frame in read)
+    frames = timed_each("decode", (scaled(frame, size) for frame in read))
     first = list(itertools.islice(frames, 1))
     if not first and state.followed is None and start == job.span[0]:
         raise UserError(f"{clip.path} ends before frame {start}; give an earlier start")
-    sources = prefetch(itertools.chain(first, frames))
+    depth = depth_for(size)
+    sources = prefetch(itertools.chain(first, frames), depth)
     bars = bars_at(settings, clip.size, size)
     following = follow_motion(
         sources, clip.rate, settings, start, state.followed, after_cut, bars, threads
     )
-    moving = prefetch(following)
+    moving = prefetch(following, depth)
     with closing(sources), closing(moving):
         yield _telling_bars(moving, report, told)
 

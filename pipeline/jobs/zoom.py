@@ -32,6 +32,8 @@ from dreamreel.pipeline.jobs.identity import (
 )
 from dreamreel.pipeline.jobs.job import DEFAULT_CANVAS, Earlier, Flight, Job, flight_of
 from dreamreel.pipeline.jobs.making import Coming, make, under_way
+from dreamreel.pipeline.jobs.memory import told_peak
+from dreamreel.pipeline.jobs.pace import pacing
 from dreamreel.pipeline.jobs.paths import (
     STATE_FORMAT,
     Target,
@@ -105,13 +107,15 @@ def render_zoom(checked: Checked, report: Report) -> Path:
         state = _state_of(work, flight, network, report)
         first = _first_picture(flight, photo, settings, network)
         begins = flight.begins + work.done
+        report.on_estimate(told_peak(network, settings, canvas))
         told = on_first(report)
         images = infinite_zoom(
             first, network, over_time, journey, begins, state, told, palette=palette
         )
         frames = _frames(images, encoding, network)
         seconds, total = settings.output.save_seconds, flight.own_frames
-        make(frames, work, lambda: encode(state), total, watched, report, seconds, network)
+        paced = pacing(report, network, settings, canvas, "zoom")
+        make(frames, work, lambda: encode(state), total, watched, paced, seconds, network)
         made = Made(
             versions=versions(),
             network=network.name,

@@ -28,6 +28,9 @@ from dreamreel.pipeline.opening import ffmpeg_input
 # apart, x264's default, seeking takes as long as decoding from the start up to frame 400; at frame
 # 1000, it takes 0.6 of that.
 SEEK_FROM = 250
+# Frames that a thread reads ahead, at most, and the bytes that they may take together: two frames
+# of 3840x2160.
+AHEAD, AHEAD_BYTES = 4, 50 << 20
 Item = TypeVar("Item")
 
 
@@ -175,7 +178,13 @@ def resized(frames: Iterable[Frame], width: int | None) -> Iterator[Frame]:
         yield scaled(frame, fitted_size(frame.shape[0], frame.shape[1], width))
 
 
-def prefetch(items: Iterable[Item], depth: int = 4) -> Generator[Item, None, None]:
+def depth_for(size: tuple[int, int]) -> int:
+    """How many frames of `size` (height, width) a thread reads ahead: fewer of large ones, so that
+    they do not take much memory."""
+    return min(max(1, AHEAD_BYTES // (3 * size[0] * size[1])), AHEAD)
+
+
+def prefetch(items: Iterable[Item], depth: int = AHEAD) -> Generator[Item, None, None]:
     """`items`, made by a thread that runs at most `depth` of them ahead.
 
     An error in the thread is raised here. Closing the generator ends the thread.

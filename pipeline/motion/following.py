@@ -17,6 +17,7 @@ from dreamreel.pipeline.motion.cuts import CutDetector
 from dreamreel.pipeline.motion.flow import find_estimator, working_frame, working_size
 from dreamreel.pipeline.motion.foresight import Foresight
 from dreamreel.pipeline.motion.visibility import ALIKE, Motion, motion_between, standing
+from dreamreel.pipeline.stages import timed
 
 # A scene fades, and so ends, if its last frame before the dark has less than this share of the
 # contrast that it had shortly before.
@@ -152,6 +153,7 @@ class _Following:
     def _next(self) -> Frame | None:
         return self._ahead.popleft() if self._ahead else next(self._coming, None)
 
+    @timed("flow")
     def _followed(self, number: int, frame: Frame) -> MovingFrame:
         box = picture_of(frame, self._bars, self._box)
         if self._foresight is not None:

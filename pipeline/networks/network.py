@@ -20,7 +20,7 @@ from dreamreel.pipeline.networks.gpu_kernels import Replays
 from dreamreel.pipeline.networks.heads import Head, Wiring, find_wiring, head_of
 from dreamreel.pipeline.networks.layers import Anatomy, Layer, Trace, dissect
 from dreamreel.pipeline.networks.names import check_layer
-from dreamreel.pipeline.networks.tiles import Sight
+from dreamreel.pipeline.networks.tiles import AT_ONCE, Sight
 from dreamreel.pipeline.networks.weights import Weights
 
 # An estimate of memory. `MORE_THAN_KEPT`: the memory that a gradient takes, as a multiple of the
@@ -109,7 +109,8 @@ class Network:
         see them whole again, if possible."""
         self._remembered: dict[Hashable, Any] = {}
         free = partial(free_memory, self.device)
-        self.sight = Sight(self.name, self.layers, self.memory_for, free)
+        at_once = AT_ONCE if self.device.type == "cpu" else math.inf
+        self.sight = Sight(self.name, self.layers, self.memory_for, free, at_once)
         self.replays = Replays(self.device)
 
     def remembered(self, key: Hashable, find: Callable[[], Kept]) -> Kept:

@@ -28,6 +28,11 @@ LEAST_SHARE = 0.25  # of the overlap
 # Pixels. On a CPU, gradients of dreamnet's fire2a and textures at 384x384 take 4 times as long with
 # cores of 64 pixels as in one piece, 8 and 14 times with 32, 1.4 and 2.2 times with 128.
 LEAST_CORE = 64
+# A picture of more than LARGE pixels is seen in tiles that take AT_ONCE bytes each, at most, on a
+# CPU. In bfloat16 on one thread, a film of 3840x2160 then takes as long as in one piece, or less,
+# with a fifth less memory (dreamnet, tiles of 2016 pixels). Up to 2560x1440, tiles would cost time:
+# their overlap is too large a part of them.
+LARGE, AT_ONCE = 2560 * 1440, 1.25 * 2**30
 Found = TypeVar("Found")
 Cells = tuple[EllipsisType, slice, slice]
 
@@ -81,13 +86,15 @@ class Sight:
         layers: Mapping[str, Layer],
         needs: Callable[[tuple[int, int], list[str]], float] = lambda size, names: 0.0,
         free: Callable[[], float] = lambda: math.inf,
+        at_once: float = math.inf,
     ) -> None:
         """For the network called `network`, with `layers`. `needs` returns the bytes that it takes
-        for a size (height, width) and some of the layers; `free` those that there are."""
+        for a size (height, width) and some of the layers; `free` those that there are; `at_once`
+        those that a part of a `LARGE` picture may take."""
         self.tile: int | None = None  # pixels, the largest side; None until memory falls short
         self.on_notice: Callable[[str], None] = lambda line: None
         self._network, self._layers = network, layers
-        self._needs, self._free = needs, free
+        self._needs, self._free, self._at_once = needs, free, at_once
         self._estimated: set[tuple[tuple[int, int], tuple[str, ...]]] = set()
 
     def within_memory(
@@ -106,7 +113,7 @@ class Sight:
         """
         names = list(names)
         self.check(tile, names)
-        tile, failed = self._affordable(size, self._limit(tile, names), names), False
+        tile, failed = self._affordable(size, self.side_at_once(size, names, tile), names), False
         while True:
             try:
                 found = see(self._grid(size, tile, names))
@@ -142,6 +149,22 @@ class Sight:
     def at_least(self, tile: int | None, names: Iterable[str]) -> int | None:
         """`tile`, or the smallest tile for the layers `names` if that is larger; None if None."""
         return None if tile is None else max(tile, smallest_tile(self._named(list(names))))
+
+    def side_at_once(
+        self, size: tuple[int, int], names: Iterable[str], tile: int | None = None
+    ) -> int | None:
+        """The side of the tiles, in pixels, in which an image of `size` (height, width) is seen for
+        the layers `names`, if memory does not run out: `tile`, or smaller ones; None: at once."""
+        names = list(names)
+        limit = self._limit(tile, names)
+        if tile is not None or math.prod(size) <= LARGE:
+            return limit
+        least = smallest_tile(self._named(names))
+        while self._needs(_seen_at_once(size, limit), names) > self._at_once:
+            if min(limit or max(size), max(size)) <= least:
+                break
+            limit = self._smaller_tile(size, limit, names)
+        return limit
 
     def _affordable(self, size: tuple[int, int], tile: int | None, names: list[str]) -> int | None:
         """`tile`, or a smaller one for which memory suffices. Estimated once for each `size` and

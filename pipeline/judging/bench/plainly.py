@@ -1,0 +1,67 @@
+"""A film dreamed frame by frame in the plain way, as strongly as a coherent one."""
+
+import time
+
+import torch
+from torch import Tensor
+
+from dreamreel.pipeline.config.timeline import constant
+from dreamreel.pipeline.dreaming.carrying import dream_video
+from dreamreel.pipeline.dreaming.terms import Term, Terms, response_of
+from dreamreel.pipeline.jobs.preparation import loaded_network
+from dreamreel.pipeline.judging.bench.course import Course
+from dreamreel.pipeline.judging.bench.evaluation import finish, plain_dream, plain_of
+from dreamreel.pipeline.judging.bench.footage import RATE, sliding_frames
+from dreamreel.pipeline.motion.following import follow_motion
+from dreamreel.pipeline.networks.network import Network
+from dreamreel.pipeline.tensors import to_image
+
+FRAMES = 4  # of the coherent film whose last frame the plain dream equals in strength
+FIRST_TRY = 4.0  # levels of 255: the size of a plain step, at first
+TRIES, CLOSE = 4, 0.1  # to find it, and by which part of what the dream adds it may be missed
+
+
+def plainly_values(course: Course) -> dict[str, list[float]]:
+    """The figures of a frame dreamed in the plain way, in as many steps and octaves as ours:
+    its time, and the strengths, which are alike."""
+    plain, network = plain_of(course), loaded_network(course.settings())
+    terms = [Term(plain.layer)]
+    target, source = coherent_strength(network, terms, course)
+    scale = course.settings().dream.octave_scale
+    size, found, taken = FIRST_TRY, 0.0, []
+    for _ in range(TRIES):
+        began = time.perf_counter()
+        dreamed = plain_dream(plain, source, course.octaves, course.steps, scale, size)
+        finish(course.on)
+        taken.append(time.perf_counter() - began)
+        found = strength(network, terms, source, dreamed)
+        if abs(found - target) <= CLOSE * abs(target - 1):
+            break
+        size *= min(max(_further(target, found), 0.25), 4.0)
+    return {
+        "plain_frame_ms": [seconds * 1000 for seconds in taken],
+        "plain_frame_strength": [found],
+        "coherent_frame_strength": [target],
+    }
+
+
+def coherent_strength(network: Network, terms: Terms, course: Course) -> tuple[float, Tensor]:
+    """The strength of the last frame of a coherent film of `network`, and that frame's source."""
+    settings = course.settings()
+    moving = list(follow_motion(sliding_frames(course.evaluated, FRAMES), RATE, settings))
+    dreamed = list(dream_video(moving, network, constant(settings)))[-1]
+    source = to_image(moving[-1].frame, network.device)
+    return strength(network, terms, source, dreamed), source
+
+
+def strength(network: Network, terms: Terms, source: Tensor, dreamed: Tensor) -> float:
+    """The response of `terms` to `dreamed` over that to `source`, (1, 3, H, W) both."""
+    before, after = response_of(torch.cat([source, dreamed]), network, terms).tolist()
+    return float(after / before)
+
+
+def _further(target: float, found: float) -> float:
+    """How many times as large steps are to be tried."""
+    if found <= 1 or target <= 1:
+        return 2.0 if found < target else 0.5
+    return (target - 1) / (found - 1)
