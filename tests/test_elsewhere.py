@@ -20,6 +20,7 @@ from dreamreel.pipeline.dreaming.masks import Masking
 from dreamreel.pipeline.dreaming.subject import Subject
 from dreamreel.pipeline.dreaming.terms import gradient_of, response_of
 from dreamreel.pipeline.motion.following import follow_motion
+from dreamreel.pipeline.networks import assembly, kernels
 from dreamreel.pipeline.networks.catalog import load_network
 from dreamreel.pipeline.networks.network import Network
 from dreamreel.pipeline.states import decode, encode, on_device
@@ -35,6 +36,14 @@ except ImportError as error:  # torch calls this part of it experimental
 
 RATE, SIZE = Fraction(24), (108, 192)
 Dreaming = Callable[[Network], list[Tensor]]
+
+
+@pytest.fixture(autouse=True)
+def plain_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a CPU compute as other devices do: its faster layers add in another order."""
+    monkeypatch.setattr(assembly, "quicken", lambda *_: None)
+    monkeypatch.setattr(kernels, "suits_pooling", lambda *_: False)
+    monkeypatch.setattr(kernels, "takes", lambda _: False)
 
 
 def chosen(**dream: object) -> Settings:
