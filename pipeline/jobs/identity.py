@@ -107,7 +107,7 @@ def code_digest() -> str:
     """The first 16 hexadecimal digits of the SHA-256 of Dreamreel's own code."""
     found = hashlib.sha256()
     top = Path(__file__).resolve().parents[1]
-    for path in sorted(top.rglob("*.py")):
+    for path in sorted([*top.rglob("*.py"), *top.rglob("*.c")]):
         found.update(path.relative_to(top).as_posix().encode() + b"\0" + path.read_bytes())
     return found.hexdigest()[:16]
 
