@@ -129,6 +129,22 @@ def test_a_distillation_that_is_stopped_in_an_epoch_goes_on_to_the_same_bytes(
     assert train(course).read_bytes() == whole.read_bytes()
 
 
+def test_a_teacher_that_changed_does_not_go_on_with_a_stopped_distillation(
+    whole: Path, photos: Path, tmp_path: Path
+) -> None:
+    teacher = tmp_path / "teacher.safetensors"
+    teacher.write_bytes(whole.read_bytes())
+    course = replace(course_in(photos, tmp_path / "s.safetensors"), distill_from=str(teacher))
+    with pytest.raises(Stopped):
+        train(course, Report(is_stopping=lambda: True))
+    data = bytearray(teacher.read_bytes())
+    data[-4:] = bytes(4)
+    teacher.write_bytes(data)
+    with pytest.raises(UserError, match="the teacher's weights are others.*--restart begins anew"):
+        train(course)
+    assert train(replace(course, epochs=1), restart=True).exists()
+
+
 def test_a_student_learns_what_its_teacher_feels(photos: Path, tmp_path: Path) -> None:
     course = replace(course_in(photos, tmp_path / "s.safetensors"), epochs=2, epoch_steps=12)
     lesson = begin_distilling(replace(course, rate=2e-3), QUIET)
