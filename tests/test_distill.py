@@ -202,6 +202,22 @@ def test_a_distilled_network_dreams_and_is_looked_into(
         assert run.code == 0, run.err
 
 
+def test_a_distilled_network_is_taught_classes_and_keeps_its_version(
+    whole: Path, photos: Path, tmp_path: Path
+) -> None:
+    for number, path in enumerate(sorted(photos.rglob("*.png"))):
+        copy = tmp_path / "set" / "ab"[number % 2] / path.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    course = Course(tmp_path / "set", tmp_path / "m.safetensors", epochs=1, epoch_steps=1, batch=4,
+                    size=32, device="cpu", precision="float32")  # fmt: skip
+    taught = described(train(replace(course, network=str(whole))))
+    fresh = described(train(replace(course, from_scratch=True), overwrite=True))
+    plain = described(train(course, overwrite=True))
+    assert (taught.version, taught.classes) == (2, 2)
+    assert (fresh.version, plain.version) == (2, 1)
+
+
 @pytest.mark.parametrize("parts", [2, 3, 4])
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(
     photos: Path, tmp_path: Path, parts: int
