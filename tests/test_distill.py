@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -278,6 +279,19 @@ def test_the_layers_that_teach_are_those_of_the_strides_of_the_heads(
     network = Network(architecture, hollow(architecture), anatomy_of(architecture),
                       torch.device("meta"), torch.float32, frozenset())  # fmt: skip
     assert [*telling_layers(network).values()] == layers.split()
+
+
+def test_layers_that_no_weights_reach_do_not_teach(photos: Path, tmp_path: Path) -> None:
+    weights = {
+        name: one.contiguous()
+        for name, one in load_network("dreamnet", device="cpu").module.state_dict().items()
+        if not name.startswith(("fire5", "objects", "classes"))
+    }
+    save_file(weights, tmp_path / "part.safetensors")
+    course = course_in(photos, tmp_path / "s.safetensors")
+    aim = begin_distilling(replace(course, weights=tmp_path / "part.safetensors"), QUIET).aim
+    assert isinstance(aim, Distilled)
+    assert aim.teacher.layers["objects"] == "creatures" and aim.teacher.head is None
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -310,7 +310,11 @@ def distilled_student(course: Course, teacher: Teacher) -> Student:
 def _stage(network: Network, stride: int) -> list[str]:
     """The layers of `network` at `stride`, or else at the next smaller one, in order: those of the
     outermost modules among which there are two, if there are."""
-    placed = {name: one for name, one in network.layers.items() if one.field.receptive is not None}
+    placed = {
+        name: one
+        for name, one in network.layers.items()
+        if one.field.receptive is not None and network.reaches(name)
+    }
     strides = {one.field.stride for one in placed.values()}
     at = max((one for one in strides if one <= stride), default=min(strides))
     here = [name for name, one in placed.items() if one.field.stride == at]
