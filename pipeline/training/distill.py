@@ -315,11 +315,12 @@ def _stage(network: Network, stride: int) -> list[str]:
         for name, one in network.layers.items()
         if one.field.receptive is not None and network.reaches(name)
     }
-    strides = {one.field.stride for one in placed.values()}
+    telling = [
+        name for name in placed if type(network.module.get_submodule(name)) not in PLAIN
+    ] or list(placed)
+    strides = {placed[name].field.stride for name in telling}
     at = max((one for one in strides if one <= stride), default=min(strides))
-    here = [name for name, one in placed.items() if one.field.stride == at]
-    telling = [name for name in here if type(network.module.get_submodule(name)) not in PLAIN]
-    here = telling or here
+    here = [name for name in telling if placed[name].field.stride == at]
     depths = sorted({name.count(".") for name in here})
     for depth in depths:
         outer = [name for name in here if name.count(".") <= depth]
