@@ -309,12 +309,14 @@ def distilled_student(course: Course, teacher: Teacher) -> Student:
 
 def _stage(network: Network, stride: int) -> list[str]:
     """The layers of `network` at `stride`, or else at the next smaller one, in order: those of the
-    outermost modules among which there are two, if there are."""
+    outermost modules among which there are two, if there are. Raises UserError if it has none."""
     placed = {
         name: one
         for name, one in network.layers.items()
         if one.field.receptive is not None and network.reaches(name)
     }
+    if not placed:
+        raise UserError(f"{network.name} has no layers with places, which alone can be felt")
     telling = [
         name for name in placed if type(network.module.get_submodule(name)) not in PLAIN
     ] or list(placed)
