@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -129,6 +130,22 @@ def test_a_distillation_that_is_stopped_in_an_epoch_goes_on_to_the_same_bytes(
     assert train(course).read_bytes() == whole.read_bytes()
 
 
+def test_a_teacher_that_changed_does_not_go_on_with_a_stopped_distillation(
+    whole: Path, photos: Path, tmp_path: Path
+) -> None:
+    teacher = tmp_path / "teacher.safetensors"
+    teacher.write_bytes(whole.read_bytes())
+    course = replace(course_in(photos, tmp_path / "s.safetensors"), distill_from=str(teacher))
+    with pytest.raises(Stopped):
+        train(course, Report(is_stopping=lambda: True))
+    data = bytearray(teacher.read_bytes())
+    data[-4:] = bytes(4)
+    teacher.write_bytes(data)
+    with pytest.raises(UserError, match="the teacher's weights are others.*--restart begins anew"):
+        train(course)
+    assert train(replace(course, epochs=1), restart=True).exists()
+
+
 def test_a_student_learns_what_its_teacher_feels(photos: Path, tmp_path: Path) -> None:
     course = replace(course_in(photos, tmp_path / "s.safetensors"), epochs=2, epoch_steps=12)
     lesson = begin_distilling(replace(course, rate=2e-3), QUIET)
@@ -184,6 +201,22 @@ def test_a_distilled_network_dreams_and_is_looked_into(
     ):  # fmt: skip
         run = dreamreel(*given)
         assert run.code == 0, run.err
+
+
+def test_a_distilled_network_is_taught_classes_and_keeps_its_version(
+    whole: Path, photos: Path, tmp_path: Path
+) -> None:
+    for number, path in enumerate(sorted(photos.rglob("*.png"))):
+        copy = tmp_path / "set" / "ab"[number % 2] / path.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    course = Course(tmp_path / "set", tmp_path / "m.safetensors", epochs=1, epoch_steps=1, batch=4,
+                    size=32, device="cpu", precision="float32")  # fmt: skip
+    taught = described(train(replace(course, network=str(whole))))
+    fresh = described(train(replace(course, from_scratch=True), overwrite=True))
+    plain = described(train(course, overwrite=True))
+    assert (taught.version, taught.classes) == (2, 2)
+    assert (fresh.version, plain.version) == (2, 1)
 
 
 @pytest.mark.parametrize("parts", [2, 3, 4])
@@ -246,6 +279,19 @@ def test_the_layers_that_teach_are_those_of_the_strides_of_the_heads(
     network = Network(architecture, hollow(architecture), anatomy_of(architecture),
                       torch.device("meta"), torch.float32, frozenset())  # fmt: skip
     assert [*telling_layers(network).values()] == layers.split()
+
+
+def test_layers_that_no_weights_reach_do_not_teach(photos: Path, tmp_path: Path) -> None:
+    weights = {
+        name: one.contiguous()
+        for name, one in load_network("dreamnet", device="cpu").module.state_dict().items()
+        if not name.startswith(("fire5", "objects", "classes"))
+    }
+    save_file(weights, tmp_path / "part.safetensors")
+    course = course_in(photos, tmp_path / "s.safetensors")
+    aim = begin_distilling(replace(course, weights=tmp_path / "part.safetensors"), QUIET).aim
+    assert isinstance(aim, Distilled)
+    assert aim.teacher.layers["objects"] == "creatures" and aim.teacher.head is None
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -423,7 +423,8 @@ Epochs = Annotated[
     typer.Option(
         metavar="N",
         rich_help_panel=MACHINE,
-        help=f"Times that all pictures are seen; {course.EPOCHS} if no --minutes are given either.",
+        help="Passes through all pictures, each of several where they are few; "
+        f"{course.EPOCHS} if no --minutes are given either.",
     ),
 ]
 Minutes = Annotated[

@@ -166,6 +166,10 @@ class Network:
                     f"{bare[0]!r} is missing"
                 )
 
+    def reaches(self, name: str) -> bool:
+        """Whether all weights on the way to the layer `name` are there."""
+        return self._missing.isdisjoint(self.layers[name].needs)
+
     def class_number(self, query: str) -> int:
         """The number of the class that `query` means: its name, a part of it, or the number itself.
         Raises UserError, with the nearest names, if there is none, and as `head` does."""
@@ -219,8 +223,7 @@ class Network:
         (height, width), and with its weights; None if there is none."""
         for name, layer in reversed(self.layers.items()):
             placed = layer.field.receptive is not None and max(size) >= 2 * layer.field.stride
-            known = self._missing.isdisjoint(layer.needs)
-            if placed and known and self.runs_at(size, (name,)):
+            if placed and self.reaches(name) and self.runs_at(size, (name,)):
                 return name
         return None
 

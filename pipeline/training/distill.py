@@ -310,13 +310,20 @@ def distilled_student(course: Course, teacher: Teacher) -> Student:
 
 def _stage(network: Network, stride: int) -> list[str]:
     """The layers of `network` at `stride`, or else at the next smaller one, in order: those of the
-    outermost modules among which there are two, if there are."""
-    placed = {name: one for name, one in network.layers.items() if one.field.receptive is not None}
-    strides = {one.field.stride for one in placed.values()}
+    outermost modules among which there are two, if there are. Raises UserError if it has none."""
+    placed = {
+        name: one
+        for name, one in network.layers.items()
+        if one.field.receptive is not None and network.reaches(name)
+    }
+    if not placed:
+        raise UserError(f"{network.name} has no layers with places, which alone can be felt")
+    telling = [
+        name for name in placed if type(network.module.get_submodule(name)) not in PLAIN
+    ] or list(placed)
+    strides = {placed[name].field.stride for name in telling}
     at = max((one for one in strides if one <= stride), default=min(strides))
-    here = [name for name, one in placed.items() if one.field.stride == at]
-    telling = [name for name in here if type(network.module.get_submodule(name)) not in PLAIN]
-    here = telling or here
+    here = [name for name in telling if placed[name].field.stride == at]
     depths = sorted({name.count(".") for name in here})
     for depth in depths:
         outer = [name for name in here if name.count(".") <= depth]

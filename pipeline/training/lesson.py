@@ -112,10 +112,20 @@ class Lesson:
                     saved = time.monotonic()
                 if at.step >= at.steps or self._is_late(at):
                     break
+            began = time.monotonic()
             self._end_epoch(at)
-            self._save(at)
             saved = time.monotonic()
+            at.seconds += saved - began
+            self.plan_again(at)
+            self._save(at)
         return at
+
+    def plan_again(self, at: Progressed) -> None:
+        """Plan fewer steps, where those that were planned take longer than the minutes: the rate is
+        to have fallen when it ends."""
+        if self.course.minutes is not None:
+            left = max(0.0, self.course.minutes * 60 - at.seconds)
+            at.steps = min(at.steps, at.step + int(SPARE * left * at.step / at.seconds))
 
     def made(self, at: Progressed) -> dict[str, Any]:
         """How the network was made, for its file."""
