@@ -1,6 +1,6 @@
 """What a benchmark is asked to measure, and what the machine lets it."""
 
-import importlib.util
+import importlib
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,17 +101,18 @@ def name_of(size: Size) -> str:
 
 
 def lacking() -> str | None:
-    """What films cannot be read or written without and is not installed; None where all is."""
-    modules = [("av", "PyAV"), ("imageio_ffmpeg", "ffmpeg")]
-    gone = [told for module, told in modules if importlib.util.find_spec(module) is None]
-    if not gone:
+    """What films cannot be read, written or commanded without and is not installed; None where all
+    is."""
+    modules = {"av": "PyAV", "imageio_ffmpeg": "ffmpeg", "typer": "typer", "rich": "rich"}
+    gone = [told for module, told in modules.items() if not _is_there(module)]
+    if "ffmpeg" not in gone:
         from dreamreel.pipeline.media.ffmpeg import ffmpeg
 
         try:
             ffmpeg()
         except UserError:
-            gone = ["ffmpeg"]
-    return " and ".join(gone) or None
+            gone.append("ffmpeg")
+    return ", ".join(gone) or None
 
 
 def machine_of(course: Course) -> dict[str, str | int]:
@@ -128,6 +129,14 @@ def machine_of(course: Course) -> dict[str, str | int]:
         "torch": torch.__version__,
         "dreamreel": __version__,
     }
+
+
+def _is_there(module: str) -> bool:
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
 
 
 def _size(name: str) -> Size:
