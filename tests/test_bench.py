@@ -19,8 +19,10 @@ from dreamreel.pipeline.judging.bench.figures import (
     Figures,
     as_json,
     compared,
+    described,
     differing,
     read_figures,
+    share_of,
 )
 from dreamreel.pipeline.judging.bench.measuring import measure
 from dreamreel.pipeline.judging.bench.plot import plot_figures
@@ -95,6 +97,14 @@ def test_a_file_without_figures_is_refused(tmp_path: Path, text: str) -> None:
         read_figures(path)
     with pytest.raises(UserError):
         read_figures(tmp_path / "none.json")
+
+
+def test_a_stage_has_its_share_of_a_frame() -> None:
+    values = {"8x8 frame_ms": [10.0], "8x8 warp_ms": [1.0, 3.0], "9x9 warp_ms": [1.0], "a_ms": [1]}
+    one = Figures(MACHINE, values)
+    assert [share_of(one, name) for name in values] == [None, 0.2, None, None]
+    assert described(one)[2] == ("8x8 warp_ms", "2", "1", "3", "20%")
+    assert json.loads(as_json(one))["figures"]["8x8 warp_ms"]["share"] == 0.2
 
 
 def test_only_a_change_beyond_the_noise_is_better_or_worse() -> None:
