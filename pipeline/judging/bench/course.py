@@ -11,6 +11,7 @@ from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.config.values import Size, parse_size
 from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.judging.bench import USUAL_REPEATS
 from dreamreel.pipeline.networks.devices import find_device, find_precision
 
 NETWORK = "googlenet"  # torchvision's; its default layer is that of Google's DeepDream notebook
@@ -20,8 +21,6 @@ SIZES = {  # (height, width) in pixels
     "1080p": (1080, 1920),
     "4k": (2160, 3840),
 }
-USUAL_SIZES = "360p,720p"  # take a few minutes on two cores
-USUAL_REPEATS = 5
 EVALUATED = (360, 640)  # the size of the image of one evaluation
 MATRIX = 4096  # side of the matrices whose product stands for this machine's best FLOP rate
 # Frames of a film that is timed: so many pixels in all, within these bounds.
