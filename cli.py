@@ -26,6 +26,7 @@ from dreamreel.pipeline.app.options import (
 from dreamreel.pipeline.app.presets import PresetGroup
 from dreamreel.pipeline.app.terminal import print_json, print_result, print_table, terminal
 from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.judging.bench import USUAL_REPEATS, USUAL_SIZES
 
 if TYPE_CHECKING:  # imported late at run time: `dreamreel --help` is to be fast
     from dreamreel.pipeline.jobs.job import Job
@@ -584,8 +585,8 @@ def train(
 @takes(NETWORK, HARDWARE, common=("overwrite",))
 def bench(
     given: Given,
-    sizes: args.BenchSizes = None,
-    repeats: args.Repeats = None,
+    sizes: args.BenchSizes = USUAL_SIZES,
+    repeats: args.Repeats = USUAL_REPEATS,
     json: args.Json = False,
     plot: args.BenchPlot = None,
     against: args.Against = None,

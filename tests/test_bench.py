@@ -19,8 +19,10 @@ from dreamreel.pipeline.judging.bench.figures import (
     Figures,
     as_json,
     compared,
+    described,
     differing,
     read_figures,
+    share_of,
 )
 from dreamreel.pipeline.judging.bench.measuring import measure
 from dreamreel.pipeline.judging.bench.plot import plot_figures
@@ -97,6 +99,14 @@ def test_a_file_without_figures_is_refused(tmp_path: Path, text: str) -> None:
         read_figures(tmp_path / "none.json")
 
 
+def test_a_stage_has_its_share_of_a_frame() -> None:
+    values = {"8x8 frame_ms": [10.0], "8x8 warp_ms": [1.0, 3.0], "9x9 warp_ms": [1.0], "a_ms": [1]}
+    one = Figures(MACHINE, values)
+    assert [share_of(one, name) for name in values] == [None, 0.2, None, None]
+    assert described(one)[2] == ("8x8 warp_ms", "2", "1", "3", "20%")
+    assert json.loads(as_json(one))["figures"]["8x8 warp_ms"]["share"] == 0.2
+
+
 def test_only_a_change_beyond_the_noise_is_better_or_worse() -> None:
     before = found(a_ms=[10, 11, 12], speedup=[4, 4.1, 4.2], once_ms=[10], b_ms=[1.0, 1.001])
     now = found(a_ms=[11.5, 13, 14], speedup=[5, 5.1, 5.2], once_ms=[11], b_ms=[1.002, 1.003])
@@ -126,8 +136,8 @@ def test_without_files_the_rest_is_measured(monkeypatch: pytest.MonkeyPatch) -> 
     for name in ("evaluation_values", "plainly_values"):
         monkeypatch.setattr(measuring, name, lambda course: {"plain_frame_ms": [1.0]})
     bare = measure(SMALL)
-    assert "first_frame_s: PyAV is missing" in bare.left_out
-    assert "128x96 verify_ms: PyAV is missing" in bare.left_out
+    assert "first_frame_s: no PyAV" in bare.left_out
+    assert "128x96 verify_ms: no PyAV" in bare.left_out
     named = {line.partition(":")[0] for line in bare.left_out}
     assert not named & bare.values.keys()
     assert {"128x96 frame_ms", "128x96 flow_ms", "128x96 octaves_ms"} <= bare.values.keys()

@@ -300,15 +300,11 @@ Piece = Annotated[
     int | None, typer.Option(metavar="N", help="Render only piece N of its video, from 0.")
 ]
 Join = Annotated[bool, typer.Option("--join", help="Join the pieces of its video.")]
-Repeats = Annotated[
-    int | None, typer.Option(help="How often each measurement is repeated. (5)", metavar="N")
-]
+Repeats = Annotated[int, typer.Option(help="How often each measurement is repeated.", metavar="N")]
 BenchSizes = Annotated[
-    str | None,
+    str,
     typer.Option(
-        "--sizes",
-        metavar="S,S",
-        help="Sizes of films: 360p, 720p, 1080p, 4k, WxH or all. (360p,720p)",
+        "--sizes", metavar="S,S", help="Sizes of films: 360p, 720p, 1080p, 4k, WxH or all."
     ),
 ]
 BenchPlot = Annotated[

@@ -196,8 +196,8 @@ def _check_pictures(given: Given, reads: Sequence[Path | None], *paths: Path | N
 
 def run_bench(
     given: Given,
-    sizes: str | None,
-    repeats: int | None,
+    sizes: str,
+    repeats: int,
     as_json: bool,
     plot: Path | None,
     against: Path | None,
@@ -212,12 +212,12 @@ def run_bench(
     from dreamreel.pipeline.judging.bench.showing import bench
 
     asked = course.Course(
-        course.parse_sizes(course.USUAL_SIZES if sizes is None else sizes),
+        course.parse_sizes(sizes),
         settings.network if given.has_set("network") else course.NETWORK,
         settings.weights,
         settings.device,
         settings.precision,
-        course.USUAL_REPEATS if repeats is None else repeats,
+        repeats,
     )
     bench(asked, as_json, plot, against, given.overwrite)
 

@@ -5,13 +5,8 @@ import sys
 from pathlib import Path
 
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.judging.bench.course import (
-    NETWORK,
-    USUAL_REPEATS,
-    USUAL_SIZES,
-    Course,
-    parse_sizes,
-)
+from dreamreel.pipeline.judging.bench import USUAL_REPEATS, USUAL_SIZES
+from dreamreel.pipeline.judging.bench.course import NETWORK, Course, parse_sizes
 from dreamreel.pipeline.judging.bench.showing import bench
 
 

@@ -1,6 +1,6 @@
 """What a benchmark is asked to measure, and what the machine lets it."""
 
-import importlib.util
+import importlib
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.config.values import Size, parse_size
 from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.judging.bench import USUAL_REPEATS
 from dreamreel.pipeline.networks.devices import find_device, find_precision
 
 NETWORK = "googlenet"  # torchvision's; its default layer is that of Google's DeepDream notebook
@@ -20,8 +21,6 @@ SIZES = {  # (height, width) in pixels
     "1080p": (1080, 1920),
     "4k": (2160, 3840),
 }
-USUAL_SIZES = "360p,720p"  # take a few minutes on two cores
-USUAL_REPEATS = 5
 EVALUATED = (360, 640)  # the size of the image of one evaluation
 MATRIX = 4096  # side of the matrices whose product stands for this machine's best FLOP rate
 # Frames of a film that is timed: so many pixels in all, within these bounds.
@@ -101,17 +100,18 @@ def name_of(size: Size) -> str:
 
 
 def lacking() -> str | None:
-    """What films cannot be read or written without and is not installed; None where all is."""
-    modules = [("av", "PyAV"), ("imageio_ffmpeg", "ffmpeg")]
-    gone = [told for module, told in modules if importlib.util.find_spec(module) is None]
-    if not gone:
+    """What films cannot be read, written or commanded without and is not installed; None where all
+    is."""
+    modules = {"av": "PyAV", "imageio_ffmpeg": "ffmpeg", "typer": "typer", "rich": "rich"}
+    gone = [told for module, told in modules.items() if not _is_there(module)]
+    if "ffmpeg" not in gone:
         from dreamreel.pipeline.media.ffmpeg import ffmpeg
 
         try:
             ffmpeg()
         except UserError:
-            gone = ["ffmpeg"]
-    return " and ".join(gone) or None
+            gone.append("ffmpeg")
+    return ", ".join(gone) or None
 
 
 def machine_of(course: Course) -> dict[str, str | int]:
@@ -128,6 +128,14 @@ def machine_of(course: Course) -> dict[str, str | int]:
         "torch": torch.__version__,
         "dreamreel": __version__,
     }
+
+
+def _is_there(module: str) -> bool:
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
 
 
 def _size(name: str) -> Size:

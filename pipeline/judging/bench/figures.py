@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamreel.pipeline.errors import UserError, usable
+from dreamreel.pipeline.stages import STAGES
 
 Values = dict[str, list[float]]  # what was measured, by the figure's name, as often as repeated
 # The figures that are better when larger; all others are better when smaller.
@@ -34,7 +35,7 @@ class Figures:
 
 def as_json(figures: Figures) -> str:
     """`figures` as the text of a JSON object: for each figure its median, the least and the most,
-    and what was measured."""
+    what was measured, and of a stage its share of a frame's time."""
     table = {
         "format": FORMAT,
         "machine": dict(figures.machine),
@@ -45,6 +46,7 @@ def as_json(figures: Figures) -> str:
                 "least": _rounded(min(values)),
                 "most": _rounded(max(values)),
                 "measured": [_rounded(value) for value in values],
+                "share": share_of(figures, name),
             }
             for name, values in figures.values.items()
         },
@@ -76,11 +78,22 @@ def read_figures(path: Path) -> Figures:
 
 def described(figures: Figures) -> list[tuple[str, ...]]:
     """`figures` as the rows of a table, the first of them its head."""
-    rows: list[tuple[str, ...]] = [("figure", "median", "from", "to")]
+    rows: list[tuple[str, ...]] = [("figure", "median", "from", "to", "share")]
     for name, values in figures.values.items():
         cells = (statistics.median(values), min(values), max(values))
-        rows.append((name, *map(_told, cells)))
+        share = share_of(figures, name)
+        rows.append((name, *map(_told, cells), "" if share is None else f"{share:.0%}"))
     return rows
+
+
+def share_of(figures: Figures, name: str) -> float | None:
+    """The share of a frame's time that the figure called `name` takes, if it is a stage's. Decoding
+    and flow are done by threads beside the others, so that all may sum to more than 1."""
+    size, _, stage = name.rpartition(" ")
+    whole = f"{size} frame_ms"
+    if stage.removesuffix("_ms") not in STAGES or whole not in figures.values:
+        return None
+    return _rounded(figures.median(name) / figures.median(whole))
 
 
 def told_machine(figures: Figures) -> str:

@@ -58,7 +58,7 @@ def measure(course: Course, say: Say = lambda line: None) -> Figures:
             for name, more in found.items():
                 values.setdefault(name, []).extend(more)
     _compare_with_plain(values, course)
-    left_out = [] if gone is None else [f"{name}: {gone} is missing" for name in _needing(course)]
+    left_out = [] if gone is None else [f"{name}: no {gone}" for name in _needing(course)]
     return Figures(machine, values, left_out)
 
 

@@ -18,7 +18,7 @@ from dreamreel.pipeline.tensors import to_image
 
 FRAMES = 4  # of the coherent film whose last frame the plain dream equals in strength
 FIRST_TRY = 4.0  # levels of 255: the size of a plain step, at first
-TRIES, CLOSE = 4, 0.1  # to find it, and by which part of what the dream adds it may be missed
+TRIES, CLOSE = 3, 0.1  # to find it, and by which part of what the dream adds it may be missed
 
 
 def plainly_values(course: Course) -> dict[str, list[float]]:

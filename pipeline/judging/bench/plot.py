@@ -45,9 +45,10 @@ def _draw_stages(axes: Any, figures: Figures, sizes: list[str]) -> None:
     axes.set_yticks(range(len(sizes)), sizes, fontsize=8)
     axes.set_title("stages, over a frame's time", fontsize=9, loc="left")
     axes.axvline(1, color="grey", linewidth=0.6, linestyle=":")
+    axes.set_ylim(-0.8, len(sizes) - 0.2)
     axes.margins(x=0.2)
     if sizes:
-        axes.legend(fontsize=7, ncols=2)
+        _legend_below(axes, 4)
 
 
 def _draw_memory(axes: Any, figures: Figures, sizes: list[str]) -> None:
@@ -56,9 +57,10 @@ def _draw_memory(axes: Any, figures: Figures, sizes: list[str]) -> None:
         rows = [row + 0.4 * offset - 0.2 for row in range(len(sizes))]
         axes.barh(rows, found, 0.38, label=told)
     axes.set_yticks(range(len(sizes)), sizes, fontsize=8)
+    axes.set_ylim(-0.8, len(sizes) - 0.2)
     axes.set_title("peak memory, GiB", fontsize=9, loc="left")
     if sizes:
-        axes.legend(fontsize=7)
+        _legend_below(axes, 2)
 
 
 def _draw_rates(axes: Any, figures: Figures) -> None:
@@ -78,4 +80,9 @@ def _draw_rates(axes: Any, figures: Figures) -> None:
         axes.text(median, row, f" {median:.0f}", va="center", fontsize=8)
     axes.set_yticks(range(len(found)), [told for told, _ in found], fontsize=8)
     axes.set_xscale("log")
+    axes.margins(x=0.3)
     axes.set_title("ms, against the plain way", fontsize=9, loc="left")
+
+
+def _legend_below(axes: Any, columns: int) -> None:
+    axes.legend(fontsize=7, ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.12))
