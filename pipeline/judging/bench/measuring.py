@@ -1,6 +1,5 @@
 """`measure`: the figures of this machine."""
 
-import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from dreamreel.pipeline.judging.bench.evaluation import evaluation_values
 from dreamreel.pipeline.judging.bench.figures import Figures, Values
 from dreamreel.pipeline.judging.bench.films import film_values
 from dreamreel.pipeline.judging.bench.footage import with_weights
-from dreamreel.pipeline.judging.bench.plainly import plainly_values
+from dreamreel.pipeline.judging.bench.plainly import found_plainly
 
 Say = Callable[[str], None]
 NEED_FILES = ("overhead_wall_ms", "overhead_cpu_ms", "first_frame_s")
@@ -69,12 +68,15 @@ def _measured(course: Course, has_files: bool, say: Say) -> Iterator[Values]:
     yield evaluation_values(course)
     climb = f"{course.octaves} octaves of {course.steps} steps"
     say(f"dreaming a frame plainly in {climb}, until it is as strong as a coherent film's")
-    yield plainly_values(course)
+    rival = found_plainly(course)
+    yield {"plain_frame_strength": [rival.found], "coherent_frame_strength": [rival.target]}
     for number in range(course.fewer):
         told = f"{number + 1} of {course.fewer}"
         for size in course.sizes:
             say(f"dreaming {course.frames(size)} frames of {name_of(size)} ({told})")
             yield _once(film_values(course, size))
+        say(f"dreaming a frame plainly ({told})")
+        yield {"plain_frame_ms": [rival.seconds() * 1000]}
         say(f"timing frames of a zoom against its first, a still ({told})")
         yield {"zoom_share": [zoom_share(course)]}
         if has_files:
@@ -88,8 +90,8 @@ def _compare_with_plain(values: Values, course: Course) -> None:
     """Add what a plain frame takes over a coherent one of the same size, where that was timed."""
     frame = values.get(f"{name_of(course.evaluated)} frame_ms")
     if frame is not None:
-        plain = statistics.median(values["plain_frame_ms"])
-        values["coherent_speedup"] = [plain / one for one in frame]
+        pairs = zip(values["plain_frame_ms"], frame, strict=True)
+        values["coherent_speedup"] = [plain / one for plain, one in pairs]
 
 
 def _needing(course: Course) -> list[str]:

@@ -1,6 +1,7 @@
 """A film dreamed frame by frame in the plain way, as strongly as a coherent one."""
 
 import time
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from dreamreel.pipeline.dreaming.carrying import dream_video
 from dreamreel.pipeline.dreaming.terms import Term, Terms, response_of
 from dreamreel.pipeline.jobs.preparation import loaded_network
 from dreamreel.pipeline.judging.bench.course import Course
-from dreamreel.pipeline.judging.bench.evaluation import finish, plain_dream, plain_of
+from dreamreel.pipeline.judging.bench.evaluation import Plain, finish, plain_dream, plain_of
 from dreamreel.pipeline.judging.bench.footage import RATE, sliding_frames
 from dreamreel.pipeline.motion.following import follow_motion
 from dreamreel.pipeline.networks.network import Network
@@ -21,28 +22,41 @@ FIRST_TRY = 4.0  # levels of 255: the size of a plain step, at first
 TRIES, CLOSE = 3, 0.1  # to find it, and by which part of what the dream adds it may be missed
 
 
-def plainly_values(course: Course) -> dict[str, list[float]]:
-    """The figures of a frame dreamed in the plain way, in as many steps and octaves as ours:
-    its time, and the strengths, which are alike."""
+@dataclass(frozen=True)
+class Plainly:
+    """A frame dreamed in the plain way: the `frame`, the `plain` network and its course, the `size`
+    of a step, and the strength `found` so, near the `target`, that of a coherent film."""
+
+    frame: Tensor
+    plain: Plain
+    course: Course
+    size: float
+    found: float
+    target: float
+
+    def seconds(self) -> float:
+        """The seconds that it takes, in as many steps and octaves as ours."""
+        began = time.perf_counter()
+        _dreamed(self.plain, self.frame, self.course, self.size)
+        finish(self.course.on)
+        return time.perf_counter() - began
+
+
+def found_plainly(course: Course) -> Plainly:
+    """A plain dream that is as strong as a coherent one."""
     plain, network = plain_of(course), loaded_network(course.settings())
     terms = [Term(plain.layer)]
     target, source = coherent_strength(network, terms, course)
-    scale = course.settings().dream.octave_scale
-    size, found, taken = FIRST_TRY, 0.0, []
+    size = FIRST_TRY
     for _ in range(TRIES):
-        began = time.perf_counter()
-        dreamed = plain_dream(plain, source, course.octaves, course.steps, scale, size)
-        finish(course.on)
-        taken.append(time.perf_counter() - began)
-        found = strength(network, terms, source, dreamed)
-        if abs(found - target) <= CLOSE * abs(target - 1):
+        dreamed = _dreamed(plain, source, course, size)
+        tried = Plainly(
+            source, plain, course, size, strength(network, terms, source, dreamed), target
+        )
+        if abs(tried.found - target) <= CLOSE * abs(target - 1):
             break
-        size *= min(max(_further(target, found), 0.25), 4.0)
-    return {
-        "plain_frame_ms": [seconds * 1000 for seconds in taken],
-        "plain_frame_strength": [found],
-        "coherent_frame_strength": [target],
-    }
+        size *= min(max(_further(target, tried.found), 0.25), 4.0)
+    return tried
 
 
 def coherent_strength(network: Network, terms: Terms, course: Course) -> tuple[float, Tensor]:
@@ -58,6 +72,11 @@ def strength(network: Network, terms: Terms, source: Tensor, dreamed: Tensor) ->
     """The response of `terms` to `dreamed` over that to `source`, (1, 3, H, W) both."""
     before, after = response_of(torch.cat([source, dreamed]), network, terms).tolist()
     return float(after / before)
+
+
+def _dreamed(plain: Plain, frame: Tensor, course: Course, size: float) -> Tensor:
+    scale = course.settings().dream.octave_scale
+    return plain_dream(plain, frame, course.octaves, course.steps, scale, size)
 
 
 def _further(target: float, found: float) -> float:
