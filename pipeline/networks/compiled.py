@@ -62,13 +62,12 @@ def _made(compiler: str, kept: Path) -> ctypes.CDLL | None:
             # In two steps: linked with -fopenmp, it might bring threads of its own beside torch's.
             _call(compiler, *_options(), SOURCE, "-o", part)
             _call(compiler, "-shared", part, "-o", library)
-            loaded = ctypes.CDLL(str(library))
             with suppress(OSError):  # a folder that cannot be written to: compiled anew each time
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 code = library.read_bytes()
                 write_whole(kept, lambda file: file.write(code))
                 kept.chmod(0o600)
-            return loaded
+            return _trusted(kept) or ctypes.CDLL(str(library))
     except (OSError, subprocess.SubprocessError):
         return None
 
