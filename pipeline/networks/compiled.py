@@ -67,7 +67,9 @@ def _made(compiler: str, kept: Path) -> ctypes.CDLL | None:
                 code = library.read_bytes()
                 write_whole(kept, lambda file: file.write(code))
                 kept.chmod(0o600)
-            return _trusted(kept) or ctypes.CDLL(str(library))
+            library.chmod(0o700)  # the umask may let a group write
+            # The temporary folder may be one from which nothing may be run.
+            return _trusted(library) or _trusted(kept)
     except (OSError, subprocess.SubprocessError):
         return None
 
