@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from dreamreel.pipeline.networks import kernels
+from dreamreel.pipeline.networks import blocks, kernels
 from dreamreel.pipeline.networks.assembly import assemble
 from dreamreel.pipeline.networks.catalog import find_architecture
 from dreamreel.pipeline.networks.compiled import SOURCE, compiled
@@ -237,6 +237,16 @@ def test_a_fire_module_is_one_convolution_after_another(dtype: torch.dtype) -> N
     fast = fire(x)
     fire.squeeze.register_forward_hook(lambda *_: ran.append("squeeze"))
     assert torch.allclose(fast.float(), fire(x).float(), rtol=0.05, atol=0.05) and ran
+
+
+def test_a_packed_convolution_fits_each_size_and_keeps_few(dtype: torch.dtype) -> None:
+    conv = nn.Conv2d(48, 40, 3, padding=1).requires_grad_(False).to(dtype)
+    fast = blocks.packed(conv)
+    for side in (5, 40, *range(6, 16), 5):
+        x = torch.randn(1, 48, side, side + 3).to(dtype).contiguous(memory_format=channels_last)
+        expected, found = F.relu(conv(x)), fast(x)
+        assert torch.allclose(found.float(), expected.float(), rtol=2**-6, atol=2**-6)
+    assert len(fast._packed) <= 2 * blocks.MOST_SIZES
 
 
 START = """

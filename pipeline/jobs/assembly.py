@@ -22,7 +22,7 @@ from dreamreel.pipeline.jobs.record import Made, write_record
 from dreamreel.pipeline.jobs.report import Report
 from dreamreel.pipeline.jobs.segments import Segments
 from dreamreel.pipeline.media.clips import Tracks, probe
-from dreamreel.pipeline.media.decoding import decode
+from dreamreel.pipeline.media.decoding import shown_times
 from dreamreel.pipeline.media.encoding import CONTAINERS, Encoding
 from dreamreel.pipeline.media.exports import export
 from dreamreel.pipeline.media.mux import Part, copy_pictures, mux, retime
@@ -141,7 +141,7 @@ def publish_film(
 def check_film(video: Path, frames: int, last: Fraction) -> None:
     """Raise RuntimeError unless decoding `video` gives `frames` frames, the last of them `last`
     seconds after the first."""
-    times = [picture.time for picture in decode(video)]
+    times = shown_times(video)
     if len(times) != frames:
         raise RuntimeError(f"{frames} frames went in, {len(times)} came out")
     since = (times[-1] or 0) - (times[0] or 0)

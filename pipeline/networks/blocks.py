@@ -30,35 +30,45 @@ from dreamreel.pipeline.networks.kernels import (
 # it is at most this share of both. At a quarter, in bfloat16 with AMX, a module takes 0.5 to 0.65
 # of the time of two convolutions that are concatenated; in float32 the same time.
 MERGED_SHARE = 0.25
+MOST_SIZES = 8  # of maps, whose packed weights are kept: five octaves and a measured pair, and more
 
 
 class PackedConv:
-    """A convolution of stride 1 with constant weights, packed for each way at its first use."""
+    """A convolution of stride 1 with constant weights, packed for each way and size of map."""
 
     def __init__(self, plain: Callable[[], tuple[Tensor, Tensor | None]], padding: Pair) -> None:
         """Of the weight (out, in, k, l) and the bias (out,), if any, that `plain` gives."""
         self._plain, self._padding = plain, padding
-        self._forth: tuple[Tensor, Tensor | None] | None = None
-        self._back: tuple[Tensor, Pair] | None = None
+        self._packed: dict[tuple[bool, torch.Size], tuple[Tensor, Tensor | None, Pair]] = {}
 
     def __call__(self, x: Tensor, beside: Tensor | None = None, rectify: bool = True) -> Tensor:
         """The convolution of `x` (N, in, H, W), with `beside` (N, out, H, W) added if given, and
         its ReLU if `rectify`."""
-        if self._forth is None:
-            weight, bias = self._plain()
-            self._forth = _packed(weight, self._padding, x), bias
-        return _convolution(x, *self._forth, self._padding, beside, rectify)
+        return _convolution(x, *self._for(x, back=False), beside, rectify)
 
     def back(self, g: Tensor, shape: torch.Size, beside: Tensor | None = None) -> Tensor:
         """The gradient of the input, of `shape` (N, in, H, W), where that of the convolution is `g`
         (N, out, H, W), with `beside` added if given."""
-        if self._back is None:
-            weight = self._plain()[0]
-            down, across = self._padding
-            padding = weight.shape[2] - 1 - down, weight.shape[3] - 1 - across
-            self._back = _packed(weight.flip(2, 3).transpose(0, 1), padding, g), padding
-        weight, padding = self._back
-        return _convolution(g, weight, None, padding, beside, False)
+        return _convolution(g, *self._for(g, back=True), beside, False)
+
+    def _for(self, x: Tensor, back: bool) -> tuple[Tensor, Tensor | None, Pair]:
+        """The packed weight, the bias and the padding for maps of the size of `x`."""
+        # A weight packed for one size may be repacked for another at each call, at up to 40 times
+        # the cost of the convolution itself.
+        key = back, x.shape
+        found = self._packed.pop(key, None) or self._pack(x, back)
+        self._packed[key] = found  # the last one used is the last one forgotten
+        if len(self._packed) > 2 * MOST_SIZES:
+            del self._packed[next(iter(self._packed))]
+        return found
+
+    def _pack(self, x: Tensor, back: bool) -> tuple[Tensor, Tensor | None, Pair]:
+        weight, bias = self._plain()
+        if not back:
+            return _packed(weight, self._padding, x), bias, self._padding
+        down, across = self._padding
+        padding = weight.shape[2] - 1 - down, weight.shape[3] - 1 - across
+        return _packed(weight.flip(2, 3).transpose(0, 1), padding, x), None, padding
 
 
 class PackedStem:

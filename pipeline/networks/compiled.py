@@ -62,13 +62,14 @@ def _made(compiler: str, kept: Path) -> ctypes.CDLL | None:
             # In two steps: linked with -fopenmp, it might bring threads of its own beside torch's.
             _call(compiler, *_options(), SOURCE, "-o", part)
             _call(compiler, "-shared", part, "-o", library)
-            loaded = ctypes.CDLL(str(library))
             with suppress(OSError):  # a folder that cannot be written to: compiled anew each time
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 code = library.read_bytes()
                 write_whole(kept, lambda file: file.write(code))
                 kept.chmod(0o600)
-            return loaded
+            library.chmod(0o700)  # the umask may let a group write
+            # The temporary folder may be one from which nothing may be run.
+            return _trusted(library) or _trusted(kept)
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -10,7 +10,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#define BLOCK 64 // channels at a time: their sums and places stay in registers or the first cache
+// Channels at a time, whose sums and places stay in the first cache. At 64, poolings take 1.1 to 1.25
+// times as long.
+#define BLOCK 256
 #define NOWHERE 255 // the place of a value that passes no gradient on
 
 typedef struct {
@@ -66,24 +68,17 @@ static inline int16_t to_bfloat16(float value) {
                     T best[BLOCK], at[BLOCK];                                                       \
                     const T lowest = (T)(-LARGEST - 1);                                             \
                     const T first = (T)((y0 - top) * s->kernel_x + x0 - left);                      \
-                    for (int64_t i = 0; i < BLOCK; i++) best[i] = lowest, at[i] = first;            \
+                    for (int64_t i = 0; i < count; i++) best[i] = lowest, at[i] = first;            \
                     for (int64_t iy = y0; iy < y1; iy++)                                            \
                         for (int64_t ix = x0; ix < x1; ix++) {                                      \
                             const T place = (T)((iy - top) * s->kernel_x + ix - left);              \
                             const T *from = x + ((image * s->height + iy) * s->width + ix)          \
                                                     * channels + c;                                 \
-                            if (count == BLOCK)                                                     \
-                                for (int64_t i = 0; i < BLOCK; i++) {                               \
-                                    const T value = order_##name(from[i]);                          \
-                                    at[i] = value > best[i] ? place : at[i];                        \
-                                    best[i] = value > best[i] ? value : best[i];                    \
-                                }                                                                   \
-                            else                                                                    \
-                                for (int64_t i = 0; i < count; i++) {                               \
-                                    const T value = order_##name(from[i]);                          \
-                                    at[i] = value > best[i] ? place : at[i];                        \
-                                    best[i] = value > best[i] ? value : best[i];                    \
-                                }                                                                   \
+                            for (int64_t i = 0; i < count; i++) {                                   \
+                                const T value = order_##name(from[i]);                              \
+                                at[i] = value > best[i] ? place : at[i];                            \
+                                best[i] = value > best[i] ? value : best[i];                        \
+                            }                                                                       \
                         }                                                                           \
                     for (int64_t i = 0; i < count; i++) {                                           \
                         y[out + c + i] = order_##name(best[i]);                                     \
@@ -112,7 +107,7 @@ static inline int16_t to_bfloat16(float value) {
                 for (int64_t c = 0; c < channels; c += BLOCK) {                                     \
                     const int64_t count = least(BLOCK, channels - c);                               \
                     float sums[BLOCK];                                                              \
-                    for (int64_t i = 0; i < BLOCK; i++) sums[i] = 0;                                \
+                    for (int64_t i = 0; i < count; i++) sums[i] = 0;                                \
                     if (beside)                                                                     \
                         for (int64_t i = 0; i < count; i++)                                         \
                             sums[i] = from_##name(beside[out + c + i]);                             \
@@ -124,12 +119,8 @@ static inline int16_t to_bfloat16(float value) {
                                                 + ox) * channels + c;                               \
                             const uint8_t *came = where + at;                                       \
                             const T *from = g + at;                                                 \
-                            if (count == BLOCK)                                                     \
-                                for (int64_t i = 0; i < BLOCK; i++)                                 \
-                                    sums[i] += came[i] == place ? from_##name(from[i]) : 0.0f;      \
-                            else                                                                    \
-                                for (int64_t i = 0; i < count; i++)                                 \
-                                    sums[i] += came[i] == place ? from_##name(from[i]) : 0.0f;      \
+                            for (int64_t i = 0; i < count; i++)                                     \
+                                sums[i] += came[i] == place ? from_##name(from[i]) : 0.0f;          \
                         }                                                                           \
                     for (int64_t i = 0; i < count; i++)                                             \
                         into[out + c + i] = to_##name(sums[i]);                                     \
@@ -174,7 +165,7 @@ GATE(float32, int32_t)
                 for (int64_t c = 0; c < channels; c += BLOCK) {                                     \
                     const int64_t count = least(BLOCK, channels - c);                               \
                     float sums[BLOCK];                                                              \
-                    for (int64_t i = 0; i < BLOCK; i++) sums[i] = 0;                                \
+                    for (int64_t i = 0; i < count; i++) sums[i] = 0;                                \
                     for (int64_t oy = y0; oy < y1; oy++)                                            \
                         for (int64_t ox = x0; ox < x1; ox++) {                                      \
                             const int64_t down = least(s->kernel_y, s->height - oy * s->stride_y);  \
@@ -182,12 +173,8 @@ GATE(float32, int32_t)
                             const float share = 1.0f / (float)(down * across);                      \
                             const T *from = g + ((image * s->pooled_height + oy) * s->pooled_width  \
                                                  + ox) * channels + c;                              \
-                            if (count == BLOCK)                                                     \
-                                for (int64_t i = 0; i < BLOCK; i++)                                 \
-                                    sums[i] += share * from_##name(from[i]);                        \
-                            else                                                                    \
-                                for (int64_t i = 0; i < count; i++)                                 \
-                                    sums[i] += share * from_##name(from[i]);                        \
+                            for (int64_t i = 0; i < count; i++)                                     \
+                                sums[i] += share * from_##name(from[i]);                            \
                         }                                                                           \
                     for (int64_t i = 0; i < count; i++)                                             \
                         into[(row * s->width + ix) * channels + c + i] = to_##name(sums[i]);        \
