@@ -27,6 +27,13 @@ class Stages:
     wait: Callable[[], None] = lambda: None
     seconds: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _thread: int = field(default_factory=threading.get_ident)  # that works with the device
+
+    def wait_here(self) -> None:
+        """Wait for the device, in the thread that works with it alone: others, which read and
+        follow, would disturb what it records."""
+        if threading.get_ident() == self._thread:
+            self.wait()
 
     def add(self, stage: str, seconds: float) -> None:
         """Add `seconds` to the `stage`."""
@@ -57,13 +64,13 @@ class timed(ContextDecorator):
 
     def __enter__(self) -> None:
         if _measuring is not None:
-            _measuring.wait()
+            _measuring.wait_here()
             _stack().append([time.perf_counter(), 0.0])
 
     def __exit__(self, *error: object) -> None:
         if _measuring is None or not _stack():
             return
-        _measuring.wait()
+        _measuring.wait_here()
         began, inside = _stack().pop()
         took = time.perf_counter() - began
         _measuring.add(self.stage, took - inside)

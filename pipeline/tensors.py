@@ -125,13 +125,17 @@ def rolled(image: Tensor, shift: tuple[Shift, Shift]) -> Tensor:
 
 
 def inside(image: Tensor, box: Box) -> Tensor:
-    """A copy of the part of `image` (1, C, H, W) in `box`."""
+    """The part of `image` (1, C, H, W) in `box`: a copy, unless it is all of it."""
+    if box.size == tuple(image.shape[2:]):
+        return image
     part = image[:, :, box.rows, box.columns]
     return part.clone(memory_format=torch.channels_last)
 
 
 def pasted(image: Tensor, part: Tensor, box: Box) -> Tensor:
     """`image` (1, C, H, W) with `part` in `box`."""
+    if box.size == tuple(image.shape[2:]):
+        return part
     image = image.clone(memory_format=torch.channels_last)
     image[:, :, box.rows, box.columns] = part
     return image

@@ -241,9 +241,11 @@ def carry_on(
     start, unseen = clipped(source + carry * arrived.detail)
     ascent = Ascent(steps, way / max(steps, 1), fresh, COARSE_SHARE, checked=False)
     dreamed = subject.dreamed(start, ascent)
-    found = (dreamed - start) / way.clamp_min(SMALLEST_CLIMB)
-    direction = found.lerp(arrived.direction, settings.momentum * arrived.level)
-    climbed = (start + way * direction).clamp(0, 1)
+    # In place, as far as nobody else has them: frames may be large.
+    found = (dreamed - start).div_(way.clamp_min(SMALLEST_CLIMB))
+    direction = found.lerp_(arrived.direction, settings.momentum * arrived.level)
+    climbed = torch.addcmul(start, way, direction).clamp_(0, 1)
+    del dreamed, start
     level = (arrived.level + fresh / CATCH_UP_FRAMES).clamp(0, 1)
     held = hold_light(climbed, source, settings.hold_light, subject.mask)
     return Carried(held - source + unseen, direction, level).inside(subject.mask)
@@ -346,9 +348,9 @@ def _pair_of_responses(
     """The responses to a frame and to its dream `carried`, (2,). `where` weighs the places, if
     given. `known`: the response (1,) to the frame, if it need not be measured."""
     dreamed = (subject.source + carried.detail).clamp(0, 1)
-    if known is not None:
-        return torch.cat([known, subject.response(dreamed, where)])
-    return subject.response(torch.cat([subject.source, dreamed]), where)
+    if known is None:  # one by one: two at once take twice the memory, and no less time
+        known = subject.response(subject.source, where)
+    return torch.cat([known, subject.response(dreamed, where)])
 
 
 @timed("loops")

@@ -19,6 +19,7 @@ PATCH_AT_LEAST, PATCHES_AT_MOST = 0.017, 0.25  # shares of a frame
 PATCH_MORE = 1.5  # times a still's step
 PATCH_ROUNDS = 3  # at most, each of half a still's steps
 PATCH_UP_TO = 0.5  # share of the strength at which a patch is left to the frames after it
+STEPS = 16  # into which a frame's sides are divided: patches have few sizes
 ROUND_SHIFT = 40  # bits: rounds take numbers that no frame has, so that each has its own jitter
 
 
@@ -83,7 +84,10 @@ def patches(
 
 
 def _span(begin: float, length: float, side: int, whole: int) -> slice:
-    """The slice from `begin` of `length`, with half of `side` more at either end, within 0 and
-    `whole`."""
-    start = min(max(0, round(begin - side / 2)), max(0, whole - side))
-    return slice(start, min(whole, max(round(begin + length + side / 2), start + side)))
+    """The slice from `begin` of `length`, with at least half of `side` more at either end, within 0
+    and `whole`. Its length is a multiple of a `STEPS`th of `whole`, if there is room: a GPU repeats
+    sizes faster than it learns new ones."""
+    step = max(1, whole // STEPS)
+    wanted = min(whole, math.ceil((length + side) / step) * step)
+    start = min(max(0, round(begin + (length - wanted) / 2)), whole - wanted)
+    return slice(start, start + wanted)

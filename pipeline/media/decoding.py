@@ -71,7 +71,7 @@ def shown_times(path: Path) -> list[Fraction | None]:
         stream = container.streams.video[0]
         stream.thread_type, stream.codec_context.thread_count = "AUTO", 0
         return [
-            None if picture.pts is None else picture.pts * picture.time_base
+            None if picture.pts is None else picture.pts * (picture.time_base or Fraction(1))
             for picture in container.decode(stream)
         ]
 

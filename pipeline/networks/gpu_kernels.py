@@ -88,6 +88,7 @@ class Replays:
                 found = compute(*fixed)
         except RuntimeError as error:
             if is_out_of_memory(error) or "captur" in str(error):
+                self._pool = None  # it may still be recording
                 return None
             raise
         return _Recording(graph, fixed, found, compute)
