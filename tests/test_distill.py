@@ -174,7 +174,8 @@ def test_a_network_of_other_widths_without_classes_teaches(
     (tmp_path / f"{name}.py").write_text(TEACHER)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(ALLOWED, f"{name}:build")
-    course = replace(course_in(photos, tmp_path / "s.safetensors"), distill_from=f"{name}:build")
+    course = replace(course_in(photos, tmp_path / "s.safetensors"), size=32,
+                     distill_from=f"{name}:build")  # fmt: skip
     out = train(replace(course, epochs=1, from_scratch=False))
     assert described(out).channels == (12, 20, 20, 28) and described(out).classes == 0
     network = load_network(str(out), device="cpu")

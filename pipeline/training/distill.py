@@ -36,7 +36,7 @@ from dreamreel.pipeline.training.course import HEADS, SIZE, Course
 from dreamreel.pipeline.training.keeping import Digests
 from dreamreel.pipeline.training.lesson import Lesson
 from dreamreel.pipeline.training.pictures import Pictures, read_unlabelled
-from dreamreel.pipeline.training.showing import LARGEST, show_layers
+from dreamreel.pipeline.training.showing import show_layers
 from dreamreel.pipeline.training.student import (
     Student,
     begun_as,
@@ -57,7 +57,8 @@ SHARE = (0.1, 1.0)  # of a picture that a crop shows: things near and far
 MOSAICS = 0.125  # the share of crops that are four in one
 START = 0.3  # how strongly fresh heads respond at first, over the teacher: 1 would miss more
 LEAST_PACE = 0.1  # the rate of a head whose teacher hardly responds, over that of the trunk
-CHECKED = 256  # pictures to check by, at most: the figures change by 1 % with more
+SHOWN = (128, 320)  # pixels of the side of the picture that is dreamed: four places of objects
+CHECKED = 256  # pictures to check by, at most; a round number
 # The strides at which the heads of dreamnet lie, in pixels.
 STRIDES = {"textures": 8, "parts": 16, "creatures": 16, "objects": 32}
 # Modules whose activation goes on to one that tells more: none of those that are derived from them.
@@ -164,7 +165,7 @@ class Distilled:
 
     def show(self, path: Path) -> None:
         """Write a picture to check by, and what each head makes of it, to the picture `path`."""
-        side = min(LARGEST * 2, self.course.side * 2)
+        side = max(SHOWN[0], min(SHOWN[1], self.course.side * 2))
         image, _ = Middles(self.pictures, self.pictures.checked[:1], side)[0]
         show_layers(self.student, HEADS, image[None], path)
 

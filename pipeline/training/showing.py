@@ -21,7 +21,7 @@ from dreamreel.pipeline.training.student import Student
 CLASSES = 4  # that a picture shows, side by side: the first ones, so that epochs can be compared
 STEPS, VIEWS = 24, 2  # of a picture: seconds, where a class is in full after 150 and with 4
 LARGEST = 160  # pixels of its side, at most
-CLIMB = 12  # steps in each of three octaves of a photo: half a second, and the layer is plain
+CLIMB = 8  # steps in each of three octaves of a photo, in about the time of four of training
 
 
 def show_classes(student: Student, classes: int, path: Path) -> None:
