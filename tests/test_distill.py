@@ -3,6 +3,7 @@ stopped, it goes on to the same bytes; both versions of dreamnet load."""
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -461,5 +462,7 @@ def test_a_step_mixes_no_devices(photos: Path, tmp_path: Path) -> None:
     run = subprocess.run([sys.executable, "-c", ELSEWHERE, str(photos)], cwd=tmp_path, text=True,
                          capture_output=True, env=os.environ | {"PYTHONPATH": path})  # fmt: skip
     assert run.returncode == 0, run.stderr
-    here, there = run.stdout.splitlines()
-    assert here == there
+    here, there = ([float(one) for one in re.findall(r"\d+\.\d+", line)]
+                   for line in run.stdout.splitlines())  # fmt: skip
+    # Elsewhere, the teacher's layers are the plain ones, which add in another order.
+    assert here and here == pytest.approx(there, rel=1e-4)

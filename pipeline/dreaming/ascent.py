@@ -154,9 +154,19 @@ def dream(
             sizes += mean
             on_step()
         detail = dreamed - base
-    if sizes and not bool(torch.stack(sizes).isfinite().all()):
-        raise not_finite(network)
+    if sizes:
+        _check_sizes(torch.stack(sizes), image, network, terms)
     return dreamed
+
+
+def _check_sizes(sizes: Tensor, image: Tensor, network: Network, terms: Terms) -> None:
+    """Raise UserError if one of the `sizes` of gradients for `image` is not finite, or is 0 because
+    an activation is not finite."""
+    least = float(torch.where(sizes.isfinite(), sizes, -1).min())  # waits once
+    if least < 0:
+        raise not_finite(network)
+    if least == 0 and network.overflows(image, {term.layer for term in terms}):
+        raise not_finite(network)
 
 
 @dataclass(frozen=True)

@@ -113,11 +113,13 @@ def make(
     for coming in frames:
         add_waiting()
         waiting.append(coming)
-        stopping = report.is_stopping()
-        saves = stopping or coming.begins_shot or work.is_due(save_seconds)
+        saves = coming.begins_shot or work.is_due(save_seconds)
         if saves or not coming.is_on_its_way:
             add_waiting()
-        if saves:
+        stopping = report.is_stopping()
+        if stopping:
+            add_waiting()
+        if saves or stopping:
             save()
         if stopping:
             raise _stopped(work.done, total)

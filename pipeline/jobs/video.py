@@ -91,7 +91,6 @@ def render_video(checked: Checked, report: Report) -> Path:
     paced = pacing(report, film.network, settings, size)
     with under_way(out, film.job, film.encoding, film.total, film.network) as work:
         state = state_of(work, film)
-        report.on_estimate(told_peak(film.network, settings, size))
         dream_into(work, film, state, paced)
         made = made_of(film.network, work.frames, work.seconds, state)
         return finish_video(work, film, out, report, made)
@@ -135,6 +134,8 @@ def dream_into(work: Segments, film: Filming, state: "FilmState", report: Report
         ) as moving,
         masks_of(settings, film.clip, network.device) as masking,
     ):
+        size = film.clip.raster.size_at(settings.width)
+        report.on_estimate(told_peak(network, settings, size))
         last, remembered = _remembering(itertools.takewhile(_before(span[1]), moving))
         images = dream_video(
             remembered,

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.networks.blocks import as_written
 from dreamreel.pipeline.networks.classes import find_class, names_of
 from dreamreel.pipeline.networks.devices import free_memory
 from dreamreel.pipeline.networks.dreamnet import DreamNet
@@ -154,6 +155,13 @@ class Network:
         with self._autocast():
             found: Tensor = self.module(self._normalise(image))
         return found
+
+    @torch.no_grad()
+    def overflows(self, image: Tensor, names: Iterable[str]) -> bool:
+        """Whether an activation of the layers `names` for `image` (N, 3, H, W) is not finite."""
+        with as_written():
+            found = self.activations(image, names).values()
+        return not all(bool(activation.isfinite().all()) for activation in found)
 
     def check(self, names: Iterable[str]) -> None:
         """Raise UserError unless every layer of `names` exists and all its weights are there."""
