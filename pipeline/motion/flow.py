@@ -97,6 +97,9 @@ FLOW_ESTIMATORS: dict[str, Callable[[Settings], FlowEstimator]] = {
 }
 
 
+ON_GPU = ("raft", "raft_small")  # estimators that compute on the device of the dream
+
+
 def _raft(module: nn.Module, url: str, name: str, settings: Settings) -> FlowEstimator:
     """The estimator that runs the RAFT `module`, with its weights, on the device of the dream."""
     file = settings.flow.weights

@@ -14,7 +14,7 @@ from dreamreel.pipeline.frames import Box, Frame
 from dreamreel.pipeline.motion.bars import picture_of
 from dreamreel.pipeline.motion.content import NOTHING, contrast
 from dreamreel.pipeline.motion.cuts import CutDetector
-from dreamreel.pipeline.motion.flow import find_estimator, working_frame, working_size
+from dreamreel.pipeline.motion.flow import ON_GPU, find_estimator, working_frame, working_size
 from dreamreel.pipeline.motion.foresight import Foresight
 from dreamreel.pipeline.motion.visibility import ALIKE, Motion, motion_between, standing
 from dreamreel.pipeline.stages import timed
@@ -96,6 +96,8 @@ def follow_motion(
         cuts = CutDetector(settings.shots, rate)
     else:
         cuts = CutDetector(settings.shots, rate, since.judged, since.last_cut, since.previous)
+    if settings.flow.method in ON_GPU:  # each thread would load the weights again
+        threads = 1
     return _Following(frames, rate, settings, bars, cuts, since, threads).frames(first)
 
 
