@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dreamreel.pipeline import pixels
 from dreamreel.pipeline.frames import Box, Frame
 
 STEEP, CELLS = 32, 4  # times that an image shrinks at once, at most; cells of an average, a side
@@ -19,9 +20,11 @@ LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue (ITU-R BT.601)
 
 def to_image(frame: Frame, device: torch.device) -> Tensor:
     """`frame` (H, W, 3 or 4) as an image (1, 3, H, W) on `device`, without alpha."""
-    pixels = moved(torch.from_numpy(np.ascontiguousarray(frame[..., :3])), device)
+    if pixels.takes_frame(frame, device):
+        return pixels.image_of(frame)
+    found = moved(torch.from_numpy(np.ascontiguousarray(frame[..., :3])), device)
     levels = 255 if frame.dtype == np.uint8 else 65535
-    image = pixels.flip(-1).permute(2, 0, 1)[None].float().div_(levels)
+    image = found.flip(-1).permute(2, 0, 1)[None].float().div_(levels)
     return image.contiguous(memory_format=torch.channels_last)
 
 
@@ -45,11 +48,15 @@ class Leaving:
 
     def __init__(self, image: Tensor, depth: int = 8) -> None:
         self._size = (image.shape[2], image.shape[3])
-        levels, kind = (255, torch.uint8) if depth <= 8 else (65535, torch.int32)
-        pixels = image[0].mul(levels).round_().clamp_(0, levels).to(kind)
-        finite = image.isfinite().all().to(kind)  # leaves with the pixels, in one move
-        packed = torch.cat([pixels.permute(1, 2, 0).flip(-1).flatten(), finite[None]])
         self._left: torch.cuda.Event | None = None
+        if depth <= 8 and pixels.takes(image):
+            frame, is_finite = pixels.levels(image)
+            self._here = torch.cat([frame.flatten(), torch.tensor([is_finite], dtype=frame.dtype)])
+            return
+        levels, kind = (255, torch.uint8) if depth <= 8 else (65535, torch.int32)
+        scaled = image[0].mul(levels).round_().clamp_(0, levels).to(kind)
+        finite = image.isfinite().all().to(kind)  # leaves with the pixels, in one move
+        packed = torch.cat([scaled.permute(1, 2, 0).flip(-1).flatten(), finite[None]])
         if image.device.type == "cuda":
             self._here = torch.empty(packed.shape, dtype=kind, pin_memory=True)
             self._here.copy_(packed, non_blocking=True)
@@ -100,6 +107,8 @@ def sample(image: Tensor, grid: Tensor, edges: str) -> Tensor:
     (a = -0.75) amplifies middle frequencies each time. Two parts of it and one of bilinear are
     nearly the spline of Catmull and Rom (a = -0.5), which amplifies none.
     """
+    if edges == "border" and image.shape[1] <= pixels.MOST_CHANNELS and pixels.takes(image):
+        return pixels.sampled(image, grid)
     rows, width = grid.shape[1:3]
     # On a CPU, grid_sample runs one thread for each image of a batch: make strips of rows a batch.
     strips = torch.get_num_threads() if image.device.type == "cpu" else 1
@@ -147,7 +156,10 @@ def blur(image: Tensor, sigma: float) -> Tensor:
     radius = min(max(1, round(3 * sigma)), min(image.shape[2:]) - 1)
     if sigma <= 0 or radius < 1:
         return image
-    kernel = _gaussian(sigma, radius, image.device).expand(image.shape[1], 1, -1)
+    gaussian = _gaussian(sigma, radius, image.device)
+    if pixels.takes(image):
+        return pixels.blurred(image, gaussian)
+    kernel = gaussian.expand(image.shape[1], 1, -1)
     padded = F.pad(image, (radius, radius, radius, radius), mode="reflect")
     across = F.conv2d(padded, kernel[:, :, None, :], groups=image.shape[1])
     return F.conv2d(across, kernel[:, :, :, None], groups=image.shape[1])
@@ -155,6 +167,8 @@ def blur(image: Tensor, sigma: float) -> Tensor:
 
 def luma(image: Tensor) -> Tensor:
     """The luma (1, 1, H, W) of `image` (1, 3, H, W)."""
+    if pixels.takes(image):
+        return pixels.light(image, _luma_weights(image.device))
     # Channels last, the colours of places are rows of a matrix: faster than a convolution.
     weights = _luma_weights(image.device).to(image.dtype)
     return (image.permute(0, 2, 3, 1) @ weights)[:, None]
@@ -167,7 +181,10 @@ def sharpness(image: Tensor, where: Tensor | None = None) -> Tensor:
     Pech-Pacheco et al., ICPR 2000, use the variance of the Laplacian. That is nearly the same, as
     over many pixels its mean is nearly 0.
     """
-    y = luma(image)[0, 0]
+    light = luma(image)
+    if where is None and pixels.takes(light):
+        return pixels.roughness(light)
+    y = light[0, 0]
     beside = y[:-2, 1:-1] + y[2:, 1:-1] + y[1:-1, :-2] + y[1:-1, 2:]
     squares = (beside - 4 * y[1:-1, 1:-1]).square()
     if where is None:

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dreamreel.pipeline import pixels
 from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.config.timeline import constant
@@ -44,6 +45,8 @@ def plain_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assembly, "quicken", lambda *_: None)
     monkeypatch.setattr(kernels, "suits_pooling", lambda *_: False)
     monkeypatch.setattr(kernels, "takes", lambda _: False)
+    monkeypatch.setattr(pixels, "takes", lambda *_: False)
+    monkeypatch.setattr(pixels, "takes_frame", lambda *_: False)
 
 
 def chosen(**dream: object) -> Settings:

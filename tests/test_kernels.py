@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from dreamreel.pipeline.compiled import library
 from dreamreel.pipeline.networks import blocks, kernels
 from dreamreel.pipeline.networks.assembly import assemble
 from dreamreel.pipeline.networks.catalog import find_architecture
-from dreamreel.pipeline.networks.compiled import SOURCE, compiled
 from dreamreel.pipeline.networks.dreamnet import Fire
 from dreamreel.pipeline.networks.googlenet import LocalResponseNorm
-from dreamreel.pipeline.networks.kernels import FastAvgPool, FastMaxPool
+from dreamreel.pipeline.networks.kernels import SOURCE, FastAvgPool, FastMaxPool, compiled
 from dreamreel.pipeline.networks.network import Network
 
 CPU = torch.device("cpu")
@@ -137,9 +137,9 @@ def test_local_response_norm_has_the_gradient_of_pytorch(
 ) -> None:
     x = (torch.randn(2, 70, 5, 7) * 100).to(dtype).contiguous(memory_format=channels_last)
     expected = both_ways(lambda x: F.local_response_norm(x, 5, 1e-4, 0.75, 1.0), x.float())
-    for library in (compiled(), None):
-        monkeypatch.setattr(kernels, "compiled", lambda library=library: library)
-        if library is None and dtype == torch.bfloat16:
+    for functions in (compiled(), None):
+        monkeypatch.setattr(kernels, "compiled", lambda functions=functions: functions)
+        if functions is None and dtype == torch.bfloat16:
             continue  # its sums are rounded on the way
         for one, other in zip(both_ways(LocalResponseNorm(70), x), expected, strict=True):
             assert F.cosine_similarity(one.float().flatten(), other.flatten(), 0) > 0.9999
@@ -250,7 +250,7 @@ def test_a_packed_convolution_fits_each_size_and_keeps_few(dtype: torch.dtype) -
 
 
 START = """
-from dreamreel.pipeline.networks.compiled import compiled
+from dreamreel.pipeline.networks.kernels import compiled
 print(compiled() is not None)
 """
 
@@ -264,7 +264,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def has_kernels() -> bool:
     """Whether kernels are found anew."""
-    return compiled.__wrapped__() is not None
+    return library.__wrapped__(SOURCE) is not None
 
 
 @needs_compiler

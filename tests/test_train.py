@@ -201,6 +201,24 @@ def test_a_training_that_is_slower_than_planned_plans_fewer_steps(
         assert at.steps == steps
 
 
+@pytest.mark.parametrize(
+    ("checked", "learned", "best", "settled"),
+    [
+        ([3, 2, 1, 1.01, 0.99, 1, 1.01], [3, 2, 1, 0.9, 0.8, 0.7, 0.6], 7, False),  # still learns
+        ([3, 2, 1, 1.01, 0.99, 1, 1.01], [3, 2, 1, 1, 1, 1, 1], 7, True),  # neither falls
+        ([3, 1, 2, 2, 2, 2, 2], [3, 2, 1, 0.9, 0.8, 0.7, 0.6], 2, True),  # by heart
+        ([3, 1, 2], [3, 2, 1], 2, False),  # too early to tell
+    ],
+)
+def test_a_training_ends_when_nothing_is_learned_any_more(
+    checked: list[float], learned: list[float], best: int, settled: bool
+) -> None:
+    losses = zip(checked, learned, strict=True)
+    at = Progressed(10, history=[{"checked_loss": one, "loss": two} for one, two in losses])
+    assert at.best_epoch() == best
+    assert at.has_settled(4) == settled
+
+
 def test_epochs_see_every_picture_once_in_another_order() -> None:
     first, second = order_of(30, 0, 0), order_of(30, 0, 1)
     assert sorted(first) == sorted(second) == list(range(30))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dreamreel.pipeline.frames import Box
 from dreamreel.pipeline.motion.visibility import Motion
-from dreamreel.pipeline.motion.warping import carrying_at, warp
+from dreamreel.pipeline.motion.warping import carried_along
 from dreamreel.pipeline.stages import timed
 from dreamreel.pipeline.tensors import blur, resize
 
@@ -63,10 +63,7 @@ class Carried:
     @timed("warp")
     def along(self, motion: Motion) -> "Carried":
         """The same, warped along `motion` onto the next frame's grid; 0 where that was occluded."""
-        size, device = (self.detail.shape[2], self.detail.shape[3]), self.detail.device
-        flow, seen = carrying_at(motion, size, device)
-        warped = seen * warp(torch.cat([self.detail, self.direction, self.level], 1), flow)
-        return Carried(warped[:, :3], warped[:, 3:6], warped[:, 6:].clamp(0, 1))
+        return Carried(*carried_along(motion, self.detail, self.direction, self.level))
 
 
 def clipped(image: Tensor) -> tuple[Tensor, Tensor]:

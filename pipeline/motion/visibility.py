@@ -93,9 +93,10 @@ class _Match:
 
     @classmethod
     def of(cls, previous: Frame, current: Frame, estimate: FlowEstimator) -> "_Match":
-        pair = in_one_light(current, previous)
+        lit = Lit.of(current)
+        pair = in_one_light(lit, Lit.of(previous))
         back = estimate(*pair)
-        here, pulled = texture(grey(current)), texture(pull(grey(previous), back))
+        here, pulled = lit.texture, texture(pull(grey(previous), back))
         return cls(back, estimate(*reversed(pair)), here, in_the_light_of(here, pulled))
 
     @property
@@ -182,17 +183,36 @@ def likeness(here: Grey, pulled: Grey) -> float:
     return float((here * pulled).mean()) / max(spread[0] * spread[1], 1e-6)
 
 
-def in_one_light(one: Frame, other: Frame) -> tuple[Frame, Frame]:
+@dataclass(frozen=True)
+class Lit:
+    """A frame with its mean light, in levels, and its texture (H, W)."""
+
+    frame: Frame
+    light: float
+    texture: Grey
+
+    @classmethod
+    def of(cls, frame: Frame) -> "Lit":
+        """`frame`, which is BGR with 8 bits, measured."""
+        luma = grey(frame).astype(np.float32)
+        return cls(frame, float(luma.mean()), texture(luma))
+
+    @property
+    def spread(self) -> float:
+        """The contrast of the texture, in levels, RMS; at least 1."""
+        return max(float(np.sqrt(np.square(self.texture).mean())), 1.0)
+
+
+def in_one_light(one: Lit, other: Lit) -> tuple[Frame, Frame]:
     """Two frames as they are; if the light changes between them, their textures alone, at one
     contrast, since estimators of flow take a place to keep its light."""
-    lights = [grey(frame).astype(np.float32) for frame in (one, other)]
-    spreads = [max(float(np.sqrt(np.square(texture(light)).mean())), 1.0) for light in lights]
-    changes = abs(float(lights[0].mean() - lights[1].mean())) > FLASH
+    spreads = [lit.spread for lit in (one, other)]
+    changes = abs(one.light - other.light) > FLASH
     if not changes and max(spreads) <= LIGHT * min(spreads):
-        return one, other
+        return one.frame, other.frame
     alike = [
-        np.clip(128 + texture(light) * (USUAL / spread), 0, 255).astype(np.uint8)
-        for light, spread in zip(lights, spreads, strict=True)
+        np.clip(128 + lit.texture * (USUAL / spread), 0, 255).astype(np.uint8)
+        for lit, spread in zip((one, other), spreads, strict=True)
     ]
     return np.dstack([alike[0]] * 3), np.dstack([alike[1]] * 3)
 
@@ -239,7 +259,8 @@ def soft(seen: NDArray[np.bool_]) -> Share:
 def _pointed_at(flow: FlowArray) -> tuple[Grey, Grey]:
     """The x and y coordinates, each (H, W), at which `flow` points."""
     height, width = flow.shape[:2]
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    x = np.arange(width, dtype=np.float32)
+    y = np.arange(height, dtype=np.float32)[:, None]
     return x + flow[..., 0], y + flow[..., 1]
 
 

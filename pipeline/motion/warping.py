@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dreamreel.pipeline import pixels
 from dreamreel.pipeline.motion.flow import FlowArray
 from dreamreel.pipeline.motion.visibility import Motion, Share
 from dreamreel.pipeline.tensors import moved, sample
@@ -23,14 +24,19 @@ def share_at(share: Share, size: tuple[int, int], device: torch.device) -> Tenso
     return _at_size(share[..., None], size, device)
 
 
-def carrying_at(
-    motion: Motion, size: tuple[int, int], device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """The flow of `motion` and the places to which it carries detail, at `size` (height, width), as
-    `flow_at` and `share_at` give them: both come to the `device` in one move."""
-    both = np.dstack([motion.flow, motion.carried])
-    found = _scaled(both, size, device)
-    return found[:, :2], found[:, 2:]
+def carried_along(
+    motion: Motion, detail: Tensor, direction: Tensor, level: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`detail` and `direction` (1, 3, H, W) and `level` (1, 1, H, W), warped along `motion`, and 0
+    where it carries nothing; `level` in [0, 1]."""
+    size, device = (detail.shape[2], detail.shape[3]), detail.device
+    # The flow and the share that is carried come to the device in one move.
+    maps = _scaled(np.dstack([motion.flow, motion.carried]), size, device)
+    if pixels.takes(detail, direction, level):
+        return pixels.carried(detail, direction, level, maps)
+    flow, share = maps[:, :2], maps[:, 2:]
+    warped = share * warp(torch.cat([detail, direction, level], 1), flow)
+    return warped[:, :3], warped[:, 3:6], warped[:, 6:].clamp(0, 1)
 
 
 def warp(previous: Tensor, flow: Tensor) -> Tensor:

@@ -7,14 +7,16 @@ share the way back of a max pooling of one image, for which PyTorch's takes one.
 import ctypes
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dreamreel.pipeline.networks.compiled import compiled
+from dreamreel.pipeline.compiled import library
 
+SOURCE = Path(__file__).resolve().with_name("kernels.c")
 CHANNELS_LAST = torch.channels_last
 NAMES = {torch.bfloat16: "bfloat16", torch.float32: "float32"}  # in `kernels.c`
 MOST_PLACES = 254  # of a window, whose places are numbered in 8 bits
@@ -81,6 +83,11 @@ class FastAvgPool(nn.AvgPool2d):
             return super().forward(input)
         pooled: Tensor = _AverageFunction.apply(input, window, self.ceil_mode)
         return pooled
+
+
+def compiled() -> ctypes.CDLL | None:
+    """The functions of `kernels.c`; None where they cannot be compiled."""
+    return library(SOURCE)
 
 
 def takes(x: Tensor) -> bool:
@@ -236,9 +243,9 @@ def _shape(shape: tuple[int, int, int, int], window: Window, pooled: Pair) -> An
 
 def _run(name: str, dtype: torch.dtype, *arguments: Any) -> None:
     """Call the compiled function `name` for maps of `dtype`, on as many threads as torch's."""
-    library = compiled()
-    assert library is not None
-    library[f"{name}_{NAMES[dtype]}"](*arguments, torch.get_num_threads())
+    functions = compiled()
+    assert functions is not None
+    functions[f"{name}_{NAMES[dtype]}"](*arguments, torch.get_num_threads())
 
 
 def _places(map_: Tensor) -> tuple[ctypes.c_int64, ctypes.c_int64]:

@@ -17,6 +17,9 @@ from dreamreel.pipeline.training.course import Course
 FORMAT = 2  # of a state; one of another number is not read
 LARGEST_STATE = 64 << 30  # bytes; a state is four times as large as the network
 
+# Losses that differ by less are alike: where few hundred pictures check a network that names them
+# all, its losses differ so much from epoch to epoch, and one that learned for longer dreams better.
+ALIKE = 0.02
 Weights = dict[str, Tensor]
 Digests = Mapping[str, str | None]
 
@@ -38,9 +41,23 @@ class Progressed:
     history: list[dict[str, float]] = field(default_factory=list)
 
     def best_epoch(self) -> int:
-        """The number of the epoch, from 1, that had the least loss; of equals, the last."""
+        """The number of the epoch, from 1, that had the least loss; of those alike, the last."""
         losses = [figures["checked_loss"] for figures in self.history]
-        return max(range(len(losses)), key=lambda one: (-losses[one], one)) + 1
+        return max(one for one, loss in enumerate(losses, 1) if loss <= min(losses) + ALIKE)
+
+    def has_settled(self, epochs: int) -> bool:
+        """Whether the last so many `epochs` brought nothing: they were worse than the best one, or
+        they lowered neither the checked loss nor, by a hundredth, that of what is learned."""
+        if len(self.history) <= epochs:
+            return False
+        if len(self.history) - self.best_epoch() >= epochs:
+            return True
+        return not (self._fell("checked_loss", epochs, ALIKE) or self._fell("loss", epochs, 0.0))
+
+    def _fell(self, name: str, epochs: int, least: float) -> bool:
+        losses = [figures[name] for figures in self.history]
+        before, after = min(losses[:-epochs]), min(losses[-epochs:])
+        return after < before - max(least, 0.01 * before)
 
 
 @contextmanager

@@ -36,7 +36,7 @@ from dreamreel.pipeline.training.student import Student
 FRESH = 10.0  # the rate of parameters that begin with random numbers, over that of the others
 DECAY, CLIP = 0.01, 1.0  # of the weights; the largest norm of a gradient
 WARM_UP, LEAST = 0.05, 0.02  # the share of steps until the full rate, and of the rate at the end
-PATIENCE = 6  # epochs without a lower loss, after which it ends
+PATIENCE = 6  # epochs that bring nothing, after which it ends
 SAVED_EVERY = 60.0  # seconds between states on disk
 REHEARSED = 6  # steps that are timed, after one, to plan those that fit into the minutes
 SPARE = 0.9  # the share of the minutes that is planned: the machine may have more to do later
@@ -219,8 +219,9 @@ class Lesson:
         """Whether it ends before its last step."""
         if self._is_late(at):
             return True
-        if at.history and len(at.history) - at.best_epoch() >= PATIENCE:
-            self.report.on_notice(f"no better since epoch {at.best_epoch()}: it ends here")
+        if at.has_settled(PATIENCE):
+            told = f"no better for {PATIENCE} epochs: it ends here, with epoch {at.best_epoch()}"
+            self.report.on_notice(told)
             return True
         return False
 
