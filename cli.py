@@ -7,6 +7,7 @@ import typer
 from dreamreel.pipeline.app import arguments as args
 from dreamreel.pipeline.app.entry import run_app
 from dreamreel.pipeline.app.help import GroupedCommand, WholeGroup
+from dreamreel.pipeline.app.live import RATE as LIVE_RATE
 from dreamreel.pipeline.app.options import (
     CLIMB,
     CROP,
@@ -15,6 +16,7 @@ from dreamreel.pipeline.app.options import (
     FILM,
     HARDWARE,
     IMAGINE,
+    LIVE,
     NETWORK,
     READING,
     SEED,
@@ -579,6 +581,30 @@ def train(
         print_json({"event": "done", "output": str(path)})
     else:
         print_result(path)
+
+
+@_command()
+@takes(LIVE, NETWORK, WIDTH, HARDWARE, common=("preset", "set", "overwrite", "quiet"))
+def live(
+    given: Given,
+    source: args.LiveSource = "0",
+    output: args.LiveOut = None,
+    port: args.LivePort = None,
+    seconds: args.LiveSeconds = None,
+    fps: args.LiveFps = LIVE_RATE,
+    when_still: args.WhenStill = False,
+    json: args.JsonProgress = False,
+) -> None:
+    """Dream what a camera sees just now, or a clip as it plays, on a page of this machine.
+
+    The dream is carried along the motion. As many frames are dreamed as the machine can, always of
+    the newest picture, 320 pixels wide where --width gives nothing else. Ctrl-C ends it. The page
+    is for this machine alone; /stream there is the stream for other programs.
+    """
+    from dreamreel.pipeline.app.live import LiveOptions, live_command
+
+    options = LiveOptions(source, output, port, fps, seconds, when_still, json)
+    live_command(options, given)
 
 
 @_command()

@@ -122,6 +122,59 @@ Continue = Annotated[
         rich_help_panel=IN,
     ),
 ]
+LiveSource = Annotated[
+    str,
+    typer.Argument(
+        metavar="[SOURCE]", help="A camera, 0 the first, or a clip, which plays in a loop."
+    ),
+]
+LiveOut = Annotated[
+    str | None,
+    typer.Option(
+        "-o",
+        "--output",
+        "--out",
+        metavar="OUT",
+        rich_help_panel=OUT,
+        help="A file: a film, or a stream of JPEG pictures (.mjpg); - for that on standard output.",
+    ),
+]
+LivePort = Annotated[
+    int | None,
+    typer.Option(
+        "--port",
+        metavar="N",
+        rich_help_panel=OUT,
+        help="The port of the page; 0 for any. Without OUT there is one at 7861.",
+    ),
+]
+LiveSeconds = Annotated[
+    float | None,
+    typer.Option(
+        "--seconds",
+        metavar="S",
+        rich_help_panel=OUT,
+        help="End after so many seconds.",
+        parser=parse_number,
+    ),
+]
+LiveFps = Annotated[
+    str,
+    typer.Option(
+        "--fps",
+        metavar="R",
+        rich_help_panel=OUT,
+        help="Frames per second of a film that is written.",
+    ),
+]
+WhenStill = Annotated[
+    bool,
+    typer.Option(
+        "--when-still",
+        rich_help_panel=LOOK,
+        help="Dream only while the picture stands still; show it as it is while it moves.",
+    ),
+]
 MotionOnly = Annotated[
     bool,
     typer.Option(

@@ -75,6 +75,8 @@ IMAGINE = (
     Flag("--seed", "seed", LOOK, "S"),
     Flag("--weights", "weights", LOOK, "FILE"),
 )
+# Those of a dream that has no end: masks are of certain frames.
+LIVE = tuple(flag for flag in DREAM if flag.setting != "mask.file")
 # Those of how a dream is climbed, but for its terms.
 CLIMB = tuple(flag for flag in DREAM if flag.setting != TERMS)
 NETWORK = (
