@@ -584,6 +584,26 @@ def train(
 
 
 @_command()
+@takes(common=())
+def studio(
+    given: Given,
+    folder: args.StudioFolder = args.STUDIO,
+    host: args.Host = args.HOST,
+    port: args.StudioPort = args.STUDIO_PORT,
+    open_: args.Open = False,
+    password_file: args.PasswordFile = None,
+) -> None:
+    """Open the studio: a page on this machine, to drop films and pictures on, choose and render.
+
+    All that it shows lies in FOLDER: a reload, a second page or a server that was killed loses
+    nothing, and renders go on meanwhile. It needs the extra: pip install 'dreamreel[studio]'.
+    """
+    from dreamreel.pipeline.studio.command import studio_command
+
+    studio_command(folder, host, port, open_, password_file)
+
+
+@_command()
 @takes(LIVE, NETWORK, WIDTH, HARDWARE, common=("preset", "set", "overwrite", "quiet"))
 def live(
     given: Given,

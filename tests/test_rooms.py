@@ -13,7 +13,7 @@ from making import ROOT
 # Each imports only from those before it, and from the modules of `pipeline` itself.
 ROOMS = (
     *("config", "media", "networks", "motion", "dreaming", "zooming", "jobs", "judging"),
-    *("exploring", "training", "live", "app"),
+    *("exploring", "training", "live", "app", "studio"),
 )
 PIPELINE = "dreamreel.pipeline"
 

@@ -16,6 +16,7 @@ TOUR_RATE = "24"
 SECONDS = 10.0
 RETRY = 2
 ENGINE = "local"
+STUDIO, HOST, STUDIO_PORT = Path("dreamreel-studio"), "127.0.0.1", 7860
 
 Audio = Annotated[
     Path | None,
@@ -120,6 +121,30 @@ Continue = Annotated[
         metavar="ZOOM",
         help="Continue this finished zoom from its end.",
         rich_help_panel=IN,
+    ),
+]
+StudioFolder = Annotated[
+    Path,
+    typer.Argument(metavar="[FOLDER]", help="Where sources, renders and their records are kept."),
+]
+Host = Annotated[
+    str,
+    typer.Option(
+        metavar="H",
+        rich_help_panel=MACHINE,
+        help="The address to serve at; another than this machine's needs a password.",
+    ),
+]
+StudioPort = Annotated[
+    int, typer.Option("--port", metavar="N", rich_help_panel=MACHINE, help="The port.")
+]
+Open = Annotated[
+    bool, typer.Option("--open", rich_help_panel=MACHINE, help="Open the page in a browser.")
+]
+PasswordFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", rich_help_panel=MACHINE, help="A file with the password in its first line."
     ),
 ]
 LiveSource = Annotated[

@@ -1,0 +1,144 @@
+"""Stills for the page, dreamed by a process of their own, the most urgent first."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.jobs.job import Job, NamedFile, as_table
+from dreamreel.pipeline.studio.folder import Studio, key_of
+
+SMALL, SETTLED, THUMBNAIL = 256, 640, 192  # pixels, the widths of a first, a settled, a small still
+URGENT, USUAL, IDLE = 0, 1, 2  # what is asked for first
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A still: the `job` that makes it, whose output is its file, and how urgent it is."""
+
+    job: Job
+    urgency: int
+    number: int
+
+
+class Previews:
+    """Dreams stills in a process that is begun at the first, and again if it ends."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+        self._changed = threading.Condition()
+        self._wishes: dict[Path, Wish] = {}
+        self._errors: dict[Path, str] = {}
+        self._making: Path | None = None
+        self._count, self._ends = 0, False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def still_of(
+        self, source: Path, at: float | None, settings: Any, width: int, urgency: int = USUAL
+    ) -> tuple[Path, str | None]:
+        """The file of the still of `source` by `settings`, `width` pixels wide, of the moment `at`
+        of a film; and why it cannot be made, if that is known. It is asked for if it is not there
+        yet."""
+        sized = settings.model_copy(update={"width": width})
+        job = Job(
+            kind="still",
+            source=NamedFile(path=source),
+            output=self._studio.stills / "none.png",
+            at=at,
+            settings=sized,
+        )
+        table = as_table(job)
+        key = key_of(table, source.stat().st_mtime_ns)
+        path = self._studio.stills / f"{key}.png"
+        with self._changed:
+            error = self._errors.get(path)
+            waits = path in self._wishes and self._wishes[path].urgency <= urgency
+            if error is None and not waits and path != self._making and not path.exists():
+                self._count += 1
+                job = job.model_copy(update={"output": path})
+                self._wishes[path] = Wish(job, urgency, self._count)
+                self._changed.notify_all()
+        return path, error
+
+    def drop(self, but: set[Path]) -> None:
+        """Forget all that was asked for and is not begun, `but` these."""
+        with self._changed:
+            self._wishes = {path: one for path, one in self._wishes.items() if path in but}
+
+    def close(self) -> None:
+        """End the process."""
+        with self._changed:
+            self._ends = True
+            self._changed.notify_all()
+        if self._process is not None:
+            self._process.kill()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._wishes and not self._ends:
+                    self._changed.wait()
+                if self._ends:
+                    return
+                wish = min(self._wishes.values(), key=lambda one: (one.urgency, one.number))
+                del self._wishes[wish.job.output]
+                self._making = wish.job.output
+            error = self._made(wish.job)
+            with self._changed:
+                self._making = None
+                if error is not None:
+                    self._errors[wish.job.output] = error
+
+    def _made(self, job: Job) -> str | None:
+        """Have the process make `job`. Returns why it failed, or None."""
+        if self._process is None or self._process.poll() is not None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        process = self._process
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            process.stdin.write(json.dumps(as_table(job)).encode() + b"\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        except OSError:
+            answer = b""
+        if not answer:
+            return None if self._ends else "the process that dreams stills has ended"
+        error: str | None = json.loads(answer)["error"]
+        return error
+
+
+def main() -> None:
+    """Dream each job that comes in a line of standard input, and answer in a line."""
+    from dreamreel.pipeline.jobs.preparation import keep_network
+    from dreamreel.pipeline.jobs.run import run
+
+    keep_network()
+    _lines(lambda job: run(job, overwrite=True))
+
+
+def _lines(make: Callable[[Job], object]) -> None:
+    for line in sys.stdin:
+        try:
+            make(Job.model_validate_json(line))
+            error = None
+        except UserError as mistake:
+            error = str(mistake)
+        except Exception as fault:  # told on the page: a still must not end all others
+            error = " ".join(f"{type(fault).__name__}: {fault}".split())
+        print(json.dumps({"error": error}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,429 @@
+"""The studio in a real browser: what is dropped, looked at, rendered and kept."""
+
+import asyncio
+import http.client
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import cv2
+import numpy as np
+import pytest
+
+from dreamreel.pipeline.config.grammar import build
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.jobs.job import Job, NamedFile
+from dreamreel.pipeline.studio.folder import Studio, free_name, is_plain, safe_name
+from dreamreel.pipeline.studio.renders import Renders
+from making import start, write_clip
+
+pytest.importorskip("nicegui", reason="NiceGUI is not installed: pip install 'dreamreel[studio]'")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+PATIENCE = 90_000  # milliseconds for a dream on a busy machine
+QUICK = {"dream": {"octaves": 2, "steps": 2}}
+
+
+async def parts(data: bytes, size: int = 1000) -> AsyncIterator[bytes]:
+    for at in range(0, len(data), size):
+        yield data[at : at + size]
+
+
+def taken(studio: Studio, name: str, data: bytes, largest: int = 1 << 30) -> str:
+    return asyncio.run(studio.take(name, parts(data), largest))
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Studio:
+    return Studio.at(tmp_path / "studio")
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory, scene: np.ndarray) -> Path:
+    path = tmp_path_factory.mktemp("photos") / "a photo.jpg"
+    cv2.imwrite(str(path), scene)
+    return path
+
+
+def test_a_source_is_taken_under_a_name_of_its_own(studio: Studio, photo: Path) -> None:
+    data = photo.read_bytes()
+    assert taken(studio, "photo.jpg", data) == "photo.jpg"
+    assert taken(studio, "photo.jpg", data) == "photo-2.jpg"
+    assert (studio.sources / "photo-2.jpg").read_bytes() == data
+    assert sorted(studio.listed()) == ["photo-2.jpg", "photo.jpg"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../../evil.jpg", "/etc/evil.jpg", "..\\..\\evil.jpg", "C:\\evil.jpg", "a/b/../evil.jpg"),
+        *("evil\x00.jpg", "evil\n.jpg", "\u202eevil.jpg", "..evil..jpg", "-rf.jpg", ".hidden.jpg"),
+        *("a" * 300 + ".jpg", "con|nul?.jpg", "<script>.jpg", "%2e%2e%2fevil.jpg", " .jpg"),
+    ],
+)
+def test_a_hostile_name_stays_in_the_folder(studio: Studio, photo: Path, name: str) -> None:
+    found = taken(studio, name, photo.read_bytes())
+    assert is_plain(found)
+    (only,) = studio.sources.iterdir()
+    assert only.name == found and only.suffix == ".jpg"
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        *(("page.jpg", b"<!doctype html><script>alert(1)</script>"), ("empty.png", b"")),
+        *(("list.mp4", b"#EXTM3U\nhttp://evil.example/x.ts\n"), ("run.exe", b"MZ")),
+        *(("zip.png", b"PK\x03\x04" + b"0" * 99), ("pickle.jpg", b"\x80\x04K\x01.")),
+        ("drawing.jpg", b"<svg xmlns='x'/>"),
+        *(("noending", b"\xff\xd8\xff"), ("net.safetensors", b"\xff\xd8\xff")),
+    ],
+)  # fmt: skip
+def test_what_is_no_film_or_picture_is_refused(studio: Studio, name: str, data: bytes) -> None:
+    with pytest.raises(UserError, match="is no film or picture"):
+        taken(studio, name, data)
+    assert list(studio.sources.iterdir()) == []
+
+
+def test_a_source_that_is_too_large_is_refused(studio: Studio, photo: Path) -> None:
+    with pytest.raises(UserError, match="is larger than 0 MB"):
+        taken(studio, "photo.jpg", photo.read_bytes(), largest=2000)
+    assert list(studio.sources.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["../page.json", "/etc/passwd", "link.jpg", "folder.jpg", "", "."])
+def test_no_file_outside_is_given(studio: Studio, tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret.jpg").write_bytes(b"secret")
+    (studio.sources / "link.jpg").symlink_to(tmp_path / "secret.jpg")
+    (studio.sources / "folder.jpg").mkdir()
+    studio.remember({"look": "eyes"})
+    assert studio.file("sources", name) is None
+    assert studio.file("jobs", "x.json") is None and studio.file("../..", "secret.jpg") is None
+    assert studio.listed() == []
+
+
+def test_names_are_freed_and_made_safe(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").symlink_to("nowhere")  # a link that leads nowhere is there too
+    assert free_name(tmp_path, "a.mp4") == "a-2.mp4"
+    assert safe_name("Été à la mer (1).MP4") == "Été à la mer (1).mp4"
+
+
+def job_of(source: Path, output: str) -> Job:
+    settings = build(("test", QUICK))
+    return Job(kind="video", source=NamedFile(path=source), output=Path(output), settings=settings)
+
+
+def settled(renders: Renders, name: str, *states: str) -> str:
+    """The state of a render once it is one of `states`."""
+    ends = time.monotonic() + PATIENCE / 1000
+    while time.monotonic() < ends:
+        renders.advance()
+        found = renders.of(name)
+        if found is not None and found.state in states:
+            return found.state
+        time.sleep(0.1)
+    raise AssertionError(f"{name} is {renders.of(name)}")
+
+
+def test_renders_run_one_after_the_other_and_their_names_differ(
+    studio: Studio, moving_clip: Path
+) -> None:
+    renders = Renders(studio)
+    names = [renders.add(job_of(moving_clip, "dream.mp4")) for _ in range(3)]
+    assert len(set(names)) == 3
+    renders.first(names[2])
+    assert [one.name for one in renders.all()] == [names[2], names[0], names[1]]
+    renders.advance()
+    renders.advance()
+    assert [one.state for one in renders.all()].count("running") == 1
+    for name in names:
+        settled(renders, name, "done")
+    films = [(studio.renders / name).read_bytes() for name in names]
+    assert films[0] == films[1] == films[2]
+
+
+def test_a_render_is_stopped_and_goes_on_to_the_same_bytes(
+    studio: Studio, tmp_path: Path, scene: np.ndarray
+) -> None:
+    frames = [scene[20:116, 3 * i : 3 * i + 160] for i in range(60)]
+    clip, renders = write_clip(tmp_path / "long.mp4", frames), Renders(studio)
+    whole, name = (renders.add(job_of(clip, one)) for one in ("whole.mp4", "stopped.mp4"))
+    settled(renders, whole, "done")
+    settled(renders, name, "running")
+    while (found := renders.of(name)) is not None and found.state == "running" and not found.done:
+        time.sleep(0.05)
+    renders.stop(name)
+    assert settled(renders, name, "stopped", "done") == "stopped"
+    renders.go_on(name)
+    settled(renders, name, "done")
+    assert (studio.renders / name).read_bytes() == (studio.renders / whole).read_bytes()
+
+
+def test_a_render_that_fails_says_why(studio: Studio, tmp_path: Path) -> None:
+    broken, renders = tmp_path / "broken.mp4", Renders(studio)
+    broken.write_bytes(b"\0\0\0\x18ftypisom" + b"\0" * 200)
+    name = renders.add(job_of(broken, "dream.mp4"))
+    renders.advance()
+    ends = time.monotonic() + PATIENCE / 1000
+    while time.monotonic() < ends:
+        found = renders.of(name)
+        if found is not None and found.error:
+            break
+        time.sleep(0.1)
+    assert found is not None and found.state == "failed" and "broken.mp4" in found.error
+    renders.advance()  # and it is not tried again by itself
+    assert renders.of(name) == found
+    renders.forget(name)
+    assert renders.all() == []
+
+
+class Server:
+    """A studio that is served by a process of its own."""
+
+    def __init__(self, folder: Path, *options: object) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.folder, self._options = folder, options
+        self.start()
+
+    def start(self) -> None:
+        # NiceGUI takes a process that knows of pytest for its own tests.
+        with patch.dict(os.environ):
+            os.environ.pop("PYTEST_CURRENT_TEST", None)
+            self.process = start("studio", self.folder, "--port", self.port, *self._options)
+        ends = time.monotonic() + PATIENCE / 1000
+        while self.status("/") not in (200, 401):
+            assert self.process.poll() is None and time.monotonic() < ends, self.process.stderr
+            time.sleep(0.2)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    def status(self, path: str, method: str = "GET", **headers: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, path, headers={**headers})
+            return connection.getresponse().status
+        except OSError:
+            return 0
+        finally:
+            connection.close()
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.communicate()
+
+    def close(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("served") / "studio")
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as running:
+        opened = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Any, server: Server) -> Iterator[Any]:
+    """A page that may fetch from the server alone."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.asked = []
+    page.faults = []
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.goto(server.address)
+    yield page
+    assert page.faults == []
+    own = re.compile(rf"(http|ws)://127\.0\.0\.1:{server.port}/|data:|blob:")
+    assert [url for url in page.asked if not own.match(url)] == []
+    context.close()
+
+
+def drop(page: Any, path: Path) -> None:
+    page.set_input_files("input[type=file]", str(path))
+    page.get_by_text(" is here").first.wait_for()
+    page.get_by_role("status").get_by_text("settled", exact=True).wait_for()
+
+
+@needs_browser
+def test_a_picture_is_dropped_settles_and_is_rendered_as_on_the_command_line(
+    page: Any, server: Server, photo: Path, tmp_path: Path
+) -> None:
+    drop(page, photo)
+    assert page.locator("#compare img").count() == 2
+    page.locator("button", has_text="eyes").click()
+    page.get_by_role("status").get_by_text("settled", exact=True).wait_for()
+    command = page.locator("code").inner_text().strip()
+    words = shlex.split(command)
+    assert words[:2] == ["dreamreel", "image"] and "eyes" in words
+    page.get_by_role("button", name="Render", exact=True).click()
+    page.get_by_role("tab", name="Renders").click()
+    with page.expect_download() as downloading:
+        page.get_by_role("link", name="Download").first.click()
+    made = Path(downloading.value.path()).read_bytes()
+    out = tmp_path / "again.png"
+    subprocess.run([sys.executable, "-m", "dreamreel.cli", *words[1:], "-o", str(out)], check=True)
+    assert out.read_bytes() == made
+
+
+@needs_browser
+def test_what_was_chosen_is_there_after_a_reload_and_in_a_second_page(
+    page: Any, server: Server, photo: Path
+) -> None:
+    drop(page, photo)
+    page.locator("button", has_text="garden").click()
+    page.get_by_text("--preset garden").wait_for()
+    page.reload()
+    page.get_by_text("--preset garden").wait_for()
+    other = page.context.new_page()
+    other.goto(server.address)
+    other.get_by_text("--preset garden").wait_for()
+
+
+@needs_browser
+def test_a_damaged_source_is_refused_on_the_page(page: Any, tmp_path: Path) -> None:
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(b"\0\0\0\x18ftypisom" + b"\0" * 500)
+    page.set_input_files("input[type=file]", str(path))
+    page.locator(".q-notification", has_text="damaged.mp4").wait_for()
+
+
+@needs_browser
+def test_it_fits_a_phone_and_is_used_by_the_keyboard(
+    browser: Any, server: Server, photo: Path
+) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 800})
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(server.address)
+    drop(page, photo)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.locator("button", has_text="fever").focus()
+    page.keyboard.press("Enter")
+    page.get_by_text("--preset fever").wait_for()
+    page.get_by_label("Source on the left, dream on the right").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#compare").get_attribute("style") == "--at: 51%;"
+    context.close()
+
+
+def test_other_names_and_other_pages_are_refused(server: Server) -> None:
+    assert server.status("/") == 200
+    assert server.status("/", Host="evil.example") == 403
+    assert server.status("/", Host=f"evil.example:{server.port}") == 403
+    other = {"Origin": "http://evil.example", "Connection": "Upgrade", "Upgrade": "websocket",
+             "Sec-WebSocket-Key": "A" * 22 + "==", "Sec-WebSocket-Version": "13"}  # fmt: skip
+    assert server.status("/_nicegui_ws/socket.io/?transport=websocket&EIO=4", **other) == 403
+    assert server.status("/_nicegui_ws/socket.io/", "POST", Origin="http://evil.example") == 403
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/file/sources/..%2f..%2fetc%2fpasswd", "/file/sources/%2e%2e/page.json"),
+        *("/file/jobs/x.json", "/file/.studio/page.json", "/file/sources//etc/passwd"),
+        *("/file/renders/..", "/file/sources/x%00.jpg", "/file/../../../etc/passwd"),
+    ],
+)
+def test_no_path_leads_out_of_the_folder(server: Server, path: str) -> None:
+    assert server.status(path) == 404
+
+
+def test_pages_cannot_be_framed(server: Server) -> None:
+    with urllib.request.urlopen(server.address) as answer:
+        assert answer.headers["X-Frame-Options"] == "DENY"
+        assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+
+
+def test_a_password_is_asked_for_and_kept_hashed_alone(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("open sesame\n")
+    server = Server(tmp_path / "studio", "--password-file", secret)
+    try:
+        assert server.status("/") == 401
+        assert server.status("/file/sources/x.jpg") == 401
+        for password, status in (("wrong", 401), ("open sesame", 303)):
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+            kind = {"Content-Type": "application/x-www-form-urlencoded"}
+            body = f"password={password.replace(' ', '+')}"
+            connection.request("POST", "/enter", body, kind)
+            answer = connection.getresponse()
+            assert answer.status == status
+        cookie = answer.getheader("Set-Cookie") or ""
+        assert "HttpOnly" in cookie and "SameSite=strict" in cookie
+        assert server.status("/", Cookie=cookie.partition(";")[0]) == 200
+    finally:
+        server.close()
+    for path in (tmp_path / "studio").rglob("*"):
+        assert not path.is_file() or b"open sesame" not in path.read_bytes()
+
+
+def test_a_server_that_is_killed_loses_no_render(tmp_path: Path, scene: np.ndarray) -> None:
+    frames = [scene[20:116, 3 * i : 3 * i + 160] for i in range(60)]
+    clip = write_clip(tmp_path / "long.mp4", frames)
+    server = Server(tmp_path / "studio")
+    renders = Renders(Studio.at(tmp_path / "studio"))
+    try:
+        names = [renders.add(job_of(clip, "dream.mp4")) for _ in range(2)]
+        ends = time.monotonic() + PATIENCE / 1000
+        while renders.of(names[0]).state != "running" and time.monotonic() < ends:  # type: ignore[union-attr]
+            time.sleep(0.05)
+        server.kill()
+        assert renders.of(names[0]).state in ("running", "done")  # type: ignore[union-attr]
+        server.start()
+        while renders.of(names[1]).state != "done" and time.monotonic() < ends:  # type: ignore[union-attr]
+            time.sleep(0.2)
+        films = [(tmp_path / "studio" / "renders" / name).read_bytes() for name in names]
+        assert films[0] == films[1]
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (("--port", "0"), "--port 0 is not between 1 and 65535"),
+        (("--host", "0.0.0.0"), "give --password-file"),
+        (("--host", "300.1.1.1"), "cannot be used"),
+    ],
+)
+def test_a_mistake_gets_one_line(
+    dreamreel: Any, tmp_path: Path, options: tuple[str, ...], line: str
+) -> None:
+    found = dreamreel("studio", tmp_path / "studio", *options)
+    assert found.code == 2 and line in found.err and found.err.count("\n") == 1
+
+
+def test_the_state_of_the_page_survives_what_is_no_state(studio: Studio) -> None:
+    assert studio.remembered() == {}
+    (studio.root / ".studio" / "page.json").write_text(json.dumps([1, 2]))
+    assert studio.remembered() == {}
