@@ -3,7 +3,12 @@
     python samples/make_explorers.py [NAME]...
 
 Each is what one command of `dreamreel` makes of the samples, run as README has it but for sizes;
-its picture is `samples/explorers/NAME.jpg`, or `.webp` where it moves.
+its picture is `samples/explorers/NAME.jpg`, or `.webp` where it moves. Those named `shapes` take
+ten minutes more, for the network that dreams them:
+
+    python samples/make_shapes.py shapes
+    dreamreel train shapes --minutes 10 -o shapes.safetensors
+    python samples/make_explorers.py --network shapes.safetensors shapes shapes-photo
 """
 
 import argparse
@@ -34,6 +39,13 @@ COMMANDS = {
     "filters": (".png", "visualize", "dreamnet", "textures:3+40-42", "--photos", PHOTOS),
     "activations": (".mp4", "activations", str(HERE / "clouds.mp4"), "parts", "--width", "240",
                     "--frames", "0:2"),
+}  # fmt: skip
+SHAPES = "class=circle,crescent,cross,heart,ring,square,star,triangle"
+OF_SHAPES = {
+    "shapes": (".png", "sweep", "noise", "--over", SHAPES, "--over", "seed=0,1",
+               "--size", "160x160"),
+    "shapes-photo": (".png", "sweep", CLOUDS, "--over", SHAPES, "--width", "240",
+                     "--strength", "1.5"),
 }  # fmt: skip
 STILL = ("activations",)  # films of which one frame is shown
 
@@ -70,15 +82,19 @@ def save(frames: list[Image.Image], name: str) -> None:
 def main() -> None:
     """Make the pictures that the arguments name, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[[], *COMMANDS])
+    parser.add_argument("names", nargs="*", choices=[[], *COMMANDS, *OF_SHAPES])
+    parser.add_argument("--network", type=Path, help="a network that dreams shapes")
+    given = parser.parse_args()
     EXPLORERS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         photos = Path(folder) / "photos"
         photos.mkdir()
         for photo in ("clouds.jpg", "lake.jpg", "petals.jpg"):
             shutil.copy(HERE / photo, photos)
-        for name in parser.parse_args().names or COMMANDS:
-            ending, *arguments = COMMANDS[name]
+        for name in given.names or COMMANDS:
+            ending, *arguments = (COMMANDS | OF_SHAPES)[name]
+            if name in OF_SHAPES:
+                arguments += ["--network", str(given.network)]
             out = Path(folder) / f"{name}{ending}"
             dreamreel(*(photos if one == PHOTOS else one for one in arguments), "-o", out)
             if ending == ".png":

@@ -9,13 +9,16 @@ from dreamreel.pipeline.dreaming.enlarging import scale_of, shrunk
 from dreamreel.pipeline.dreaming.vocabulary import layers_of
 from dreamreel.pipeline.frames import Box
 from dreamreel.pipeline.memory import free_memory
+from dreamreel.pipeline.networks.cpu_kernels import LARGE
 from dreamreel.pipeline.networks.network import Network
 
 GIB = 2.0**30
+PICTURE = 12  # bytes of a pixel: three channels in float32
 # Bytes of a process that dreams nothing yet, with its libraries; and bytes per pixel of a frame
 # beside the network: the frames that threads have ready, what is carried, and the tensors of its
 # arithmetic. Measured with films of 640x360 to 3840x2160, of dreamnet and GoogLeNet, in bfloat16.
 PROCESS_BYTES, FRAME_BYTES = 0.83 * GIB, 420.0
+LARGE_FRAME_BYTES = 290.0  # where pictures are so large that freed ones are returned at once
 # The same on a GPU, of what torch allocates there.
 GPU_BYTES, GPU_FRAME_BYTES = 0.1 * GIB, 250.0
 
@@ -25,6 +28,8 @@ def peak_bytes(network: Network, settings: Settings, size: tuple[int, int]) -> f
     `network`: of this process on a CPU, of what torch allocates on a GPU."""
     on_cpu = network.device.type == "cpu"
     process, frame = (PROCESS_BYTES, FRAME_BYTES) if on_cpu else (GPU_BYTES, GPU_FRAME_BYTES)
+    if on_cpu and PICTURE * math.prod(size) >= LARGE:
+        frame = LARGE_FRAME_BYTES
     scale = scale_of(settings.dream, size[1])
     dreamed = shrunk(Box(0, 0, size[1], size[0]), scale).size
     names = [layer for dream in settings.dreams for layer in layers_of(dream, network).values()]

@@ -81,6 +81,7 @@ class Previews:
             self._process.kill()
 
     def _work(self) -> None:
+        self._begun()  # what it imports takes longer than a still
         while True:
             with self._changed:
                 while not self._wishes and not self._ends:
@@ -98,14 +99,7 @@ class Previews:
 
     def _made(self, job: Job) -> str | None:
         """Have the process make `job`. Returns why it failed, or None."""
-        if self._process is None or self._process.poll() is not None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
-        process = self._process
+        process = self._begun()
         assert process.stdin is not None and process.stdout is not None
         try:
             process.stdin.write(json.dumps(as_table(job)).encode() + b"\n")
@@ -117,6 +111,17 @@ class Previews:
             return None if self._ends else "the process that dreams stills has ended"
         error: str | None = json.loads(answer)["error"]
         return error
+
+    def _begun(self) -> "subprocess.Popen[bytes]":
+        """The process, which is begun if it does not live."""
+        if self._process is None or self._process.poll() is not None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        return self._process
 
 
 def main() -> None:
