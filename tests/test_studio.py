@@ -281,6 +281,7 @@ def test_a_picture_is_dropped_settles_and_is_rendered_as_on_the_command_line(
     drop(page, photo)
     assert page.locator("#compare img").count() == 2
     page.locator("button", has_text="eyes").click()
+    page.get_by_text("--preset eyes").wait_for()
     page.get_by_role("status").get_by_text("settled", exact=True).wait_for()
     command = page.locator("code").inner_text().strip()
     words = shlex.split(command)
@@ -315,6 +316,23 @@ def test_a_damaged_source_is_refused_on_the_page(page: Any, tmp_path: Path) -> N
     path.write_bytes(b"\0\0\0\x18ftypisom" + b"\0" * 500)
     page.set_input_files("input[type=file]", str(path))
     page.locator(".q-notification", has_text="damaged.mp4").wait_for()
+
+
+@needs_browser
+def test_a_clip_is_dreamed_live_on_the_page(page: Any, moving_clip: Path) -> None:
+    drop(page, moving_clip)
+    page.get_by_role("tab", name="Live").click()
+    page.get_by_role("button", name="Start").click()
+    page.get_by_text("frames a second").wait_for()
+    shown = "document.getElementById('live')?.naturalWidth > 0"
+    page.wait_for_function(shown)
+    page.get_by_role("button", name="End").click()
+    page.get_by_text("frames a second").wait_for(state="hidden")
+    assert page.locator("#live").count() == 0
+    page.get_by_label("What is dreamed as it plays").click()
+    page.get_by_text("camera 2").click()
+    page.get_by_role("button", name="Start").click()
+    page.get_by_text("there is no camera 2").wait_for()
 
 
 @needs_browser
@@ -427,3 +445,17 @@ def test_the_state_of_the_page_survives_what_is_no_state(studio: Studio) -> None
     assert studio.remembered() == {}
     (studio.root / ".studio" / "page.json").write_text(json.dumps([1, 2]))
     assert studio.remembered() == {}
+
+
+def test_stills_that_are_many_are_forgotten_the_oldest_first(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        for ending in (".png", ".png.json"):
+            path = studio.stills / f"{number}{ending}"
+            path.write_text("{}")
+            os.utime(path, (number, number))
+    monkeypatch.setattr("dreamreel.pipeline.studio.folder.MOST_STILLS", 2)
+    Studio.at(studio.root)
+    kept = sorted(path.name for path in studio.stills.iterdir())
+    assert kept == ["4.png", "4.png.json", "5.png", "5.png.json"]

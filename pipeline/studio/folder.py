@@ -12,6 +12,7 @@ from typing import Any
 from dreamreel.pipeline.contents import content_of
 from dreamreel.pipeline.durable import create, partial_path, take_name, write_whole
 from dreamreel.pipeline.errors import UserError, visible
+from dreamreel.pipeline.jobs.paths import record_path
 from dreamreel.pipeline.opening import read_json
 
 LARGEST = 8 << 30  # bytes of a source that is dropped; a round number
@@ -22,6 +23,7 @@ NAME = re.compile(r"[A-Za-z0-9À-ɏ][\w .()+,@-]{0,119}")
 FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".webp", ".apng")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 STATE_BYTES = 1 << 20
+MOST_STILLS = 1000  # that are kept, some 400 MB; the others are made again
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,14 @@ class Studio:
             raise UserError(
                 f"{root} cannot be the studio's folder ({error.strerror}); name another"
             ) from error
+        found._forget_old_stills()
         return found
+
+    def _forget_old_stills(self) -> None:
+        stills = sorted(self.stills.glob("*.png"), key=lambda path: -path.stat().st_mtime)
+        for path in stills[MOST_STILLS:]:
+            path.unlink(missing_ok=True)
+            record_path(path).unlink(missing_ok=True)
 
     @property
     def sources(self) -> Path:

@@ -1,9 +1,11 @@
 """The page: a source, a moment, a look and its knobs; a still that settles; renders."""
 
 import shlex
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,18 +23,18 @@ from dreamreel.pipeline.jobs.job import Job
 from dreamreel.pipeline.media.clips import Clip, probe
 from dreamreel.pipeline.studio import texts
 from dreamreel.pipeline.studio.folder import FILMS, Studio
+from dreamreel.pipeline.studio.live import Live
 from dreamreel.pipeline.studio.previewing import (
     IDLE,
     SETTLED,
     SMALL,
     THUMBNAIL,
     URGENT,
-    USUAL,
     Previews,
 )
 from dreamreel.pipeline.studio.renders import Render, Renders
 
-POLL = 0.3  # seconds between looks at the folder
+POLL, POLL_RENDERS = 0.3, 1.0  # seconds between looks at stills, and at renders
 # The knobs that matter most: a setting, its label, and the least, most and step of its slider.
 KNOBS = (
     ("dream.strength", "Strength", 0.0, 3.0, 0.1),
@@ -42,7 +44,9 @@ KNOBS = (
     ("video.carry", "Carry: what flows on", 0.0, 0.99, 0.01),
 )
 ZOOM_SECONDS = 8.0
+CAMERAS = 3  # that can be chosen by number
 CSS = """
+#live{width:100%}
 .wall img{width:100%;aspect-ratio:16/9;object-fit:cover;display:block;background:#8884}
 .wall button[aria-pressed=true]{outline:3px solid var(--q-primary)}
 .wall button{border:0;padding:0;background:none;color:inherit;cursor:pointer;text-align:start}
@@ -89,31 +93,57 @@ class Chosen:
         return words
 
 
-def settings_of(chosen: Chosen, look: str | None = None) -> Settings:
-    """The settings of `chosen`, or of another `look` alone."""
-    return (chosen if look is None else Chosen(look=look)).given().settings()
+@dataclass(frozen=True)
+class Progressing:
+    """Where the page tells how far a render is."""
+
+    label: ui.label
+    bar: ui.linear_progress
+
+    def show(self, one: Render) -> None:
+        """Tell how far `one` is."""
+        self.label.set_text(_told_of(one))
+        self.bar.set_value(one.done / one.total if one.total else 0.0)
+
+
+def settings_of(chosen: Chosen | None, look: str = "default") -> Settings:
+    """The settings of what is `chosen`; if that is None, those of a `look` alone."""
+    return (Chosen(look=look) if chosen is None else chosen).given().settings()
+
+
+def bare_settings() -> Settings:
+    """Settings by which nothing is dreamed."""
+    settings = Settings()
+    nothing = settings.dream.model_copy(update={"steps": 0})
+    return settings.model_copy(update={"dream": nothing})
 
 
 class Page:
     """One page, as one browser shows it."""
 
-    def __init__(self, studio: Studio, previews: Previews, renders: Renders) -> None:
+    def __init__(self, studio: Studio, previews: Previews, renders: Renders, live: Live) -> None:
         self._studio, self._previews, self._renders = studio, previews, renders
+        self._live, self._watched = live, False
         self._chosen = _remembered(studio)
         self._clip: Clip | None = None
         self._wall: dict[str, ui.html] = {}
         self._shown: tuple[object, ...] = ()
+        self._stills: dict[str, Job] = {}
         self._listed: object = None
+        self._progress: dict[str, Progressing] = {}
         self._build()
         self._use(self._chosen.source)
-        ui.timer(POLL, self._look_again)
+        ui.timer(POLL, self._show_still)
+        ui.timer(POLL_RENDERS, self._show_renders)
+        ui.timer(POLL_RENDERS, self._show_live)
 
     def _build(self) -> None:
         ui.add_css(CSS)
         with ui.header().classes("items-center"):
             ui.label(texts.TITLE).classes("text-lg")
             with ui.tabs() as tabs:
-                look, renders = ui.tab(texts.LOOK), ui.tab(texts.RENDERS)
+                look, live = ui.tab(texts.LOOK), ui.tab(texts.LIVE)
+                renders = ui.tab(texts.RENDERS)
             ui.space()
             dark = ui.dark_mode(None)
             ui.switch(texts.DARK, on_change=lambda e: dark.set_value(e.value)).props(
@@ -128,6 +158,8 @@ class Page:
                     self._build_picture()
                 with ui.column().classes("w-full min-w-0"):
                     self._build_knobs()
+            with ui.tab_panel(live):
+                self._build_live()
             with ui.tab_panel(renders):
                 self._queue = ui.column().classes("w-full")
 
@@ -169,6 +201,41 @@ class Page:
         with self._looks:
             for name in preset_names():
                 self._build_look(name)
+
+    def _build_live(self) -> None:
+        with ui.row().classes("w-full items-end"):
+            self._seen_live = ui.select([], label=texts.WATCHED).classes("w-64").mark("watched")
+            self._when_still = ui.switch(texts.WHEN_STILL)
+            ui.button(texts.START, on_click=self._start_live).mark("start-live")
+            ui.button(texts.END, on_click=lambda: run.io_bound(self._live.stop)).props(
+                "outline"
+            ).mark("end-live")
+        self._live_state = ui.label("").props('role="status"').mark("live-state")
+        self._live_picture = ui.html("", sanitize=False).classes("w-full max-w-4xl")
+
+    async def _start_live(self) -> None:
+        words = self._chosen.words()
+        words += ["--when-still"] if self._when_still.value else []
+        chosen = str(self._seen_live.value or "")
+        path = self._studio.file("sources", chosen)
+        source = str(path) if path is not None else chosen.rpartition(" ")[2] or "0"
+        await run.io_bound(self._live.start, source, words)
+
+    def _show_live(self) -> None:
+        cameras = [texts.CAMERA.format(number=number) for number in range(CAMERAS)]
+        films = [one for one in self._studio.listed() if Path(one).suffix.lower() in FILMS]
+        if self._seen_live.options != [*films, *cameras]:
+            self._seen_live.set_options([*films, *cameras], value=[*films, *cameras][0])
+        live = self._live
+        told = live.error
+        if live.is_on:
+            told = texts.RATE.format(rate=live.rate) if live.is_seen else texts.BEGINS
+        self._live_state.set_text(told)
+        if live.is_seen != self._watched:
+            self._watched = live.is_seen
+            stamp = time.time_ns()  # a stream that has ended is not asked for again by itself
+            picture = f'<img id="live" alt="{texts.LIVE_ALT}" src="/live/stream?{stamp}">'
+            self._live_picture.set_content(picture if self._watched else "")
 
     def _build_look(self, name: str) -> None:
         about = load_preset(name).description
@@ -281,6 +348,7 @@ class Page:
             {"source": chosen.source, "at": chosen.at, "look": chosen.look, "sets": chosen.sets}
         )
         self._previews.drop(set())
+        self._stills, self._shown = {}, ()
         table = settings_of(chosen).model_dump()
         for name, slider in self._sliders.items():
             section, key = name.split(".")
@@ -288,7 +356,7 @@ class Page:
         for name, button in self._buttons.items():
             button.props(f"aria-pressed={'true' if name == chosen.look else 'false'}")
         self._command.set_content(self._told())
-        self._look_again()
+        self._show_still()
 
     def _told(self) -> str:
         """The command line that makes the same."""
@@ -298,55 +366,58 @@ class Page:
         words = ["dreamreel", kind, str(self._studio.sources / self._chosen.source)]
         return shlex.join([*words, *self._chosen.words()])
 
-    def _look_again(self) -> None:
-        """Show what has come about since the last look."""
-        self._show_still()
-        self._show_renders()
+    def _still(self, name: str, make: Callable[[], Settings], width: int) -> Job | None:
+        """The job of the still called `name` of what is chosen; None if its source is gone."""
+        if name not in self._stills:
+            source = self._studio.file("sources", self._chosen.source or "")
+            if source is None:
+                return None
+            at = None if self._clip is None else self._chosen.at
+            self._stills[name] = self._previews.still_of(source, at, make(), width)
+        return self._stills[name]
 
     def _show_still(self) -> None:
-        source = self._chosen.source
-        path = None if source is None else self._studio.file("sources", source)
-        if path is None:
+        """Show the source and the best still that there is; ask for what is missing."""
+
+        def chosen() -> Settings:
+            return settings_of(self._chosen)
+
+        plain = self._still("", bare_settings, SETTLED)
+        small, settled = self._still("small", chosen, SMALL), self._still("all", chosen, SETTLED)
+        if plain is None or small is None or settled is None:
             self._picture.set_content("")
             self._state.set_text(texts.NO_SOURCE)
             return
-        at = None if self._clip is None else self._chosen.at
-        bare = Settings().model_copy(
-            update={"dream": Settings().dream.model_copy(update={"steps": 0})}
-        )
-        settings = settings_of(self._chosen)
-        still = self._previews.still_of
-        plain, error = still(path, at, bare, SETTLED, URGENT)
-        settled, failed = still(path, at, settings, SETTLED, USUAL)
-        first = None
-        if not settled.exists():
-            first, _ = still(path, at, settings, SMALL, URGENT)
-        shown = settled if settled.exists() else first if first and first.exists() else plain
-        state = (plain.exists(), shown.name, shown.exists(), error or failed)
-        if state != self._shown and plain.exists() and shown.exists():
+        error = self._previews.ask(plain, URGENT)
+        if not settled.output.exists():
+            error = error or self._previews.ask(small, URGENT) or self._previews.ask(settled)
+        made = [one.output for one in (settled, small, plain) if one.output.exists()]
+        shown = (made[0].name, plain.output.name) if made and plain.output.exists() else ()
+        if shown and shown != self._shown:
             self._picture.set_content(
                 COMPARE.format(
-                    source=address("stills", plain.name),
-                    dream=address("stills", shown.name),
+                    source=address("stills", shown[1]),
+                    dream=address("stills", shown[0]),
                     source_alt=texts.SOURCE_ALT,
                     dream_alt=texts.DREAM_ALT,
                     label=texts.COMPARE,
                 )
             )
-            self._shown = state
-        told = error or failed or (texts.SETTLED if settled.exists() else texts.SETTLING)
-        self._state.set_text(told)
-        if settled.exists():
-            self._show_wall(path, at)
+            self._shown = shown
+        is_settled = settled.output.exists()
+        self._state.set_text(error or (texts.SETTLED if is_settled else texts.SETTLING))
+        if is_settled:
+            self._show_wall()
 
-    def _show_wall(self, path: Path, at: float | None) -> None:
+    def _show_wall(self) -> None:
         for name, picture in self._wall.items():
-            with suppress(UserError):
-                small, _ = self._previews.still_of(
-                    path, at, settings_of(self._chosen, name), THUMBNAIL, IDLE
-                )
-                if small.exists():
-                    text = f'<img alt="" src="{address("stills", small.name)}">'
+            with suppress(UserError):  # a look that cannot be read any more
+                small = self._still(f"look {name}", partial(settings_of, None, name), THUMBNAIL)
+                if small is None:
+                    return
+                self._previews.ask(small, IDLE)
+                if small.output.exists():
+                    text = f'<img alt="" src="{address("stills", small.output.name)}">'
                     if picture.content != text:
                         picture.set_content(text)
 
@@ -371,8 +442,6 @@ class Page:
         name = self._chosen.source
         if name is None:
             return
-        from dataclasses import replace
-
         output = Path(f"{Path(name).stem}-zoom-{self._chosen.look}.mp4")
         options = ZoomOptions(ZOOM_SECONDS, "30", None, None, False, None, False, False, None)
         given = replace(self._chosen.given(), output=output)
@@ -387,26 +456,31 @@ class Page:
         ui.notify(texts.ADDED.format(name=name))
 
     def _show_renders(self) -> None:
+        """Show the renders anew where one has come, gone or changed its state; else how far they
+        are, so that a film that is being watched plays on."""
         found = self._renders.all()
-        if found == self._listed:
-            return
-        self._listed = found
-        self._queue.clear()
-        with self._queue:
-            if not found:
-                ui.label(texts.NO_RENDERS)
-            for one in found:
-                self._show_render(one)
+        listed = [(one.name, one.state, one.error) for one in found]
+        if listed != self._listed:
+            self._listed = listed
+            self._progress = {}
+            self._queue.clear()
+            with self._queue:
+                if not found:
+                    ui.label(texts.NO_RENDERS)
+                for one in found:
+                    self._show_render(one)
+        for one in found:
+            self._progress[one.name].show(one)
 
     def _show_render(self, one: Render) -> None:
         with ui.card().classes("w-full").mark(f"render-{one.name}"):
             with ui.row().classes("w-full items-center justify-between"):
                 ui.label(one.output)
-                ui.label(_told_of(one)).mark(f"state-{one.name}")
-            if one.state == "running" and one.total:
-                ui.linear_progress(one.done / one.total, show_value=False).props(
-                    f'aria-label="{one.output}"'
-                )
+                label = ui.label().mark(f"state-{one.name}")
+            bar = ui.linear_progress(0, show_value=False)
+            bar.props(f'aria-label="{_attribute(one.output)}"')
+            bar.set_visibility(one.state == "running")
+            self._progress[one.name] = Progressing(label, bar)
             if one.error:
                 ui.label(one.error).classes("text-negative")
             with ui.row():

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.job import Job, NamedFile, as_table
 from dreamreel.pipeline.studio.folder import Studio, key_of
@@ -40,12 +40,9 @@ class Previews:
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
-    def still_of(
-        self, source: Path, at: float | None, settings: Any, width: int, urgency: int = USUAL
-    ) -> tuple[Path, str | None]:
-        """The file of the still of `source` by `settings`, `width` pixels wide, of the moment `at`
-        of a film; and why it cannot be made, if that is known. It is asked for if it is not there
-        yet."""
+    def still_of(self, source: Path, at: float | None, settings: Settings, width: int) -> Job:
+        """The job of the still of `source` by `settings`, `width` pixels wide, of the moment `at`
+        of a film. Its output is named by all of these."""
         sized = settings.model_copy(update={"width": width})
         job = Job(
             kind="still",
@@ -54,18 +51,21 @@ class Previews:
             at=at,
             settings=sized,
         )
-        table = as_table(job)
-        key = key_of(table, source.stat().st_mtime_ns)
-        path = self._studio.stills / f"{key}.png"
+        key = key_of(as_table(job), source.stat().st_mtime_ns)
+        return job.model_copy(update={"output": self._studio.stills / f"{key}.png"})
+
+    def ask(self, job: Job, urgency: int = USUAL) -> str | None:
+        """Ask for the still of `job`, if it is not there yet. Returns why it cannot be made, if
+        that is known."""
+        path = job.output
         with self._changed:
             error = self._errors.get(path)
             waits = path in self._wishes and self._wishes[path].urgency <= urgency
             if error is None and not waits and path != self._making and not path.exists():
                 self._count += 1
-                job = job.model_copy(update={"output": path})
                 self._wishes[path] = Wish(job, urgency, self._count)
                 self._changed.notify_all()
-        return path, error
+        return error
 
     def drop(self, but: set[Path]) -> None:
         """Forget all that was asked for and is not begun, `but` these."""

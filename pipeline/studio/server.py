@@ -17,6 +17,7 @@ from starlette.responses import (
     PlainTextResponse,
     RedirectResponse,
     Response,
+    StreamingResponse,
 )
 
 from dreamreel.pipeline.durable import write_whole
@@ -24,6 +25,7 @@ from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.opening import read_json, read_text
 from dreamreel.pipeline.studio import texts
 from dreamreel.pipeline.studio.folder import OWN, Studio
+from dreamreel.pipeline.studio.live import KIND, Live
 from dreamreel.pipeline.studio.page import Page
 from dreamreel.pipeline.studio.previewing import Previews
 from dreamreel.pipeline.studio.renders import Renders
@@ -62,7 +64,7 @@ def serve(
             f"--host {host} lets other machines in; give --password-file FILE, whose first line is "
             "the password that they need"
         )
-    previews, renders = Previews(studio), Renders(studio)
+    previews, renders, live = Previews(studio), Renders(studio), Live(studio)
     digest = None if password is None else kept_digest(studio, password)
     app.add_middleware(Guard, host=host, port=port, digest=digest)
 
@@ -72,9 +74,16 @@ def serve(
 
     @ui.page("/", title=texts.TITLE)
     def page() -> None:
-        Page(studio, previews, renders)
+        Page(studio, previews, renders, live)
+
+    @app.get("/live/stream")
+    def stream() -> Response:
+        if not live.is_seen:
+            return PlainTextResponse("Nothing is dreamed live.", 404)
+        return StreamingResponse(live.stream(), media_type=KIND)
 
     app.timer(ADVANCES, renders.advance)
+    app.on_shutdown(live.stop)
     app.on_startup(lambda: told(f"http://{_bracketed(host)}:{port}/"))
     app.on_shutdown(previews.close)
     ui.run(

@@ -1,7 +1,12 @@
 """All English words of the studio's pages."""
 
 TITLE = "Dreamreel Studio"
-LOOK, RENDERS = "Look", "Renders"
+LOOK, LIVE, RENDERS = "Look", "Live", "Renders"
+WATCHED, CAMERA = "What is dreamed as it plays", "camera {number}"
+START, END = "Start", "End"
+BEGINS, LIVE_ALT = "begins …", "The live dream"
+RATE = "{rate:.1f} frames a second"
+WHEN_STILL = "Only while it stands still"
 DROP = "Drop a film or a picture here, or choose one"
 SOURCES = "Source"
 NO_SOURCE = "Nothing to dream yet: drop a film or a picture."
