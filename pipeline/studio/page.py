@@ -48,6 +48,7 @@ CAMERAS = 3  # that can be chosen by number
 CSS = """
 #live{width:100%}
 .wall img{width:100%;aspect-ratio:16/9;object-fit:cover;display:block;background:#8884}
+.wall .none{aspect-ratio:16/9;overflow:hidden;font-size:.7rem;line-height:1.1;padding:.3rem}
 .wall button[aria-pressed=true]{outline:3px solid var(--q-primary)}
 .wall button{border:0;padding:0;background:none;color:inherit;cursor:pointer;text-align:start}
 .compare{position:relative;width:100%;background:#8882}
@@ -415,11 +416,14 @@ class Page:
                 small = self._still(f"look {name}", partial(settings_of, None, name), THUMBNAIL)
                 if small is None:
                     return
-                self._previews.ask(small, IDLE)
+                error = self._previews.ask(small, IDLE)
+                text = picture.content
                 if small.output.exists():
                     text = f'<img alt="" src="{address("stills", small.output.name)}">'
-                    if picture.content != text:
-                        picture.set_content(text)
+                elif error is not None:  # such as a network whose weights are not here
+                    text = f'<div class="none">{_attribute(error)}</div>'
+                if picture.content != text:
+                    picture.set_content(text)
 
     def _render(self) -> None:
         name = self._chosen.source
