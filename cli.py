@@ -7,7 +7,6 @@ import typer
 from dreamreel.pipeline.app import arguments as args
 from dreamreel.pipeline.app.entry import run_app
 from dreamreel.pipeline.app.help import GroupedCommand, WholeGroup
-from dreamreel.pipeline.app.live import RATE as LIVE_RATE
 from dreamreel.pipeline.app.options import (
     CLIMB,
     CROP,
@@ -611,7 +610,7 @@ def live(
     output: args.LiveOut = None,
     port: args.LivePort = None,
     seconds: args.LiveSeconds = None,
-    fps: args.LiveFps = LIVE_RATE,
+    fps: args.LiveFps = args.LIVE_RATE,
     when_still: args.WhenStill = False,
     json: args.JsonProgress = False,
 ) -> None:

@@ -454,10 +454,12 @@ def test_stills_that_are_many_are_forgotten_the_oldest_first(
 ) -> None:
     for number in range(6):
         for ending in (".png", ".png.json"):
-            path = studio.stills / f"{number}{ending}"
+            path = studio.stills / f"{number:024x}{ending}"
             path.write_text("{}")
             os.utime(path, (number, number))
     monkeypatch.setattr("dreamreel.pipeline.studio.folder.MOST_STILLS", 2)
+    (studio.stills / "mine.png").write_text("no still of ours")
     Studio.at(studio.root)
     kept = sorted(path.name for path in studio.stills.iterdir())
-    assert kept == ["4.png", "4.png.json", "5.png", "5.png.json"]
+    assert kept[:-1] == [f"{n:024x}{ending}" for n in (4, 5) for ending in (".png", ".png.json")]
+    assert kept[-1] == "mine.png"

@@ -16,6 +16,7 @@ TOUR_RATE = "24"
 SECONDS = 10.0
 RETRY = 2
 ENGINE = "local"
+LIVE_RATE, LIVE_PORT = "25", 7861
 STUDIO, HOST, STUDIO_PORT = Path("dreamreel-studio"), "127.0.0.1", 7860
 
 Audio = Annotated[
@@ -170,7 +171,7 @@ LivePort = Annotated[
         "--port",
         metavar="N",
         rich_help_panel=OUT,
-        help="The port of the page; 0 for any. Without OUT there is one at 7861.",
+        help=f"The port of the page; 0 for any. Without OUT there is one at {LIVE_PORT}.",
     ),
 ]
 LiveSeconds = Annotated[

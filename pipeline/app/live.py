@@ -11,21 +11,18 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from dreamreel.pipeline.app.arguments import LIVE_PORT
 from dreamreel.pipeline.app.options import Given
 from dreamreel.pipeline.app.terminal import print_json, print_result, terminal
 from dreamreel.pipeline.config.values import parse_fps
 from dreamreel.pipeline.errors import Stopped, UserError, expanded
 from dreamreel.pipeline.jobs.report import Progress, Report
 
-if (
-    TYPE_CHECKING
-):  # imported late at run time: what can be refused without OpenCV is refused at once
+if TYPE_CHECKING:  # it imports OpenCV
     from dreamreel.pipeline.live.showing import Screen
 
-RATE = "25"  # frames a second of a film that is written
 TOLD_OF = 240  # frames of which the median delay is told
 STDOUT = "-"
-PORT = 7861  # of the page, where no other is given
 
 
 @dataclass(frozen=True)
@@ -105,7 +102,7 @@ def _screens(
     elif options.path is not None:
         screens.append(stack.enter_context(file_screen(options.path, rate, replace)))
     if options.out is None or options.port is not None:
-        port = PORT if options.port is None else options.port
+        port = LIVE_PORT if options.port is None else options.port
         page = stack.enter_context(closing(Page(port)))
         report.on_notice(f"the dream is at {page.address}; Ctrl-C ends it")
         screens.append(page)

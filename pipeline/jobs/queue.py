@@ -150,7 +150,7 @@ class Claim(Model):
         """Whether the claim is not to be believed any more."""
         if self.until < time.time():
             return True
-        return self.host == socket.gethostname() and not _is_alive(self.process)
+        return self.host == socket.gethostname() and not is_alive(self.process)
 
 
 @dataclass(frozen=True)
@@ -414,7 +414,8 @@ def _json(path: Path) -> Any:
         return None
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Whether a process of that number runs; on Windows, which cannot be asked, always."""
     if os.name == "nt":  # there, os.kill would end the process: its lease must run out
         return True
     try:

@@ -25,6 +25,7 @@ QUALITY = 90  # of JPEG
 STREAMS = (".mjpg", ".mjpeg")
 PAUSE = 2.0  # seconds for which a viewer waits for a frame before it looks whether all has ended
 BOUNDARY = "frame"
+MULTIPART = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
 POLICY = "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'"
 PAGE = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Dreamreel, live</title>
 <style>body{margin:0;background:#111}img{width:100vw;height:100vh;object-fit:contain}</style>
@@ -248,7 +249,7 @@ class _Viewer(BaseHTTPRequestHandler):
 
     def _stream(self) -> None:
         self.send_response(200)
-        self._headers(f"multipart/x-mixed-replace; boundary={BOUNDARY}")
+        self._headers(MULTIPART)
         self.end_headers()
         told, page = 0, self.page
         while True:

@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dreamreel.pipeline.contents import content_of
+from dreamreel.pipeline.contents import HEAD, content_of
 from dreamreel.pipeline.durable import create, partial_path, take_name, write_whole
 from dreamreel.pipeline.errors import UserError, visible
 from dreamreel.pipeline.jobs.paths import record_path
 from dreamreel.pipeline.opening import read_json
 
 LARGEST = 8 << 30  # bytes of a source that is dropped; a round number
-HEAD = 4096  # bytes by which the kind of a source is told
 OWN = ".studio"  # the folder of what is no source and no result
 KINDS = {"sources", "renders", "stills"}
 NAME = re.compile(r"[A-Za-z0-9À-ɏ][\w .()+,@-]{0,119}")
 FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".webp", ".apng")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+STILL = re.compile(r"[0-9a-f]{24}")  # the name of a still, as `key_of` makes it
 STATE_BYTES = 1 << 20
 MOST_STILLS = 1000  # that are kept, some 400 MB; the others are made again
 
@@ -47,7 +47,8 @@ class Studio:
         return found
 
     def _forget_old_stills(self) -> None:
-        stills = sorted(self.stills.glob("*.png"), key=lambda path: -path.stat().st_mtime)
+        ours = [path for path in self.stills.glob("*.png") if STILL.fullmatch(path.stem)]
+        stills = sorted(ours, key=lambda path: -path.stat().st_mtime)
         for path in stills[MOST_STILLS:]:
             path.unlink(missing_ok=True)
             record_path(path).unlink(missing_ok=True)

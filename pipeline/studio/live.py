@@ -17,7 +17,6 @@ from dreamreel.pipeline.studio.folder import Studio
 ENDS_WITHIN = 5.0  # seconds for which a process that was asked to end is waited for
 TOLD_OF = 6  # lines of progress, half a second apart, of which the rate is told
 BEGINS_WITHIN = 60.0  # seconds until the first frame: networks are loaded meanwhile
-KIND = "multipart/x-mixed-replace; boundary=frame"
 
 
 class Live:
@@ -78,7 +77,7 @@ class Live:
             process.wait()
 
     async def stream(self) -> AsyncIterator[bytes]:
-        """The stream of JPEG pictures, of the kind `KIND`, until the live dream ends."""
+        """The stream of JPEG pictures, as `showing.MULTIPART` has it, until the dream ends."""
         if self._address is None:
             return
         with suppress(httpx.HTTPError):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,6 +22,7 @@ from dreamreel.pipeline.config.presets import load_preset, preset_names
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.job import Job
 from dreamreel.pipeline.media.clips import Clip, probe
+from dreamreel.pipeline.media.encoding import CONTAINERS
 from dreamreel.pipeline.studio import texts
 from dreamreel.pipeline.studio.folder import FILMS, Studio
 from dreamreel.pipeline.studio.live import Live
@@ -128,6 +130,7 @@ class Page:
         self._chosen = _remembered(studio)
         self._clip: Clip | None = None
         self._wall: dict[str, ui.html] = {}
+        self._buttons: dict[str, ui.element] = {}
         self._shown: tuple[object, ...] = ()
         self._stills: dict[str, Job] = {}
         self._listed: object = None
@@ -242,13 +245,13 @@ class Page:
         about = load_preset(name).description
         with (
             ui.element("button")
-            .props(f'title="{_attribute(about)}"')
+            .props(f'title="{escape(about)}"')
             .on("click", lambda name=name: self._choose_look(name))
             .mark(f"look-{name}") as button
         ):
             self._wall[name] = ui.html(f'<img alt="" src="{EMPTY}">', sanitize=False)
             ui.label(name)
-        self._buttons = getattr(self, "_buttons", {}) | {name: button}
+        self._buttons[name] = button
 
     def _build_knobs(self) -> None:
         ui.label(texts.KNOBS).classes("text-lg")
@@ -276,7 +279,7 @@ class Page:
 
     def _build_setting(self, name: str, about: str, search: ui.input) -> None:
         row = ui.input(name, placeholder=texts.UNSET).classes("w-full")
-        row.props(f'hint="{_attribute(about)}" bottom-slots')
+        row.props(f'hint="{escape(about)}" bottom-slots')
         row.on("change", lambda: self._set(name, str(row.value or "")))
         row.bind_visibility_from(search, "value", lambda text: (text or "").lower() in name)
 
@@ -421,7 +424,7 @@ class Page:
                 if small.output.exists():
                     text = f'<img alt="" src="{address("stills", small.output.name)}">'
                 elif error is not None:  # such as a network whose weights are not here
-                    text = f'<div class="none">{_attribute(error)}</div>'
+                    text = f'<div class="none">{escape(error)}</div>'
                 if picture.content != text:
                     picture.set_content(text)
 
@@ -482,7 +485,7 @@ class Page:
                 ui.label(one.output)
                 label = ui.label().mark(f"state-{one.name}")
             bar = ui.linear_progress(0, show_value=False)
-            bar.props(f'aria-label="{_attribute(one.output)}"')
+            bar.props(f'aria-label="{escape(one.output)}"')
             bar.set_visibility(one.state == "running")
             self._progress[one.name] = Progressing(label, bar)
             if one.error:
@@ -554,10 +557,10 @@ def _remembered(studio: Studio) -> Chosen:
 
 
 def _result(name: str) -> None:
-    if Path(name).suffix.lower() in (".mp4", ".m4v", ".webm", ".mov", ".mkv"):
+    if Path(name).suffix.lower() in CONTAINERS:
         ui.video(address("renders", name), controls=True, loop=True).classes("w-full max-w-2xl")
     else:
-        ui.html(f'<img src="{address("renders", name)}" alt="{_attribute(name)}">',
+        ui.html(f'<img src="{address("renders", name)}" alt="{escape(name)}">',
                 sanitize=False).classes("max-w-2xl")  # fmt: skip
 
 
@@ -576,7 +579,3 @@ def _told_of(one: Render) -> str:
 def _number(value: Any) -> str:
     found = value[0] if isinstance(value, list) else value
     return f"{float(found):g}"
-
-
-def _attribute(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")

@@ -19,10 +19,12 @@ from typing import Any, Literal
 
 import filelock
 
+from dreamreel.pipeline.app.terminal import JSON_EVERY
 from dreamreel.pipeline.durable import write_whole
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.job import Job, as_table
 from dreamreel.pipeline.jobs.paths import JOB_BYTES, record_path, remove_work
+from dreamreel.pipeline.jobs.queue import is_alive
 from dreamreel.pipeline.opening import read_json
 from dreamreel.pipeline.studio.folder import Studio, free_name
 
@@ -222,9 +224,9 @@ class Renders:
 
 
 def _rate(steps: list[dict[str, Any]]) -> float:
-    """Frames a second, where the log tells progress at most twice a second."""
+    """Frames a second, by the `steps` of a log, of which one comes every `JSON_EVERY` seconds."""
     done = [int(one["done"]) for one in steps]
-    return 2.0 * (done[-1] - done[0]) / (len(done) - 1) if len(done) > 1 else 0.0
+    return (done[-1] - done[0]) / (JSON_EVERY * (len(done) - 1)) if len(done) > 1 else 0.0
 
 
 def _tables(lines: list[bytes]) -> Iterator[dict[str, Any]]:
@@ -236,10 +238,11 @@ def _tables(lines: list[bytes]) -> Iterator[dict[str, Any]]:
 
 
 def _began(process: int) -> str | None:
-    """What tells the process of that number from a later one; None if there is none, or if it has
-    ended and nobody has asked how."""
-    try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
+    """When the process of that number began, in the system's own units, by which it is told from a
+    later one; empty where the system does not tell; None if it does not run."""
+    if not is_alive(process):
         return None
-    return None if fields[0] == "Z" else fields[19]
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""

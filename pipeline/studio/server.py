@@ -22,10 +22,11 @@ from starlette.responses import (
 
 from dreamreel.pipeline.durable import write_whole
 from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.live.showing import MULTIPART
 from dreamreel.pipeline.opening import read_json, read_text
 from dreamreel.pipeline.studio import texts
 from dreamreel.pipeline.studio.folder import OWN, Studio
-from dreamreel.pipeline.studio.live import KIND, Live
+from dreamreel.pipeline.studio.live import Live
 from dreamreel.pipeline.studio.page import Page
 from dreamreel.pipeline.studio.previewing import Previews
 from dreamreel.pipeline.studio.renders import Renders
@@ -80,7 +81,7 @@ def serve(
     def stream() -> Response:
         if not live.is_seen:
             return PlainTextResponse("Nothing is dreamed live.", 404)
-        return StreamingResponse(live.stream(), media_type=KIND)
+        return StreamingResponse(live.stream(), media_type=MULTIPART)
 
     app.timer(ADVANCES, renders.advance)
     app.on_shutdown(live.stop)
