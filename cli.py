@@ -488,9 +488,10 @@ def batch(
 ) -> None:
     """Render many jobs: those of a batch file, or a folder of sources with each preset.
 
-    OUT is a folder: that of the batch file, or FOLDER-dreams beside FOLDER. The same command goes
-    on where it was stopped: jobs that are done are left alone, changed ones are done again. Exit
-    code 1: a job failed; 130: stopped, and the same command goes on.
+    OUT is a folder: that of the batch file, or FOLDER-dreams beside FOLDER. A folder of results,
+    such as the studio's renders, goes on with its own jobs. The same command goes on where it was
+    stopped: jobs that are done are left alone, changed ones are done again. Exit code 1: a job
+    failed; 130: stopped, and the same command goes on.
     """
     from dreamreel.pipeline.app.batch import BatchOptions, batch_command
 

@@ -16,9 +16,9 @@ from PIL import Image
 from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.dreaming.imagining import imagine
 from dreamreel.pipeline.exploring.activations import _View
-from dreamreel.pipeline.exploring.layers import layer_rows
+from dreamreel.pipeline.exploring.layers import layer_rows, usual_stops
 from dreamreel.pipeline.exploring.sheets import Cell, Page, drawn, in_rows, save_sheet
-from dreamreel.pipeline.exploring.tour import melted, usual_stops
+from dreamreel.pipeline.exploring.tour import melted
 from dreamreel.pipeline.jobs.paths import Target
 from dreamreel.pipeline.media.clips import probe
 from dreamreel.pipeline.media.stills import load_picture

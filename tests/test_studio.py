@@ -169,18 +169,45 @@ def test_a_render_is_stopped_and_goes_on_to_the_same_bytes(
     assert (studio.renders / name).read_bytes() == (studio.renders / whole).read_bytes()
 
 
-def test_a_render_that_fails_says_why(studio: Studio, tmp_path: Path) -> None:
+def test_the_command_line_sees_the_renders_and_goes_on_with_them(
+    studio: Studio, tmp_path: Path, scene: np.ndarray, dreamreel: Any
+) -> None:
+    frames = [scene[20:116, 3 * i : 3 * i + 160] for i in range(60)]
+    clip, renders = write_clip(tmp_path / "long.mp4", frames), Renders(studio)
+    names = [renders.add(job_of(clip, "dream.mp4")) for _ in range(3)]
+    renders.stop(names[2])
+    settled(renders, names[0], "running")
+    while renders.of(names[0]).done == 0:  # type: ignore[union-attr]
+        time.sleep(0.05)
+    told = dreamreel("batch", studio.renders, "--status").out
+    assert [line.split()[:2] for line in told.splitlines()[1:4]] == [
+        [names[0], "running"], [names[1], "waiting"], [names[2], "waiting"],
+    ]  # fmt: skip
+    assert "under way" in told and "not under way" not in told
+    assert dreamreel("batch", studio.renders, "--pause").code == 0
+    ends = time.monotonic() + PATIENCE / 1000
+    while (state := renders.of(names[0]).state) == "running" and time.monotonic() < ends:  # type: ignore[union-attr]
+        time.sleep(0.05)
+    assert state == "stopped"
+    renders.advance()
+    assert renders.of(names[0]).state == "stopped"  # type: ignore[union-attr]
+    assert dreamreel("batch", studio.renders).code == 0
+    assert [renders.of(name).state for name in names] == ["done", "done", "stopped"]  # type: ignore[union-attr]
+    assert renders.of(names[0]).done == 60  # type: ignore[union-attr]
+
+
+def test_a_render_that_fails_says_why(studio: Studio, tmp_path: Path, moving_clip: Path) -> None:
     broken, renders = tmp_path / "broken.mp4", Renders(studio)
     broken.write_bytes(b"\0\0\0\x18ftypisom" + b"\0" * 200)
-    name = renders.add(job_of(broken, "dream.mp4"))
-    renders.advance()
-    ends = time.monotonic() + PATIENCE / 1000
-    while time.monotonic() < ends:
-        found = renders.of(name)
-        if found is not None and found.error:
-            break
-        time.sleep(0.1)
-    assert found is not None and found.state == "failed" and "broken.mp4" in found.error
+    with pytest.raises(UserError, match="broken.mp4"):
+        renders.add(job_of(broken, "dream.mp4"))
+    assert renders.all() == []
+    shutil.copy(moving_clip, tmp_path / "gone.mp4")
+    name = renders.add(job_of(tmp_path / "gone.mp4", "dream.mp4"))
+    (tmp_path / "gone.mp4").unlink()
+    assert settled(renders, name, "failed")
+    found = renders.of(name)
+    assert found is not None and "gone.mp4" in found.error
     renders.advance()  # and it is not tried again by itself
     assert renders.of(name) == found
     renders.forget(name)

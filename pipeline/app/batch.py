@@ -101,8 +101,11 @@ def batch_command(source: Path, given: Given, options: BatchOptions, asks: str, 
             return 0
         return show_status(output, json)
     threads = options.threads or threads_of(_workers(options)[0])
-    batch = find_batch(source, given, given.output)
-    found = planned(batch, threads, given.overwrite)
+    if holds_queue(source) and not (given.flags or given.preset or given.set or given.output):
+        batch, found = going_on(source)
+    else:
+        batch = find_batch(source, given, given.output)
+        found = planned(batch, threads, given.overwrite)
     for pattern in (options.only, options.first):
         if pattern is not None and not any(fnmatch(one.name, pattern) for one in found.entries):
             raise UserError(f"no job is named like {pattern!r}; --dry-run lists the names")
@@ -181,10 +184,29 @@ def _output_of(source: Path, given: Given) -> Path:
     """The output folder of the batch of `source`, which need not be valid."""
     if given.output is not None:
         return given.output.absolute()
+    if holds_queue(source):
+        return source.absolute()
     with usable(source):
         if source.is_dir():
             return dreams_of(source)
     return read_batch(source).output
+
+
+def holds_queue(source: Path) -> bool:
+    """Whether `source` is the folder of the results of a batch, such as the studio's renders.
+    Raises UserError if it looks like one and is none."""
+    with usable(source):
+        return queue_of(source).exists()
+
+
+def going_on(folder: Path) -> tuple[BatchFile, Plan]:
+    """The batch whose results are in `folder`, with the jobs as its queue has them."""
+    queue = queue_of(folder.absolute())
+    entries = [
+        entry.but(state="waiting") if entry.state == "running" else entry
+        for entry in queue.entries()
+    ]
+    return BatchFile(queue.batch, folder.absolute(), folder.absolute(), None, []), Plan(entries)
 
 
 def _workers(options: BatchOptions) -> tuple[int, list[str]]:
@@ -328,23 +350,35 @@ def show_status(output: Path, json: bool) -> int:
     if not queue.exists():
         raise UserError(f"{output} holds no batch yet; dreamreel batch without --status begins it")
     entries = queue.entries()
-    if not queue.is_running:  # if it was killed, nothing runs
-        entries = [one.but(state="waiting") if one.state == "running" else one for one in entries]
+    if not queue.is_running:  # if it was killed, nothing runs but what a process has claimed
+        entries = [_as_claimed(one, queue) for one in entries]
     if json:
         for entry in entries:
             print_json(_about(entry, queue))
         return int(any(entry.state == "failed" for entry in entries))
     print_table([HEAD, *(_row(entry, _step_of(queue, entry)) for entry in entries)])
-    running = "under way" if queue.is_running else "not under way"
+    running = "under way" if _is_under_way(queue, entries) else "not under way"
     paused = ", paused" if queue.is_paused else ""
     print(f"{_counts(entries)}; {running}{paused}")
     return int(any(entry.state == "failed" for entry in entries))
 
 
+def _is_under_way(queue: Queue, entries: Sequence[Entry]) -> bool:
+    """Whether a batch gives out work, or a process of its own is at one of the `entries`."""
+    return queue.is_running or any(queue.claimed(entry.name) is not None for entry in entries)
+
+
+def _as_claimed(entry: Entry, queue: Queue) -> Entry:
+    """`entry`, which runs if a process has claimed it."""
+    if entry.state not in ("running", "waiting"):
+        return entry
+    return entry.but(state="running" if queue.claimed(entry.name) is not None else "waiting")
+
+
 def pause_batch(output: Path) -> None:
     """Have the batch into `output` save and stop."""
     queue = queue_of(output)
-    if not queue.exists() or not queue.is_running:
+    if not queue.exists() or not _is_under_way(queue, queue.entries()):
         raise UserError(f"no batch into {output} is under way, so there is nothing to pause")
     queue.pause()
     print("running jobs finish their frame and save; dreamreel batch again goes on")

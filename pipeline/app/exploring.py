@@ -32,17 +32,17 @@ from dreamreel.pipeline.config.terms import parse_sum
 from dreamreel.pipeline.config.values import check_seconds, parse_fps
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.exploring.about import about
-from dreamreel.pipeline.exploring.cells import Wanted
-from dreamreel.pipeline.exploring.layers import parse_channels
-from dreamreel.pipeline.exploring.sheets import file_name
-from dreamreel.pipeline.exploring.sweep import (
+from dreamreel.pipeline.exploring.axes import (
     Axis,
     check_axes,
     combinations,
-    make_sweep,
     parse_axis,
     split_values,
 )
+from dreamreel.pipeline.exploring.cells import Wanted
+from dreamreel.pipeline.exploring.layers import parse_channels, usual_stops
+from dreamreel.pipeline.exploring.sheets import file_name
+from dreamreel.pipeline.exploring.sweep import make_sweep
 from dreamreel.pipeline.jobs.checks import check_picture
 from dreamreel.pipeline.jobs.job import Job
 from dreamreel.pipeline.jobs.kinds import checked_clip, kind_of_file
@@ -69,7 +69,7 @@ def tour_command(
 ) -> None:
     """Make the tour of `source` that the options ask for, and print the path of the result. `film`
     holds the values of --seconds and --fps. Raises UserError if it cannot be made."""
-    from dreamreel.pipeline.exploring.tour import Tour, make_tour, usual_stops
+    from dreamreel.pipeline.exploring.tour import Tour, make_tour
 
     settings = given.settings()
     if film[0] is not None:

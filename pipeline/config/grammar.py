@@ -170,6 +170,20 @@ def to_toml(settings: Settings, *, comments: bool = True) -> str:
     return "\n".join(lines) + "\n"
 
 
+def differing(settings: Settings) -> dict[str, str]:
+    """The `settings` that are not their defaults, by dotted name, each as the text that sets it:
+    `parse_assignment` of NAME=TEXT gives it back."""
+    usual, table = Settings().model_dump(), settings.model_dump()
+    pairs = ((name, entry_at(table, name), entry_at(usual, name)) for name, _ in fields())
+    return {name: _toml_value(value) for name, value, other in pairs
+            if value is not None and value != other}  # fmt: skip
+
+
+def value_text(value: Any) -> str:
+    """`value` as the text behind the = of an assignment."""
+    return _toml_value(value)
+
+
 def _take_schedules(table: dict[str, Any], origin: Mapping[str, str]) -> dict[str, Schedule]:
     """The schedules in the nested `table`, by dotted name; in the table, each is replaced by its
     value at frame 0."""

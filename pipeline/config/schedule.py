@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fractions import Fraction
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 from dreamreel.pipeline.config.arithmetic import Number
@@ -182,6 +183,74 @@ def parse(value: Any) -> Schedule:
     if all(colon < 0 for _, colon, _ in items):
         return _schedule(value, [_key("0", START, text)], bool(whole))
     return _schedule(value, [_in_line(text, *item) for item in items], bool(whole))
+
+
+@dataclass(frozen=True)
+class Written:
+    """A schedule as it is written: its keys, each the text of its place, of its value and of its
+    ease ("" for the usual one), and what else stands in its table, such as a bpm."""
+
+    keys: tuple[tuple[str, str, str], ...]
+    others: tuple[tuple[str, Any], ...] = ()
+
+    def plain(self) -> Any:
+        """The schedule as a number, a line or a table, whichever is the shortest that holds it."""
+        places = [place for place, _, _ in self.keys]
+        eased = any(ease for _, _, ease in self.keys) or len(set(places)) < len(places)
+        if eased or set(dict(self.others)) - {"per_frame"}:
+            table = dict(self.others)
+            return table | {place: _told(text, ease) for place, text, ease in self.keys}
+        line = ", ".join(f"{place}:({text})" for place, text, _ in self.keys)
+        if places == ["0"]:
+            line = self.keys[0][1]
+        return f"per_frame({line})" if dict(self.others).get("per_frame") else line
+
+
+def written(value: Any) -> Written:
+    """The parts of the schedule in `value`, which is as for `parse`. Raises ValueError, as that
+    does."""
+    parse(value)
+    if isinstance(value, Mapping):
+        others = tuple((name, one) for name, one in value.items() if name in OWN_KEYS)
+        pairs = ((str(name), one) for name, one in value.items() if name not in OWN_KEYS)
+        return Written(tuple(_key_text(name, one) for name, one in pairs), others)
+    if not isinstance(value, str):
+        return Written((("0", _number_text(_number(value)), ""),))
+    text = re.sub(r"[\s'\"]", " ", value)
+    whole = PER_FRAME.fullmatch(text)
+    line = whole[1] if whole else text
+    keys = []
+    for begins, colon, ends in _items(line):
+        place = "0" if colon < 0 else line[begins:colon].strip()
+        keys.append((place, _bare(line[max(colon + 1, begins) : ends]), ""))
+    return Written(tuple(keys), (("per_frame", True),) if whole else ())
+
+
+def _key_text(name: str, value: Any) -> tuple[str, str, str]:
+    ease = str(value.get("ease", "")) if isinstance(value, Mapping) else ""
+    inner = value["value"] if isinstance(value, Mapping) else value
+    text = _bare(inner) if isinstance(inner, str) else _number_text(_number(inner))
+    return name, text, ease
+
+
+def _bare(text: str) -> str:
+    """`text` without the brackets around all of it."""
+    text = text.strip()
+    while text.startswith("(") and text.endswith(")"):
+        depth = list(accumulate((one == "(") - (one == ")") for one in text))
+        if 0 in depth[:-1]:
+            break
+        text = text[1:-1].strip()
+    return text
+
+
+def _number_text(number: float) -> str:
+    return f"{number:.10g}"
+
+
+def _told(text: str, ease: str) -> Any:
+    value = float(text) if PLAIN.fullmatch(text) else text
+    return {"value": value, "ease": ease} if ease else value
 
 
 def parse_ease(name: Any) -> Ease:

@@ -1,10 +1,14 @@
 """The layers and channels that explorers are asked for, checked without weights."""
 
+import numpy as np
+
 from dreamreel.pipeline.config.terms import Channels, TermText, parse_term
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.networks.dreamnet_layers import Row, dreamnet_layers
+from dreamreel.pipeline.networks.dreamnet_layers import FAVOURITE, Row, dreamnet_layers
 from dreamreel.pipeline.networks.names import check_layer
 
+MOST_LAYERS = 12  # of a tour whose layers are not given: a sheet of them can be read at a glance
+ENOUGH = 6  # outer modules from which a network is told by them alone
 MOST_CHANNELS = 2048  # of a sheet; above any layer's that is worth a look
 
 
@@ -20,6 +24,30 @@ def layer_rows(network: str) -> list[Row]:
         Row(layer.name, layer.channels, layer.field.stride, layer.field.receptive)
         for layer in network_layers(network)
     ]
+
+
+def usual_stops(network: str) -> tuple[str, ...]:
+    """The layers of `network` that tell it: its outermost modules with places, evenly chosen where
+    there are many; the default layer is among them. Raises UserError for an unknown network."""
+    rows = [row for row in layer_rows(network) if row.receptive is not None]
+    favourite = FAVOURITE
+    if network != "dreamnet":
+        from dreamreel.pipeline.networks.catalog import favourite_layer
+
+        favourite = favourite_layer(network)
+    depth = 0
+    while sum(row.name.count(".") <= depth for row in rows) < min(ENOUGH, len(rows)):
+        depth += 1
+    names = [row.name for row in rows if row.name.count(".") <= depth]
+    kept = {names[round(at)] for at in np.linspace(0, len(names) - 1, min(MOST_LAYERS, len(names)))}
+    if favourite not in kept:
+        order = [row.name for row in rows].index
+        near = min(
+            kept - {names[0], names[-1]} or kept,
+            key=lambda name: abs(order(name) - order(favourite)),
+        )
+        kept = (kept - {near}) | {favourite}
+    return tuple(row.name for row in rows if row.name in kept)
 
 
 def parse_channels(text: str) -> TermText:

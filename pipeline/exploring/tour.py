@@ -33,11 +33,9 @@ from dreamreel.pipeline.jobs.job import Job
 from dreamreel.pipeline.jobs.paths import Target
 from dreamreel.pipeline.jobs.preparation import kept_network, loaded_network
 from dreamreel.pipeline.jobs.report import Report
-from dreamreel.pipeline.networks.dreamnet_layers import FAVOURITE, Row
+from dreamreel.pipeline.networks.dreamnet_layers import Row
 from dreamreel.pipeline.networks.names import check_layer
 
-MOST_LAYERS = 12  # of a tour whose layers are not given: a sheet of them can be read at a glance
-ENOUGH = 6  # outer modules from which a network is told by them alone
 HELD = 0.35  # share of a layer's time in a film for which its dream stands still
 SECONDS_EACH = 1.5  # of a layer in a film, where its length is not given
 RATE = Fraction(24)  # frames a second of a film
@@ -118,30 +116,6 @@ def check_folder(out: Target) -> None:
         raise UserError(f"{out.path} is a file, not a folder to write pictures into")
     if out.path.is_dir() and any(out.path.iterdir()) and not out.overwrite:
         raise UserError(f"{out.path} is not empty; --overwrite writes into it, or give a new one")
-
-
-def usual_stops(network: str) -> tuple[str, ...]:
-    """The layers of `network` that tell it: its outermost modules with places, evenly chosen where
-    there are many; the default layer is among them. Raises UserError for an unknown network."""
-    rows = [row for row in layer_rows(network) if row.receptive is not None]
-    favourite = FAVOURITE
-    if network != "dreamnet":
-        from dreamreel.pipeline.networks.catalog import favourite_layer
-
-        favourite = favourite_layer(network)
-    depth = 0
-    while sum(row.name.count(".") <= depth for row in rows) < min(ENOUGH, len(rows)):
-        depth += 1
-    names = [row.name for row in rows if row.name.count(".") <= depth]
-    kept = {names[round(at)] for at in np.linspace(0, len(names) - 1, min(MOST_LAYERS, len(names)))}
-    if favourite not in kept:
-        order = [row.name for row in rows].index
-        near = min(
-            kept - {names[0], names[-1]} or kept,
-            key=lambda name: abs(order(name) - order(favourite)),
-        )
-        kept = (kept - {near}) | {favourite}
-    return tuple(row.name for row in rows if row.name in kept)
 
 
 def with_terms(settings: Settings, terms: dict[str, float]) -> Settings:

@@ -240,7 +240,8 @@ class _Drive:
 
     def __post_init__(self) -> None:
         only, first = self.options.only, self.options.first
-        order = [entry for entry in self.all if only is None or fnmatch(entry.name, only)]
+        free = [entry for entry in self.all if not entry.held]
+        order = [entry for entry in free if only is None or fnmatch(entry.name, only)]
         self._order = [entry.name for entry in order]
         if first is not None:
             self._order.sort(key=lambda name: not fnmatch(name, first))
@@ -426,7 +427,7 @@ def _checked(entry: Entry, planned: Plan) -> Entry:
             raise UserError(f"{entry.name}: {error}") from error
         return entry.but(state="failed", error=Problem(fault="user", message=fault))
     planned.notices += [f"{entry.name}: {line}" for line in seen]
-    frames, size = _expected(checked)
+    frames, size = expected(checked)
     return entry.but(frames=frames, size=size)
 
 
@@ -458,7 +459,7 @@ def _fault_of_source(job: Job) -> str | None:
     return None
 
 
-def _expected(checked: Checked) -> tuple[int | None, tuple[int, int] | None]:
+def expected(checked: Checked) -> tuple[int | None, tuple[int, int] | None]:
     """The number of frames and the size that the result of a `checked` job will have."""
     job, clip = checked.job, checked.clip
     width = job.settings.width

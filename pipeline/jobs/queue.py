@@ -68,7 +68,8 @@ class Entry(Model):
     `name` is unique in the queue and the name of its files. `index` is its place in the batch, from
     1. `shown` holds what its row in a table of all jobs shows: the settings in which the jobs
     differ. `frames` and `size` (height, width) are what is expected. `replaces` tells that its
-    output may replace a file that the batch made before, or that the user lets it replace.
+    output may replace a file that the batch made before, or that the user lets it replace. One that
+    is `held` is not begun, and stops if it runs.
 
     `tries` counts those since the batch was last started, `not_before` is the time, in seconds
     since 1970, before which it is not tried again. `done_frames`, `seconds` of work and `bytes` are
@@ -83,6 +84,7 @@ class Entry(Model):
     frames: Count | None = None
     size: tuple[int, int] | None = None
     replaces: bool = False
+    held: bool = False
     state: State = "waiting"
     tries: int = Field(0, ge=0)
     not_before: float = 0.0
@@ -187,6 +189,13 @@ class Queue:
                 "another output folder"
             )
         return True
+
+    @property
+    def batch(self) -> Path:
+        """The file or folder of the batch whose queue it is."""
+        found = _json(self.folder / "batch.json")
+        told = found.get("batch") if isinstance(found, dict) else None
+        return Path(told) if isinstance(told, str) else self.folder.parent
 
     def check_of(self, batch: Path) -> None:
         """Raise UserError if the queue is that of another batch than that of the file or folder

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.config.timeline import OverTime
@@ -16,6 +18,7 @@ from dreamreel.pipeline.config.values import Span
 from dreamreel.pipeline.dreaming.ascent import finite_frame
 from dreamreel.pipeline.dreaming.carrying import VideoState, dream_video
 from dreamreel.pipeline.dreaming.enlarging import scale_of
+from dreamreel.pipeline.dreaming.masks import Masking, Painted
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.frames import Box, Frame, with_alpha
 from dreamreel.pipeline.jobs.assembly import Plan, assemble, publish_film, verify
@@ -195,20 +198,37 @@ def render_preview(checked: Checked, report: Report) -> Path:
     job = as_run(job, clip, None)
     with under_way(out, job, encoding, total, None) as work:
         state = _preview_of(work, clip, job)
-        with moving_frames(clip, job, span[0] + work.done, state, report) as moving:
+        with (
+            moving_frames(clip, job, span[0] + work.done, state, report) as moving,
+            masks_of(settings, clip, torch.device("cpu")) as masking,
+        ):
             last, remembered = _remembering(moving)
 
             def saved() -> object:
                 state.followed = last[0].followed
                 return encode(state)
 
-            frames = draw_motion(remembered, state.cuts.append)
+            def outside(frame: MovingFrame) -> NDArray[np.float32] | None:
+                return _outside(masking, frame, settings, state)
+
+            frames = draw_motion(remembered, state.cuts.append, outside)
             coming = (Coming(partial(_itself, frame)) for frame in frames)
             make(coming, work, saved, total, [source], report, settings.output.save_seconds)
         path = _finished(work, clip, encoding, out, span, report, None)
     where = f"cuts at frames {', '.join(map(str, state.cuts))}" if state.cuts else "no cuts"
     report.on_notice(f"{where}; red: not carried, yellow: newly visible")
     return path
+
+
+def _outside(
+    masking: Masking | None, frame: MovingFrame, settings: Settings, state: "PreviewState"
+) -> NDArray[np.float32] | None:
+    """How far each place (H, W) of the picture of `frame` is outside all masks; None without."""
+    if masking is None:
+        return None
+    state.painted = masking.follow(state.painted, frame, settings)
+    masks = masking.of(frame, settings, state.painted)
+    return np.asarray(1 - masks.whole[0, 0].numpy())
 
 
 def _itself(frame: Frame) -> Frame:
@@ -239,6 +259,7 @@ class PreviewState:
     cuts: list[int] = field(default_factory=list)
     followed: Followed | None = None
     exact_from: int | None = None
+    painted: list[Painted | None] = field(default_factory=list)  # masks that follow the flow
 
 
 def as_run(job: Job, clip: Clip, network: Network | None) -> Job:

@@ -14,17 +14,21 @@ from dreamreel.pipeline.motion.following import MovingFrame
 # hundredth of a close-up of a bird reaches 0.05, that of a slow landscape 0.005.
 FULL_COLOUR = 0.04
 NOT_CARRIED, UNCOVERED = (40, 40, 255), (0, 220, 255)  # red and yellow, as BGR
+MASKED = (24, 24, 24)  # nearly black
 TINT = 0.55  # share of a mark's colour where a place is marked; it was not measured
 
 
 def draw_motion(
-    frames: Iterable[MovingFrame], on_cut: Callable[[int], None] = lambda number: None
+    frames: Iterable[MovingFrame],
+    on_cut: Callable[[int], None] = lambda number: None,
+    outside: Callable[[MovingFrame], NDArray[np.float32] | None] = lambda moving: None,
 ) -> Iterator[Frame]:
     """For each of `frames`, a picture (H, 2 W, 3), BGR with 8 bits: the frame, and its flow beside.
 
     In the frame, places to which no dream is carried are red, and those that are certainly occluded
-    are yellow. The hue of the flow is its direction, and its brightness its speed. A cut has a
-    white border and the word "cut"; `on_cut` is called with its number.
+    are yellow. Where a place is `outside` of all masks, by a share (h, w), it is dark. The hue of
+    the flow is its direction, and its brightness its speed. A cut has a white border and the word
+    "cut"; `on_cut` is called with its number.
     """
     for moving in frames:
         left = to_8_bits(moving.frame[..., :3].copy())
@@ -41,6 +45,8 @@ def draw_motion(
             on_cut(moving.number)
             cv2.rectangle(left, (0, 0), (left.shape[1] - 1, left.shape[0] - 1), (255, 255, 255), 6)
             text += "  cut"
+        if (bare := outside(moving)) is not None:
+            picture[:] = tinted(picture, bare, MASKED)
         _write(left, text)
         yield np.hstack([left, right])
 

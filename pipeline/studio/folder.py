@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from dreamreel.pipeline.opening import read_json
 LARGEST = 8 << 30  # bytes of a source that is dropped; a round number
 OWN = ".studio"  # the folder of what is no source and no result
 KINDS = {"sources", "renders", "stills"}
+ENDINGS = (".png", ".mp4", ".jpg")  # of stills
 NAME = re.compile(r"[A-Za-z0-9À-ɏ][\w .()+,@-]{0,119}")
 FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".webp", ".apng")
+SOUNDS = (".wav", ".mp3", ".flac", ".ogg", ".m4a", ".opus")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 STILL = re.compile(r"[0-9a-f]{24}")  # the name of a still, as `key_of` makes it
 STATE_BYTES = 1 << 20
@@ -37,7 +39,7 @@ class Studio:
         """The studio in the folder `root`, which is made. Raises UserError if it cannot be."""
         found = cls(Path(os.path.realpath(root)))
         try:
-            for folder in (found.sources, found.renders, found.stills, found.jobs):
+            for folder in (found.sources, found.renders, found.stills, found.masks):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(
@@ -47,7 +49,8 @@ class Studio:
         return found
 
     def _forget_old_stills(self) -> None:
-        ours = [path for path in self.stills.glob("*.png") if STILL.fullmatch(path.stem)]
+        files = [path for path in self.stills.iterdir() if path.suffix in ENDINGS]
+        ours = [path for path in files if STILL.fullmatch(path.stem)]
         stills = sorted(ours, key=lambda path: -path.stat().st_mtime)
         for path in stills[MOST_STILLS:]:
             path.unlink(missing_ok=True)
@@ -69,9 +72,9 @@ class Studio:
         return self.root / OWN / "stills"
 
     @property
-    def jobs(self) -> Path:
-        """Where the job files of renders are, each with its log."""
-        return self.root / OWN / "jobs"
+    def masks(self) -> Path:
+        """Where the masks painted on sources are, in a folder for each."""
+        return self.root / "masks"
 
     def file(self, kind: str, name: str) -> Path | None:
         """The file `name` of a `kind`: "sources", "renders" or "stills". None if there is no such
@@ -87,6 +90,11 @@ class Studio:
     def listed(self) -> list[str]:
         """The names of the sources, the newest first."""
         files = [path for path in self.sources.iterdir() if is_source(path)]
+        return [path.name for path in sorted(files, key=lambda path: -path.stat().st_mtime)]
+
+    def musical(self) -> list[str]:
+        """The names of the sources that may have sound: sounds and films, the newest first."""
+        files = [path for path in self.sources.iterdir() if is_source(path, (*SOUNDS, *FILMS))]
         return [path.name for path in sorted(files, key=lambda path: -path.stat().st_mtime)]
 
     async def take(self, name: str, parts: AsyncIterator[bytes], largest: int = LARGEST) -> str:
@@ -131,9 +139,10 @@ def is_plain(name: str) -> bool:
     return NAME.fullmatch(name) is not None and not name.endswith((" ", "."))
 
 
-def is_source(path: Path) -> bool:
-    """Whether the file `path` is one that the studio shows as a source."""
-    known = path.suffix.lower() in (*FILMS, *PICTURES)
+def is_source(path: Path, endings: Sequence[str] = (*FILMS, *PICTURES)) -> bool:
+    """Whether the file `path` is one that the studio shows as a source: by its name, one with one
+    of the `endings`."""
+    known = path.suffix.lower() in endings
     return known and is_plain(path.name) and path.is_file() and not path.is_symlink()
 
 
@@ -142,7 +151,7 @@ def safe_name(name: str) -> str:
     none of a film or a picture."""
     base = re.split(r"[/\\]", name)[-1]
     stem, suffix = os.path.splitext(base)
-    if suffix.lower() not in (*FILMS, *PICTURES):
+    if suffix.lower() not in (*FILMS, *PICTURES, *SOUNDS):
         raise UserError(
             f"{visible(base) or 'a file without a name'} is no film or picture by its name; "
             f"{', '.join((*FILMS[:5], *PICTURES[:3]))} and others are"
@@ -164,7 +173,7 @@ def free_name(folder: Path, name: str) -> str:
 def check_content(name: str, head: bytes) -> None:
     """Raise UserError if the file `name`, which begins with `head`, is no film or picture."""
     found = content_of(head) if head else None
-    if found is None or found.kind not in ("film", "picture"):
+    if found is None or found.kind not in ("film", "picture", "sound"):
         told = found.words if found else "nothing that is known" if head else "empty"
         raise UserError(f"{visible(name)} is no film or picture: its content is {told}")
 

@@ -52,10 +52,10 @@ class Live:
         self.stop()
         self.error, self._address = "", None
         self._told.clear()
-        command = [sys.executable, "-m", "dreamreel.cli", "live", source, "--port", "0"]
+        command = [sys.executable, "-m", "dreamreel.pipeline.studio.living", source, "--port", "0"]
         self._process = subprocess.Popen(
             [*command, "--json-progress", *words],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # with which it ends
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

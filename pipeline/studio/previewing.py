@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dreamreel.pipeline.config.fields import Settings
 from dreamreel.pipeline.errors import UserError
-from dreamreel.pipeline.jobs.job import Job, NamedFile, as_table
+from dreamreel.pipeline.jobs.checks import key_of as job_key
+from dreamreel.pipeline.jobs.job import Job, as_table
 from dreamreel.pipeline.studio.folder import Studio, key_of
 
 SMALL, SETTLED, THUMBNAIL = 256, 640, 192  # pixels, the widths of a first, a settled, a small still
@@ -40,19 +40,11 @@ class Previews:
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
-    def still_of(self, source: Path, at: float | None, settings: Settings, width: int) -> Job:
-        """The job of the still of `source` by `settings`, `width` pixels wide, of the moment `at`
-        of a film. Its output is named by all of these."""
-        sized = settings.model_copy(update={"width": width})
-        job = Job(
-            kind="still",
-            source=NamedFile(path=source),
-            output=self._studio.stills / "none.png",
-            at=at,
-            settings=sized,
-        )
-        key = key_of(as_table(job), source.stat().st_mtime_ns)
-        return job.model_copy(update={"output": self._studio.stills / f"{key}.png"})
+    def named(self, job: Job, ending: str) -> Job:
+        """`job` with an output among the stills that is named by all that it says, and by the times
+        of the files that it reads."""
+        key = key_of(job_key(job))
+        return job.model_copy(update={"output": self._studio.stills / f"{key}{ending}"})
 
     def ask(self, job: Job, urgency: int = USUAL) -> str | None:
         """Ask for the still of `job`, if it is not there yet. Returns why it cannot be made, if
@@ -130,7 +122,7 @@ def main() -> None:
     from dreamreel.pipeline.jobs.run import run
 
     keep_network()
-    _lines(lambda job: run(job, overwrite=True))
+    _lines(lambda job: run(job, overwrite=True, restart=True))
 
 
 def _lines(make: Callable[[Job], object]) -> None:

@@ -1,0 +1,244 @@
+"""What one page shows: a source, a moment of it, a look, and settings that differ from the look."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dreamreel.pipeline.app.options import Given
+from dreamreel.pipeline.config.fields import Mask, Settings
+from dreamreel.pipeline.config.presets import preset_names
+from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.jobs.job import Job, NamedFile
+from dreamreel.pipeline.media.clips import Clip, probe
+from dreamreel.pipeline.studio.folder import FILMS, Studio
+from dreamreel.pipeline.studio.painting import nearest_painted
+from dreamreel.pipeline.studio.previewing import Previews
+from dreamreel.pipeline.studio.renders import Renders
+
+MOVING_SECONDS, MOVING_WIDTH = 2.0, 256  # of a moving preview
+
+
+@dataclass
+class Chosen:
+    """What a page shows: the `source`, the moment `at` of a film in seconds, the `look`, and the
+    `sets` of settings that differ from it, as text. `zoom` has what only a zoom takes."""
+
+    source: str | None = None
+    at: float = 0.0
+    look: str = "default"
+    sets: dict[str, str] = field(default_factory=dict)
+    zoom: dict[str, Any] = field(default_factory=dict)
+
+    def given(self) -> Given:
+        """The options that stand for it on the command line."""
+        looks = [] if self.look == "default" else [self.look]
+        return Given({}, preset=looks, set=[f"{name}={text}" for name, text in self.sets.items()])
+
+    def settings(self) -> Settings:
+        """Its settings. Raises UserError if they are not valid."""
+        return self.given().settings()
+
+    def words(self) -> list[str]:
+        """The options, as words of the command line."""
+        words = [] if self.look == "default" else ["--preset", self.look]
+        for name, text in self.sets.items():
+            words += ["--set", f"{name}={text}"]
+        return words
+
+    def but(self, sets: Mapping[str, str]) -> "Chosen":
+        """The same with the settings `sets`, by their dotted names; an empty text unsets one."""
+        merged = {**self.sets, **sets}
+        return replace(self, sets={name: text for name, text in merged.items() if text})
+
+
+class Session:
+    """What one page has chosen, and what all its views need to show it.
+
+    `watch` has a function called whenever the choice changes. `tell` gets a line for the user when
+    something is refused.
+    """
+
+    def __init__(
+        self, studio: Studio, previews: Previews, renders: Renders, tell: Callable[[str], None]
+    ) -> None:
+        self.studio, self.previews, self.renders, self.tell = studio, previews, renders, tell
+        self.chosen = remembered(studio)
+        self.clip: Clip | None = None  # of the source, if that is a film
+        self._watching: list[Callable[[], None]] = []
+        self._jobs: dict[object, Job] = {}
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Have `changed` called when the choice has changed."""
+        self._watching.append(changed)
+
+    @property
+    def source(self) -> Path | None:
+        """The path of the source; None if there is none, or if it is gone."""
+        return self.studio.file("sources", self.chosen.source or "")
+
+    @property
+    def is_film(self) -> bool:
+        """Whether the source is a film."""
+        return self.clip is not None
+
+    @property
+    def seconds(self) -> float:
+        """The length of the film; 0 of a picture."""
+        return float((self.clip.frames or 1) / self.clip.rate) if self.clip else 0.0
+
+    @property
+    def frame(self) -> int:
+        """The number of the film's frame at the moment; 0 of a picture."""
+        return int(self.chosen.at * self.clip.rate) if self.clip else 0
+
+    def use(self, name: str | None, clip: Clip | None) -> None:
+        """Choose the source `name`, whose film is `clip`."""
+        if name != self.chosen.source:
+            self.chosen.source, self.chosen.at = name, 0.0
+            for setting in ("mask.file", "mask.carry", "region"):  # they were painted for another
+                self.chosen.sets.pop(setting, None)
+        self.clip = clip
+        self.chosen.at = min(self.chosen.at, max(0.0, self.seconds - 0.05))
+        self.change()
+
+    def move(self, at: float) -> None:
+        """Choose the moment `at` of the film, in seconds."""
+        self.chosen.at = round(at, 3)
+        self.change()
+
+    def look(self, name: str) -> None:
+        """Choose the look `name` alone."""
+        kept = {key: text for key, text in self.chosen.sets.items() if key.startswith("mask.")}
+        self.chosen.look, self.chosen.sets = name, kept
+        self.change()
+
+    def set(self, sets: Mapping[str, str]) -> None:
+        """Set settings, by their dotted names; an empty text unsets one. What is not valid is
+        refused, and told."""
+        before = self.chosen
+        self.chosen = before.but(sets)
+        try:
+            self.chosen.settings()
+        except UserError as error:
+            self.chosen = before
+            self.tell(str(error))
+        self.change()
+
+    def change(self) -> None:
+        """Keep what is chosen, forget stills that were asked for before, and tell all views."""
+        chosen = self.chosen
+        self.studio.remember(
+            {"source": chosen.source, "at": chosen.at, "look": chosen.look, "sets": chosen.sets}
+            | {"zoom": chosen.zoom}
+        )
+        self.previews.drop(set())
+        self._jobs = {}
+        for changed in self._watching:
+            changed()
+
+    def still(self, key: object, settings: Callable[[], Settings], width: int) -> Job | None:
+        """The job of the still, `width` pixels wide, of what is chosen, by `settings`. `key` tells
+        it from others until the choice changes. None if the source is gone."""
+
+        def made(source: Path) -> Job:
+            found = settings()
+            if self.clip is not None:
+                found = nearest_painted(found, self.frame)
+            sized = found.model_copy(update={"width": width}).following(dict(found.schedules))
+            at = None if self.clip is None else self.chosen.at
+            return Job(kind="still", source=NamedFile(path=source), output=NOWHERE, at=at,
+                       settings=sized)  # fmt: skip
+
+        return self.preview((key, width), made, ".png")
+
+    def preview(self, key: object, make: Callable[[Path], Job], ending: str) -> Job | None:
+        """The job that `make` makes of the source, whose output is a preview with that `ending`.
+        `key` tells it from others until the choice changes. None if the source is gone."""
+        if key not in self._jobs:
+            source = self.source
+            if source is None:
+                return None
+            self._jobs[key] = self.previews.named(make(source), ending)
+        return self._jobs[key]
+
+    def moving(self, kind: str, settings: Settings) -> Job | None:
+        """The job of `kind` "video" or "preview" of two seconds of the film from the moment on.
+        None if there is no film."""
+        clip = self.clip
+        if clip is None:
+            return None
+        first = self.frame
+        stop = min(first + max(1, round(MOVING_SECONDS * clip.rate)), clip.frames or 1)
+        painted = settings.mask.carry or any(one.mask.carry for one in settings.region)
+        first = 0 if painted else first  # a mask is followed from where it begins
+        small = settings.model_copy(update={"width": MOVING_WIDTH})
+        small = small.following(dict(settings.schedules))
+
+        def made(source: Path) -> Job:
+            return Job(
+                kind="preview" if kind == "preview" else "video",
+                source=NamedFile(path=source),
+                output=NOWHERE.with_suffix(".mp4"),
+                span=(first, max(first + 1, stop)),
+                settings=small,
+            )
+
+        return self.preview(("moving", kind), made, ".mp4")
+
+    def render(self, job: Job) -> str | None:
+        """Put `job` into the queue, and return its name; None if it is refused."""
+        try:
+            name = self.renders.add(job)
+        except UserError as error:
+            self.tell(str(error))
+            return None
+        self.renders.advance()
+        return name
+
+
+NOWHERE = Path("none.png")  # stands for the output of a preview until that is named
+
+
+def bare_settings() -> Settings:
+    """Settings by which nothing is dreamed."""
+    settings = Settings()
+    nothing = settings.dream.model_copy(update={"steps": 0})
+    return settings.model_copy(update={"dream": nothing})
+
+
+def without_masks(settings: Settings) -> Settings:
+    """`settings` that dream everywhere."""
+    found = settings.model_copy(update={"region": (), "mask": Mask()})
+    return found.following(dict(settings.schedules))
+
+
+def clip_of(path: Path) -> Clip | None:
+    """The clip in the file `path`, if it is a film that can be decoded."""
+    if path.suffix.lower() not in FILMS:
+        return None
+    try:
+        return probe(path)
+    except UserError:
+        return None
+
+
+def remembered(studio: Studio) -> Chosen:
+    """What the page showed last, as far as it is valid."""
+    table: dict[str, Any] = studio.remembered()
+    chosen = Chosen()
+    if isinstance(table.get("source"), str):
+        chosen.source = table["source"]
+    if isinstance(table.get("at"), int | float):
+        chosen.at = max(0.0, float(table["at"]))
+    if table.get("look") in preset_names():
+        chosen.look = table["look"]
+    if isinstance(table.get("sets"), dict):
+        chosen.sets = {str(key): str(text) for key, text in table["sets"].items()}
+    if isinstance(table.get("zoom"), dict):
+        chosen.zoom = table["zoom"]
+    with suppress(UserError):
+        chosen.settings()
+        return chosen
+    return Chosen(chosen.source, chosen.at)

@@ -1,0 +1,1 @@
+"""The views of the studio's page, one for each tab."""
