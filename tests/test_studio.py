@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+import wave
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def page(browser: Any, server: Server) -> Iterator[Any]:
     """A page that may fetch from the server alone."""
+    (server.folder / ".studio" / "page.json").unlink(missing_ok=True)
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
@@ -490,3 +492,363 @@ def test_stills_that_are_many_are_forgotten_the_oldest_first(
     kept = sorted(path.name for path in studio.stills.iterdir())
     assert kept[:-1] == [f"{n:024x}{ending}" for n in (4, 5) for ending in (".png", ".png.json")]
     assert kept[-1] == "mine.png"
+
+
+def settled_page(page: Any) -> None:
+    page.get_by_role("status").get_by_text("settled", exact=True).wait_for()
+
+
+def open_tab(page: Any, name: str) -> None:
+    page.get_by_role("tab", name=name).click()
+    page.get_by_role("tabpanel").filter(visible=True).first.wait_for()
+
+
+def told(page: Any, text: str) -> None:
+    """Wait until the command line that the page tells holds `text`."""
+    page.locator("code", has_text=text).first.wait_for()
+
+
+def chosen(server: Server, **wanted: str | None) -> None:
+    """Wait until the page has chosen the settings `wanted`, with __ for a point; None: unset."""
+    state, sets = server.folder / ".studio" / "page.json", None
+    ends = time.monotonic() + PATIENCE / 1000
+    while time.monotonic() < ends:
+        if state.exists():
+            sets = json.loads(state.read_text())["sets"]
+            if all(sets.get(key.replace("__", ".")) == one for key, one in wanted.items()):
+                return
+        time.sleep(0.1)
+    raise AssertionError(f"{sets} is chosen")
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two clicks a second, for eight seconds."""
+    rate = 8000
+    sound = np.zeros(8 * rate)
+    for beat in range(16):
+        sound[beat * rate // 2 :][:400] = np.exp(-np.arange(400) / 60) * 0.9
+    path = tmp_path_factory.mktemp("music") / "clicks.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((sound * 32000).astype("<i2").tobytes())
+    return path
+
+
+@needs_browser
+def test_a_layer_a_channel_and_a_class_are_chosen_by_picture(
+    page: Any, server: Server, photo: Path
+) -> None:
+    drop(page, photo)
+    open_tab(page, "Explore")
+    shown = "[...document.querySelectorAll('.wall img')].some(i => i.naturalWidth > 1)"
+    page.wait_for_function(shown)
+    page.locator("button:visible", has_text="creatures").click()
+    chosen(server, dream__terms="creatures")
+    page.get_by_role("button", name="Channels").click()
+    page.get_by_role("button", name="More").click()
+    page.get_by_text("20 to 39 of").wait_for()
+    page.wait_for_function(shown)
+    page.locator("button:visible", has_text="parts:25").click()
+    chosen(server, dream__terms="parts:25")
+    page.get_by_role("button", name="Classes").click()
+    page.get_by_label("Search classes").fill("starfish")
+    page.get_by_role("switch", name="Add to what is climbed").click()
+    page.locator("button:visible", has_text="starfish").click()
+    chosen(server, dream__terms="parts:25 + class:327")
+    open_tab(page, "Look")
+    settled_page(page)
+
+
+@needs_browser
+def test_a_sweep_is_laid_out_and_clicked_in(page: Any, server: Server, photo: Path) -> None:
+    drop(page, photo)
+    open_tab(page, "Explore")
+    page.get_by_role("button", name="Sweep").click()
+    page.get_by_label("Values, with commas").first.fill("1, 3")
+    page.get_by_label("Values, with commas").last.fill("0.7")
+    page.get_by_role("button", name="Lay out").click()
+    told(page, "--over dream.octaves=1,3 --over dream.strength=0.7")
+    page.locator("button:visible", has_text="octaves = 3, strength = 0.7").click()
+    chosen(server, dream__octaves="3", dream__strength="0.7")
+    page.get_by_label("Values, with commas").last.fill("a, b")
+    page.get_by_role("button", name="Lay out").click()
+    page.locator(".q-notification", has_text="dream.strength").wait_for()
+
+
+@needs_browser
+def test_keys_of_a_zoom_are_added_dragged_eased_and_removed(
+    page: Any, server: Server, photo: Path, music: Path, tmp_path: Path
+) -> None:
+    page.set_input_files("input[type=file]", str(music))
+    page.get_by_text("clicks.wav is here").wait_for()
+    drop(page, photo)
+    open_tab(page, "Zoom")
+    page.get_by_label("Seconds", exact=True).fill("2")
+    page.get_by_label("Seconds", exact=True).press("Tab")
+    told(page, "--seconds 2")
+    page.get_by_label("Music").click()
+    page.get_by_role("option", name="clicks.wav").click()
+    page.locator("#curve .beat").nth(3).wait_for(state="attached")
+    schedule = page.get_by_label("Its schedule, as on the command line")
+    page.get_by_role("button", name="Add a key").click()
+    page.wait_for_function("document.querySelectorAll('#curve circle').length == 2")
+    assert schedule.input_value() == "0:(1.35), 2b:(1.35)"  # the middle, which is a beat
+    page.wait_for_timeout(500)  # it may be drawn once more
+    box = page.locator("#curve circle").nth(1).bounding_box()
+    page.mouse.move(box["x"] + 8, box["y"] + 8)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 90, box["y"] - 40, steps=4)
+    page.mouse.up()
+    told(page, "camera.zoom=0:(1.35), 1.1")
+    before = schedule.input_value()
+    page.get_by_label("Ease to the next").click()
+    page.get_by_role("option", name="hold", exact=True).click()
+    told(page, '"ease" = "hold"')
+    page.locator("#curve circle").nth(0).focus()
+    page.keyboard.press("ArrowUp")
+    eased = schedule.input_value()
+    page.wait_for_function(f"document.querySelector('code').innerText != {json.dumps(eased)}")
+    page.wait_for_timeout(500)
+    told(page, '"0" = 1.3')
+    raised = re.search(r'"0" = ([\d.]+)', schedule.input_value())
+    assert raised is not None and float(raised[1]) > 1.35
+    page.get_by_role("button", name="See the camera's path").click()
+    page.wait_for_selector("video", state="attached")
+    page.get_by_role("button", name="Remove the key").click()
+    page.wait_for_function("document.querySelectorAll('#curve circle').length == 1")
+    # What stands in the box is what the command line takes.
+    schedule.fill(before)
+    schedule.press("Tab")
+    page.wait_for_function("document.querySelectorAll('#curve circle').length == 2")
+    words = shlex.split(page.locator("code:visible").inner_text().strip())
+    assert f"camera.zoom={before}" in words and "--audio" in words
+    quick = ("--set", "width=96", "--set", "dream.octaves=1", "--seconds", "0.2")
+    out = tmp_path / "zoom.mp4"
+    run = (sys.executable, "-m", "dreamreel.cli", *words[1:], *quick, "-o", str(out))
+    subprocess.run(run, check=True, capture_output=True)
+    assert out.exists()
+
+
+@needs_browser
+def test_a_mask_is_painted_carried_and_dreamed_in(
+    page: Any, server: Server, moving_clip: Path, tmp_path: Path
+) -> None:
+    drop(page, moving_clip)
+    open_tab(page, "Masks")
+    page.wait_for_function("document.getElementById('paint')?.width > 150")
+    box = page.locator("#paint").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.5, steps=4)
+    page.mouse.up()
+    page.get_by_role("button", name="Keep the mask").click()
+    page.get_by_text("Masks are kept for 0.00 s.").wait_for()
+    (mask,) = (server.folder / "masks").glob("*/000001.png")
+    painted = cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)
+    height, width = painted.shape
+    assert painted[height // 2, width * 3 // 10] > 250 and painted[:, width // 2 :].max() < 5
+    chosen(server, mask__carry="true")
+    page.get_by_role("button", name="See it carried along").click()
+    page.wait_for_selector("video", state="attached")
+    page.get_by_label("What is dreamed").click()
+    page.get_by_role("option", name="inside and outside").click()
+    page.get_by_label("Climbed outside").fill("textures")
+    page.get_by_label("Climbed outside").press("Tab")
+    about = f'file = "{mask.parent}", carry = true, feather = 0.02'
+    parts = (f"mask = {{ {about}, invert = {one} }}" for one in ("false", "true"))
+    first, second = parts
+    chosen(server, region=f'[{{ {first} }}, {{ terms = "textures", {second} }}]')
+    page.get_by_label("What is dreamed").click()
+    page.get_by_role("option", name="outside alone").click()
+    chosen(server, mask__invert="true", region=None)
+    open_tab(page, "Look")
+    words = shlex.split(page.locator("code").first.inner_text().strip())
+    open_tab(page, "Masks")
+    out = tmp_path / "masked.mp4"
+    quick = ("--set", "dream.octaves=1", "--frames", "0:2")
+    run = (sys.executable, "-m", "dreamreel.cli", *words[1:], *quick, "-o", str(out))
+    subprocess.run(run, check=True, capture_output=True)
+    assert out.exists()
+    page.get_by_role("button", name="Forget all masks").click()
+    page.get_by_text("No mask: all is dreamed.").wait_for()
+    assert not mask.exists()
+    chosen(server, mask__file=None, mask__invert=None)
+
+
+@needs_browser
+def test_a_film_moves_is_stopped_goes_on_after_a_reload_and_is_used_again(
+    page: Any, server: Server, tmp_path: Path, scene: np.ndarray
+) -> None:
+    frames = [scene[20:116, 3 * i : 3 * i + 160] for i in range(60)]
+    drop(page, write_clip(tmp_path / "a long one.mp4", frames))
+    page.get_by_role("button", name="See two seconds move").click()
+    page.wait_for_selector("video", state="attached")
+    page.locator("button", has_text="meadow").click()
+    told(page, "--preset meadow")
+    page.get_by_role("button", name="Render", exact=True).click()
+    open_tab(page, "Renders")
+    page.locator("img[alt='The latest frame of a long one-meadow.mp4']").wait_for()
+    page.get_by_role("button", name="Stop: a long one-meadow.mp4").click()
+    page.reload()
+    open_tab(page, "Renders")
+    other = page.context.new_page()
+    other.goto(server.address)
+    open_tab(other, "Renders")
+    for one in (page, other):
+        one.get_by_role("button", name="Continue: a long one-meadow.mp4").wait_for()
+    other.get_by_role("button", name="Continue: a long one-meadow.mp4").click()
+    with page.expect_download() as downloading:
+        page.get_by_role("link", name="Download").first.click()
+    made = Path(downloading.value.path()).read_bytes()
+    whole = tmp_path / "whole.mp4"
+    source = server.folder / "sources" / "a long one.mp4"
+    run = (
+        sys.executable,
+        "-m",
+        "dreamreel.cli",
+        "video",
+        source,
+        "--preset",
+        "meadow",
+        "-o",
+        whole,
+    )
+    subprocess.run(run, check=True, capture_output=True)
+    assert whole.read_bytes() == made
+    page.get_by_role("tab", name="Look").click()
+    page.locator("button", has_text="default").click()
+    page.get_by_role("tab", name="Renders").click()
+    page.get_by_role("button", name="Use these again").first.click()
+    page.get_by_text("are chosen").wait_for()
+    open_tab(page, "Look")
+    words = shlex.split(page.locator("code").first.inner_text().strip())
+    again = tmp_path / "again.mp4"
+    run = (sys.executable, "-m", "dreamreel.cli", *words[1:], "-o", again)
+    subprocess.run(run, check=True, capture_output=True)
+    assert again.read_bytes() == made
+
+
+HOSTILE = {
+    "page.jpg": b"<!doctype html><script>alert(1)</script>",
+    "drawing.png": b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>",
+    "empty.png": b"",
+    "list.mp4": b"#EXTM3U\nhttp://evil.example/x.ts\n",
+    "concat.mkv": b"ffconcat version 1.0\nfile /etc/passwd\n",
+    "stream.mov": b"v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 1 RTP/AVP 96\n",
+    "program.exe": b"MZ" + b"\0" * 90,
+    "script.sh": b"#!/bin/sh\nrm -rf ~\n",
+    "zip.png": b"PK\x03\x04" + b"0" * 99,
+    "pickle.jpg": b"\x80\x04K\x01.",
+    "weights.pt": b"PK\x03\x04" + b"0" * 99,
+    "net.safetensors": b"\x08\0\0\0\0\0\0\0{}      ",
+    "bomb.png": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\1\x86\xa0\0\1\x86\xa0\x08\2\0\0\0" + b"\0" * 40,
+    "cut.jpg": b"\xff\xd8\xff\xe0\0\x10JFIF\0" + b"\0" * 30,
+    "cut.mp4": b"\0\0\0\x18ftypisom" + b"\0" * 500,
+    "cut.wav": b"RIFF\xff\xff\xff\x7fWAVEfmt " + b"\0" * 30,
+    "noending": b"\xff\xd8\xff",
+    "..%2f..%2fpage.json": b"{}",
+    "text.gif": b"GIF89a" + b"\xff" * 8,
+    "a" * 200 + ".html": b"<html></html>",
+}
+
+
+@needs_browser
+def test_twenty_hostile_files_are_refused_on_the_page(page: Any, server: Server) -> None:
+    assert len(HOSTILE) == 20
+    before = sorted(path.name for path in server.folder.rglob("*") if ".studio" not in path.parts)
+    for name, data in HOSTILE.items():
+        payload = {"name": name, "mimeType": "application/octet-stream", "buffer": data}
+        page.set_input_files("input[type=file]", payload)
+        page.locator(".q-notification.bg-negative").first.wait_for()
+        assert page.locator(".q-notification", has_text="is here").count() == 0, name
+        page.locator(".q-notification button").first.click()
+        page.locator(".q-notification.bg-negative").first.wait_for(state="detached")
+    after = sorted(path.name for path in server.folder.rglob("*") if ".studio" not in path.parts)
+    assert after == before
+
+
+CONTRAST = """() => {
+  const channel = v => { v /= 255; return v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4 };
+  const light = ([r, g, b]) => .2126 * channel(r) + .7152 * channel(g) + .0722 * channel(b);
+  const parts = text => { const n = text.match(/[\\d.]+/g).map(Number);
+                          return n.length < 4 ? [...n, 1] : n };
+  const over = (top, under) => [0, 1, 2].map(i => top[i] * top[3] + under[i] * (1 - top[3]));
+  const behind = one => {
+    if (!one) return [255, 255, 255];
+    const own = parts(getComputedStyle(one).backgroundColor);
+    return own[3] === 1 ? own : over(own, behind(one.parentElement));
+  };
+  const found = [];
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const one = texts.currentNode.parentElement, words = texts.currentNode.data.trim();
+    if (!words || !one.checkVisibility({opacityProperty: true, visibilityProperty: true})) continue;
+    if (one.closest('i, script, style, [aria-hidden=true], .disabled, pre')) continue;
+    const style = getComputedStyle(one), ground = behind(one);
+    let share = 1;
+    for (let at = one; at; at = at.parentElement) share *= +getComputedStyle(at).opacity;
+    const ink = parts(style.color); ink[3] *= share;
+    const [a, b] = [light(over(ink, ground)), light(ground)].sort((x, y) => y - x);
+    const large = parseFloat(style.fontSize) >= 24;
+    if ((a + .05) / (b + .05) < (large ? 3 : 4.5))
+      found.push(`${words.slice(0, 40)}: ${((a + .05) / (b + .05)).toFixed(2)}`);
+  }
+  return found;
+}"""
+NAMELESS = re.compile(
+    r"- (button|textbox|combobox|slider|switch|tab|link|spinbutton|img)( \[[^\]]*\])*:?( [^\"]*)?$"
+)
+
+
+@needs_browser
+@pytest.mark.parametrize("is_dark", [False, True])
+def test_texts_stand_out_and_all_that_can_be_used_has_a_name(
+    page: Any, photo: Path, is_dark: bool
+) -> None:
+    drop(page, photo)
+    if is_dark:
+        page.get_by_role("switch", name="Dark").click()
+        page.wait_for_function("document.body.classList.contains('body--dark')")
+    page.get_by_text("is here").first.wait_for(state="hidden")
+    for name in ("Look", "Explore", "Zoom", "Masks", "Live", "Renders"):
+        open_tab(page, name)
+        page.wait_for_timeout(800)  # for colours that fade in
+        assert page.evaluate(CONTRAST) == [], name
+        lines = page.locator("body").aria_snapshot().splitlines()
+        assert [line for line in lines if NAMELESS.search(line)] == [], name
+
+
+@needs_browser
+def test_all_is_reached_by_the_keyboard(page: Any, photo: Path) -> None:
+    drop(page, photo)
+    page.get_by_role("tab", name="Look").focus()
+    seen = set()
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        name = """(document.activeElement.closest('[aria-label]')?.getAttribute('aria-label')
+                   || document.activeElement.innerText || '').trim().split('\\n')[0]"""
+        seen.add(page.evaluate(name).upper())
+    for wanted in ("RENDER", "STRENGTH", "EYES", "SAVE AS PRESET", "FULL SCREEN", "ALL SETTINGS"):
+        assert any(wanted in name for name in seen), (wanted, seen)
+    page.get_by_role("tab", name="Look").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.get_by_text("What each layer of the network sees").wait_for()
+
+
+def test_a_live_dream_ends_with_a_server_that_is_killed(tmp_path: Path, moving_clip: Path) -> None:
+    command = [sys.executable, "-m", "dreamreel.pipeline.studio.living", moving_clip, "--port", "0"]
+    process = subprocess.Popen(
+        [str(word) for word in (*command, "--json-progress")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stdin is not None
+    for line in process.stdout:
+        if '"progress"' in line:
+            break
+    process.stdin.close()
+    assert process.wait(PATIENCE / 1000) in (0, 130)
+    process.stdout.close()

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from json import dumps
 
 from nicegui import ui
 
@@ -19,6 +20,7 @@ from dreamreel.pipeline.studio.views.renders import RendersView
 from dreamreel.pipeline.studio.views.scripts import CSS, SCRIPT
 from dreamreel.pipeline.studio.views.zoom import ZoomView
 
+PRIMARY = "#1565c0"  # as in `scripts.CSS`, which has another one for the dark
 POLL, POLL_RENDERS = 0.3, 1.0  # seconds between looks at stills, and at renders
 MOST_TOLD = 10_000  # milliseconds for which a mistake is told
 
@@ -29,8 +31,10 @@ class Page:
     def __init__(self, studio: Studio, previews: Previews, renders: Renders, live: Live) -> None:
         self._session = session = Session(studio, previews, renders, refuse)
         ui.add_css(CSS)
-        ui.add_body_html(f"<script>{SCRIPT}</script>")
+        words = dumps({"copy": texts.COPY})
+        ui.add_body_html(f"<script>window.studioTexts = {words};{SCRIPT}</script>")
         ui.page_title(texts.TITLE)
+        ui.colors(primary=PRIMARY)
         with ui.header().classes("items-center bg-slate-800 text-white"):
             ui.label(texts.TITLE).classes("text-lg").props('role="heading" aria-level="1"')
             with ui.tabs() as self._tabs:
@@ -53,6 +57,8 @@ class Page:
                 lively = LiveView(session, live)
             with ui.tab_panel(tabs[texts.RENDERS]):
                 queue = RendersView(session, look.use)
+        # Stills of the view that is left are not waited for.
+        self._tabs.on_value_change(lambda: previews.drop(set()))
         self._polled: dict[str, Callable[[], object]] = {
             texts.LOOK: look.show,
             texts.EXPLORE: explore.show,

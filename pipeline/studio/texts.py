@@ -8,6 +8,7 @@ DARK, PASSWORD, ENTER, WRONG = "Dark", "Password", "Enter", "That is not the pas
 
 # The look.
 DROP = "Drop a film, a picture or music here, or choose one"
+REJECTED = "That is no film, picture or sound by its name."
 SOURCES = "Source"
 NO_SOURCE = "Nothing to dream yet: drop a film or a picture."
 TAKEN = "{name} is here"
@@ -23,6 +24,7 @@ UNSET, NONE = "usually", "none"
 SETTLING, SETTLED = "dreaming …", "settled"
 COMPARE = "Source on the left, dream on the right"
 SOURCE_ALT, DREAM_ALT = "The source", "The dream"
+COPY = "Copy"
 COMMAND = "The same on the command line"
 RENDER, RENDER_ZOOM, ADDED = "Render", "Render the zoom", "{name} is in the queue"
 MOVE = "See two seconds move"

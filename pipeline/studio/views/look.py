@@ -109,7 +109,11 @@ class LookView:
     def _build_source(self) -> None:
         with ui.row().classes("w-full items-end"):
             ui.upload(
-                label=texts.DROP, auto_upload=True, max_files=1, on_upload=self._dropped
+                label=texts.DROP,
+                auto_upload=True,
+                max_files=1,
+                on_upload=self._dropped,
+                on_rejected=lambda: self._session.tell(texts.REJECTED),
             ).props('accept="video/*,image/*,audio/*" flat bordered').classes("grow").mark("drop")
             self._sources = (
                 ui.select([], label=texts.SOURCES, on_change=lambda e: self._selected(e.value))

@@ -1,6 +1,24 @@
 """The page's own style, and its script: curves that are dragged, and masks that are painted."""
 
 CSS = """
+:root{--q-primary:#1565c0}
+.body--dark{--q-primary:#64b5f6!important}
+.body--dark .bg-primary{--q-primary:#1565c0}
+.q-uploader .q-uploader__header{background:#1565c0;color:#fff}
+.nicegui-link{color:var(--q-primary)}
+.q-notification.bg-negative{background:#b00020!important}
+.text-negative{color:#b00020!important}
+.body--dark .text-negative{color:#ff8a80!important}
+.q-field__label,.q-field__bottom,.q-placeholder::placeholder{color:#555;opacity:1}
+.body--dark .q-field__label,.body--dark .q-field__bottom{color:#bbb}
+.q-field--focused .q-field__label{color:var(--q-primary)}
+@media (max-width:640px){
+  .q-header{flex-wrap:wrap;gap:0;padding:.3rem}
+  .q-header .q-tabs{order:3;width:100%}
+  .q-header .q-tab{padding:0 5px;min-width:0}
+  .q-header .q-tab__label{font-size:11px}
+  .nicegui-content,.q-tab-panel{padding:.4rem}
+}
 #live{width:100%}
 .q-uploader__list{display:none}
 .wall img{width:100%;aspect-ratio:16/9;object-fit:cover;display:block;background:#8884}
@@ -116,6 +134,10 @@ SCRIPT = """
   window.studioCurve = table => { now = table; requestAnimationFrame(draw); };
   window.addEventListener("resize", draw);
   document.addEventListener("transitionend", () => { if (now) draw(); });
+
+  const name = () => document.querySelectorAll(".nicegui-code button:not([aria-label])").forEach(
+    one => one.setAttribute("aria-label", window.studioTexts.copy));
+  new MutationObserver(name).observe(document.body, {childList: true, subtree: true});
 
   const paint = {size: 40, erases: false, last: null};
   const surface = () => document.getElementById("paint");
