@@ -1,6 +1,7 @@
 """The studio in a real browser: what is dropped, looked at, rendered and kept."""
 
 import asyncio
+import base64
 import http.client
 import json
 import os
@@ -14,6 +15,7 @@ import sys
 import time
 import wave
 from collections.abc import AsyncIterator, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -22,10 +24,19 @@ import cv2
 import numpy as np
 import pytest
 
-from dreamreel.pipeline.config.grammar import build
+from dreamreel.pipeline.config.grammar import build, differing, parse_assignment
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.job import Job, NamedFile
+from dreamreel.pipeline.studio.curves import Stage, curve_of
 from dreamreel.pipeline.studio.folder import Studio, free_name, is_plain, safe_name
+from dreamreel.pipeline.studio.painting import (
+    HEAD,
+    file_for,
+    frames_in,
+    keep_painted,
+    nearest_painted,
+    painted_of,
+)
 from dreamreel.pipeline.studio.renders import Renders
 from making import start, write_clip
 
@@ -111,6 +122,49 @@ def test_no_file_outside_is_given(studio: Studio, tmp_path: Path, name: str) -> 
     assert studio.file("sources", name) is None
     assert studio.file("jobs", "x.json") is None and studio.file("../..", "secret.jpg") is None
     assert studio.listed() == []
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../secret", "~/secret", "sources/link", "."])
+def test_no_setting_names_a_file_outside(studio: Studio, tmp_path: Path, name: str) -> None:
+    (studio.sources / "link").symlink_to(tmp_path)
+    with pytest.raises(UserError, match="is not in the studio's folder"):
+        studio.check_inside([studio.sources / "fine.jpg", Path(name)])
+    studio.check_inside([studio.sources / "fine.jpg", Path("masks/fine.png")])
+
+
+def test_no_mask_is_painted_outside(studio: Studio, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (studio.masks / "photo.jpg").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="is not in the studio's folder"):
+        keep_painted(studio, "photo.jpg", 0, np.zeros((9, 16), np.uint8), (90, 160))
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "data:text/html,<b>", HEAD, HEAD + "!!", HEAD + "AAAA" * 20),
+        HEAD + base64.b64encode(cv2.imencode(".png", np.zeros((4, 4), np.uint8))[1]).decode(),
+        HEAD + base64.b64encode(
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\1\x86\xa0\0\1\x86\xa0\x08\6\0\0\0" + b"\0" * 40
+        ).decode(),
+    ],
+)  # fmt: skip
+def test_what_is_no_painted_mask_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="the painted mask is no PNG"):
+        painted_of(text)
+
+
+def test_nothing_is_dreamed_before_the_first_painted_frame(studio: Studio) -> None:
+    mask = np.full((9, 16), 255, np.uint8)
+    folder = keep_painted(studio, "film.mp4", 12, mask, (90, 160))
+    assert frames_in(folder) == [0, 12]
+    first, painted = (cv2.imread(str(file_for(folder, one)), 0) for one in (0, 12))
+    assert first.shape == painted.shape == (90, 160) and first.max() == 0 and painted.min() == 255
+    table = {"mask": {"file": str(folder), "carry": True}}
+    for frame, wanted in ((0, 0), (11, 0), (12, 12), (40, 12)):
+        found = nearest_painted(build(("test", table)), frame).mask
+        assert found.file == file_for(folder, wanted) and not found.carry
 
 
 def test_names_are_freed_and_made_safe(tmp_path: Path) -> None:
@@ -638,7 +692,7 @@ def test_a_mask_is_painted_carried_and_dreamed_in(
 ) -> None:
     drop(page, moving_clip)
     open_tab(page, "Masks")
-    page.wait_for_function("document.getElementById('paint')?.width > 150")
+    page.wait_for_function("document.getElementById('paint')?.onpointerdown")
     box = page.locator("#paint").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.5)
     page.mouse.down()
@@ -756,6 +810,35 @@ HOSTILE = {
 
 
 @needs_browser
+def test_no_file_outside_is_read_by_a_setting_or_a_preset(
+    page: Any, server: Server, photo: Path, tmp_path: Path
+) -> None:
+    drop(page, photo)
+    secret = tmp_path / "secret.jpg"
+    shutil.copy(photo, secret)
+    climbed = page.get_by_label("What is climbed")
+    climbed.fill(f"guide:{secret}")
+    climbed.press("Tab")
+    page.locator(".q-notification", has_text="is not in the studio's folder").wait_for()
+    assert climbed.input_value() == ""
+    climbed.fill("guide:sources/a photo.jpg")
+    climbed.press("Tab")
+    chosen(server, dream__terms="guide:sources/a photo.jpg")
+    settled_page(page)
+    page.get_by_role("button", name="Render", exact=True).click()
+    open_tab(page, "Renders")
+    page.get_by_role("link", name="Download").first.wait_for()
+    # Whoever wrote the page's state, it names no such file either.
+    page.goto("about:blank")
+    state = server.folder / ".studio" / "page.json"
+    about = json.loads(state.read_text()) | {"sets": {"mask.file": json.dumps(str(secret))}}
+    state.write_text(json.dumps(about))
+    page.goto(server.address)
+    settled_page(page)
+    assert "secret" not in page.locator("code").first.inner_text()
+
+
+@needs_browser
 def test_twenty_hostile_files_are_refused_on_the_page(page: Any, server: Server) -> None:
     assert len(HOSTILE) == 20
     before = sorted(path.name for path in server.folder.rglob("*") if ".studio" not in path.parts)
@@ -852,3 +935,60 @@ def test_a_live_dream_ends_with_a_server_that_is_killed(tmp_path: Path, moving_c
     process.stdin.close()
     assert process.wait(PATIENCE / 1000) in (0, 130)
     process.stdout.close()
+
+
+STAGE = Stage(240, Fraction(30))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("1.35", "0:(1.2), 2s:(2), 50%:(1+0.1*sin(t))", "1 + 0.2*sin(2*pi*s)"),
+        '{ "0s" = 1.2, "4s" = { value = 2, ease = "hold" }, ease = "in-out-cubic" }',
+        *("per_frame(0:(1.02), 60:(1.05))", '{ "0b" = 1.1, "4b" = 1.4, bpm = 120 }'),
+    ],
+)
+def test_the_text_of_a_curve_means_the_same(text: str) -> None:
+    curve = curve_of("camera.zoom", text, STAGE)
+    again = curve_of("camera.zoom", curve.text, STAGE)
+    assert again.points == curve.points and again.text == curve.text
+    built = build(("test", parse_assignment(f"camera.zoom={curve.text}")))
+    assert build(("test", parse_assignment(f"camera.zoom={text}"))).camera == built.camera
+
+
+def test_a_key_of_a_curve_is_moved_added_eased_and_removed() -> None:
+    curve = curve_of("camera.zoom", "0:(1.2), 2s:(2)", STAGE)
+    moved = curve.moved(1, STAGE, 4.0, 1.5)
+    assert moved.text == "0:(1.2), 4s:(1.5)"
+    assert moved.added(STAGE, 6.004, 1.1).text == "0:(1.2), 4s:(1.5), 6s:(1.1)"
+    assert moved.removed(0, STAGE).text == "4s:(1.5)"
+    assert moved.removed(0, STAGE).removed(0, STAGE).text == "4s:(1.5)"  # the last one stays
+    held = moved.eased(0, STAGE, "hold")
+    at = dict(held.points)
+    assert at[3.9] == 1.2 and at[4.0] == 1.5
+    assert held.eased(0, STAGE, "").text == moved.text
+    beyond = curve.moved(1, STAGE, 99.0, 1e9)  # within the film, and the setting's bounds
+    assert beyond.keys[-1].value == "100" and beyond.keys[-1].place == "8s"
+
+
+def test_an_expression_keeps_its_text_wherever_its_key_is_moved() -> None:
+    curve = curve_of("camera.zoom", "0:(1.2), 2s:(1+0.1*sin(t))", STAGE)
+    assert curve.moved(1, STAGE, 3.0, 7.0).text == "0:(1.2), 3s:(1+0.1*sin(t))"
+
+
+def test_what_is_no_schedule_is_no_curve() -> None:
+    with pytest.raises(UserError, match="camera.zoom"):
+        curve_of("camera.zoom", "0:(1.2), 2s(2)", STAGE)
+
+
+def test_settings_that_differ_are_told_as_texts_that_set_them() -> None:
+    table = {
+        "region": [{"terms": "parts", "mask": {"file": "/a b.png"}}],
+        "dream": {"terms": "parts + 0.5*textures", "strength": "0:(1), 2s:(2)"},
+        "width": 300,
+    }
+    settings = build(("test", table))
+    told = differing(settings)
+    assert set(told) == {"region", "dream.terms", "dream.strength", "width"}
+    again = build(*(("test", parse_assignment(f"{name}={text}")) for name, text in told.items()))
+    assert again == settings and again.schedules == settings.schedules

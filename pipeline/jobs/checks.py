@@ -131,11 +131,16 @@ def files_of(job: Job) -> list[Path]:
     """The files that `job` reads besides its source: music, a goal, weights, guides, masks, a
     palette."""
     named = [job.audio, job.flight.to if job.flight is not None else None]
-    own = job.settings
-    masks = [path for mask in own.masks for path in (mask.file, mask.weights)]
-    paths = [file_of(own.network), own.weights, own.flow.weights, own.dream.palette, *masks]
-    guides = [path for dream in own.dreams for path in files_in(dream.terms)]
-    return [*(file.path for file in named if file), *(path for path in paths if path), *guides]
+    return [*(file.path for file in named if file), *named_by(job.settings)]
+
+
+def named_by(settings: Settings) -> list[Path]:
+    """The files that `settings` name: weights, guides, masks, a palette."""
+    masks = [path for mask in settings.masks for path in (mask.file, mask.weights)]
+    weights = [file_of(settings.network), settings.weights, settings.flow.weights]
+    paths = [*weights, settings.dream.palette, *masks]
+    guides = [path for dream in settings.dreams for path in files_in(dream.terms)]
+    return [*(path for path in paths if path), *guides]
 
 
 def key_of(job: Job) -> str:

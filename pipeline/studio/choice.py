@@ -9,9 +9,12 @@ from typing import Any
 from dreamreel.pipeline.app.options import Given
 from dreamreel.pipeline.config.fields import Mask, Settings
 from dreamreel.pipeline.config.presets import preset_names
+from dreamreel.pipeline.config.values import SMALLEST_SIDE
 from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.jobs.checks import files_of, named_by
 from dreamreel.pipeline.jobs.job import Job, NamedFile
 from dreamreel.pipeline.media.clips import Clip, probe
+from dreamreel.pipeline.media.stills import read_header
 from dreamreel.pipeline.studio.folder import FILMS, Studio
 from dreamreel.pipeline.studio.painting import nearest_painted
 from dreamreel.pipeline.studio.previewing import Previews
@@ -65,7 +68,12 @@ class Session:
     ) -> None:
         self.studio, self.previews, self.renders, self.tell = studio, previews, renders, tell
         self.chosen = remembered(studio)
+        try:
+            self.settings()
+        except UserError:  # it was written by somebody else
+            self.chosen = replace(self.chosen, look="default", sets={})
         self.clip: Clip | None = None  # of the source, if that is a film
+        self.size = WIDE  # height, width of the source, about
         self._watching: list[Callable[[], None]] = []
         self._jobs: dict[object, Job] = {}
 
@@ -93,13 +101,13 @@ class Session:
         """The number of the film's frame at the moment; 0 of a picture."""
         return int(self.chosen.at * self.clip.rate) if self.clip else 0
 
-    def use(self, name: str | None, clip: Clip | None) -> None:
-        """Choose the source `name`, whose film is `clip`."""
+    def use(self, name: str | None, clip: Clip | None, size: tuple[int, int]) -> None:
+        """Choose the source `name`, whose film is `clip`, of that `size` (height, width)."""
         if name != self.chosen.source:
             self.chosen.source, self.chosen.at = name, 0.0
             for setting in ("mask.file", "mask.carry", "region"):  # they were painted for another
                 self.chosen.sets.pop(setting, None)
-        self.clip = clip
+        self.clip, self.size = clip, size
         self.chosen.at = min(self.chosen.at, max(0.0, self.seconds - 0.05))
         self.change()
 
@@ -109,22 +117,31 @@ class Session:
         self.change()
 
     def look(self, name: str) -> None:
-        """Choose the look `name` alone."""
+        """Choose the look `name` alone, but for masks. What is not valid is refused, and told."""
         kept = {key: text for key, text in self.chosen.sets.items() if key.startswith("mask.")}
-        self.chosen.look, self.chosen.sets = name, kept
-        self.change()
+        self.choose(replace(self.chosen, look=name, sets=kept))
 
     def set(self, sets: Mapping[str, str]) -> None:
         """Set settings, by their dotted names; an empty text unsets one. What is not valid is
         refused, and told."""
-        before = self.chosen
-        self.chosen = before.but(sets)
+        self.choose(self.chosen.but(sets))
+
+    def choose(self, chosen: Chosen) -> None:
+        """Choose `chosen`. What is not valid is refused, and told."""
         try:
-            self.chosen.settings()
+            self.settings(chosen)
         except UserError as error:
-            self.chosen = before
             self.tell(str(error))
+        else:
+            self.chosen = chosen
         self.change()
+
+    def settings(self, chosen: Chosen | None = None) -> Settings:
+        """The settings of `chosen`, or of what is chosen. Raises UserError if they are not valid,
+        or name a file that is not in the studio's folder."""
+        found = (chosen or self.chosen).settings()
+        self.studio.check_inside(named_by(found))
+        return found
 
     def change(self) -> None:
         """Keep what is chosen, forget stills that were asked for before, and tell all views."""
@@ -139,8 +156,11 @@ class Session:
             changed()
 
     def still(self, key: object, settings: Callable[[], Settings], width: int) -> Job | None:
-        """The job of the still, `width` pixels wide, of what is chosen, by `settings`. `key` tells
-        it from others until the choice changes. None if the source is gone."""
+        """The job of the still of what is chosen, by `settings`, as large as a picture of 16:9 that
+        is `width` pixels wide. `key` tells it from others until the choice changes. None if the
+        source is gone."""
+        height, across = self.size
+        width = max(SMALLEST_SIDE, round(width * (across / height * WIDE[0] / WIDE[1]) ** 0.5))
 
         def made(source: Path) -> Job:
             found = settings()
@@ -190,6 +210,7 @@ class Session:
     def render(self, job: Job) -> str | None:
         """Put `job` into the queue, and return its name; None if it is refused."""
         try:
+            self.studio.check_inside([*files_of(job), *([job.source.path] if job.source else [])])
             name = self.renders.add(job)
         except UserError as error:
             self.tell(str(error))
@@ -198,6 +219,7 @@ class Session:
         return name
 
 
+WIDE = (9, 16)  # the shape of a picture whose own is not known
 NOWHERE = Path("none.png")  # stands for the output of a preview until that is named
 
 
@@ -214,14 +236,16 @@ def without_masks(settings: Settings) -> Settings:
     return found.following(dict(settings.schedules))
 
 
-def clip_of(path: Path) -> Clip | None:
-    """The clip in the file `path`, if it is a film that can be decoded."""
-    if path.suffix.lower() not in FILMS:
-        return None
+def looked_at(path: Path) -> tuple[Clip | None, tuple[int, int]]:
+    """The clip in the file `path`, if it is a film that can be decoded, and its height and width,
+    or those of the picture in it."""
     try:
-        return probe(path)
-    except UserError:
-        return None
+        if path.suffix.lower() in FILMS:
+            clip = probe(path)
+            return clip, clip.size
+        return None, read_header(path).size
+    except (UserError, OSError, ValueError, SyntaxError):
+        return None, WIDE
 
 
 def remembered(studio: Studio) -> Chosen:

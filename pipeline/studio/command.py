@@ -1,5 +1,6 @@
 """The work of the command `studio`."""
 
+import os
 import socket
 from pathlib import Path
 
@@ -27,4 +28,6 @@ def studio_command(folder: Path, host: str, port: int, opens: bool, password: Pa
             raise
         raise UserError("the studio needs NiceGUI: pip install 'dreamreel[studio]'") from error
     studio = Studio.at(expanded(folder))
+    password = None if password is None else password.absolute()
+    os.chdir(studio.root)  # relative names in settings are of files there
     serve(studio, host, port, opens, password, lambda url: print_line(f"the studio is at {url}"))

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,17 @@ class Studio:
     def masks(self) -> Path:
         """Where the masks painted on sources are, in a folder for each."""
         return self.root / "masks"
+
+    def check_inside(self, files: Iterable[Path]) -> None:
+        """Raise UserError if one of `files`, of which the relative ones are in the studio's folder,
+        is not inside of it, by whatever way."""
+        for path in files:
+            found = Path(os.path.realpath(self.root / os.path.expanduser(path)))
+            if self.root not in found.parents:
+                raise UserError(
+                    f"{path} is not in the studio's folder, and the page reads no other file; copy "
+                    f"it into {self.root}"
+                )
 
     def file(self, kind: str, name: str) -> Path | None:
         """The file `name` of a `kind`: "sources", "renders" or "stills". None if there is no such

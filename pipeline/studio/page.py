@@ -21,7 +21,7 @@ from dreamreel.pipeline.studio.views.scripts import CSS, SCRIPT
 from dreamreel.pipeline.studio.views.zoom import ZoomView
 
 PRIMARY = "#1565c0"  # as in `scripts.CSS`, which has another one for the dark
-POLL, POLL_RENDERS = 0.3, 1.0  # seconds between looks at stills, and at renders
+POLL, POLL_RENDERS = 0.1, 1.0  # seconds between looks at stills, and at renders
 MOST_TOLD = 10_000  # milliseconds for which a mistake is told
 
 

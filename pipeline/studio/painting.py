@@ -53,6 +53,7 @@ def keep_painted(
     Nothing is dreamed before the first frame that has a mask.
     """
     folder = folder_for(studio, source)
+    studio.check_inside([folder])
     folder.mkdir(parents=True, exist_ok=True)
     path, first = file_for(folder, frame), file_for(folder, 0)
     _write(path, cv2.resize(mask, size[::-1], interpolation=cv2.INTER_LINEAR))

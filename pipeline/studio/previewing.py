@@ -3,17 +3,22 @@
 import json
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+import numpy as np
+
+from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.checks import key_of as job_key
-from dreamreel.pipeline.jobs.job import Job, as_table
+from dreamreel.pipeline.jobs.job import Job, NamedFile, as_table
 from dreamreel.pipeline.studio.folder import Studio, key_of
 
-SMALL, SETTLED, THUMBNAIL = 256, 640, 192  # pixels, the widths of a first, a settled, a small still
+SMALL, SETTLED, THUMBNAIL = 192, 640, 192  # pixels, the widths of a first, a settled, a small still
 URGENT, USUAL, IDLE = 0, 1, 2  # what is asked for first
 
 
@@ -122,7 +127,18 @@ def main() -> None:
     from dreamreel.pipeline.jobs.run import run
 
     keep_network()
+    with tempfile.TemporaryDirectory() as folder:
+        run(_first(Path(folder)))  # it takes longer than all others
     _lines(lambda job: run(job, overwrite=True, restart=True))
+
+
+def _first(folder: Path) -> Job:
+    """The job of a grey still in `folder`."""
+    source = folder / "grey.png"
+    cv2.imwrite(str(source), np.full((SETTLED * 9 // 16, SETTLED, 3), 128, np.uint8))
+    settings = build(("a first still", {"width": SETTLED, "dream": {"steps": 1}}))
+    named = NamedFile(path=source)
+    return Job(kind="still", source=named, output=folder / "dream.png", settings=settings)
 
 
 def _lines(make: Callable[[Job], object]) -> None:

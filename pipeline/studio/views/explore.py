@@ -69,7 +69,7 @@ class ExploreView:
 
     async def show(self) -> None:
         """Bring all tiles up to date."""
-        network = self._session.chosen.settings().network
+        network = self._session.settings().network
         if network != self._network:
             self._network, self._known = network, None
             try:
@@ -202,7 +202,7 @@ class ExploreView:
         if len(across.values) * len(down.values) > MOST_CELLS:
             raise UserError(texts.TOO_MANY.format(most=MOST_CELLS))
         for pair in combinations(axes):
-            _swept(self._session.chosen, axes, pair).settings()
+            self._session.settings(_swept(self._session.chosen, axes, pair))
         self._tiles = []
         grid.clear()
         columns = f"grid-template-columns: repeat({len(across.values)}, minmax(7rem, 1fr))"
@@ -215,8 +215,9 @@ class ExploreView:
         sets = {axis.name: value for axis, value in zip(axes, values, strict=True)}
 
         def job() -> Job | None:
-            made = self._session.chosen.but(sets).settings
-            return self._session.still(("sweep", *sets.items()), made, THUMBNAIL)
+            swept = self._session.chosen.but(sets)
+            key = ("sweep", *sets.items())
+            return self._session.still(key, lambda: self._session.settings(swept), THUMBNAIL)
 
         label = ", ".join(axis.label(sets[axis.name]) for axis in axes)
         return tile(label, f"cell-{'-'.join(values)}", job, partial(self._session.set, sets))
@@ -248,11 +249,13 @@ class ExploreView:
 
     def _dreamed(self, term: str) -> Job | None:
         chosen = self._session.chosen.but({"dream.terms": term})
-        return self._session.still(("term", term), chosen.settings, THUMBNAIL)
+        return self._session.still(
+            ("term", term), lambda: self._session.settings(chosen), THUMBNAIL
+        )
 
     def _imagined(self, term: str) -> Job:
         """The job of what `term` looks for, imagined from noise."""
-        chosen = self._session.chosen.settings()
+        chosen = self._session.settings()
         bare = Chosen(sets={"dream.terms": term, "imagine.steps": str(CHANNEL_STEPS)}).settings()
         settings = bare.model_copy(
             update={

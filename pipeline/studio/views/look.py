@@ -19,7 +19,14 @@ from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.job import Job
 from dreamreel.pipeline.media.clips import Clip, probe
 from dreamreel.pipeline.studio import texts
-from dreamreel.pipeline.studio.choice import Chosen, Session, bare_settings, clip_of, without_masks
+from dreamreel.pipeline.studio.choice import (
+    WIDE,
+    Chosen,
+    Session,
+    bare_settings,
+    looked_at,
+    without_masks,
+)
 from dreamreel.pipeline.studio.folder import FILMS
 from dreamreel.pipeline.studio.previewing import SETTLED, SMALL, THUMBNAIL, URGENT, USUAL
 from dreamreel.pipeline.studio.views.parts import GRID, Tile, address, film, press, tile
@@ -32,6 +39,8 @@ KNOBS = (
     ("dream.mix", texts.MIX, 0.0, 1.0, 0.05),
     ("video.carry", texts.CARRY, 0.0, 0.99, 0.01),
 )
+SHOWN = (".jpg", ".jpeg", ".png")  # pictures that every browser shows, upright
+LARGEST_SHOWN = 16 << 20  # bytes of one that is shown as it is; a round number
 HIDDEN = ("output", "region")  # sections that are no looks, or are painted
 COMPARE = """
 <div class="compare" id="compare">
@@ -70,35 +79,41 @@ class LookView:
         name = name if name in listed else (listed[0] if listed else None)
         self._sources.set_options(listed, value=name)
         path = None if name is None else self._session.studio.sources / name
-        clip = None if path is None else await run.io_bound(clip_of, path)
-        self._session.use(name, clip)
+        found = None if path is None else await run.io_bound(looked_at, path)
+        self._session.use(name, *(found or (None, WIDE)))
 
     def show(self) -> None:
         """Show the source and the best still that there is; ask for what is missing."""
         session = self._session
         plain = session.still("bare", bare_settings, SETTLED)
-        small = session.still("all", session.chosen.settings, SMALL)
-        settled = session.still("all", session.chosen.settings, SETTLED)
+        small = session.still("all", session.settings, SMALL)
+        settled = session.still("all", session.settings, SETTLED)
         if plain is None or small is None or settled is None:
             self._picture.set_content("")
             self._state.set_text(texts.NO_SOURCE)
             return
-        error = session.previews.ask(plain, URGENT)
+        source = session.source
+        before = address("stills", plain.output.name) if plain.output.exists() else None
+        if source is not None and _can_be_shown(source):
+            before, error = address("sources", source.name), None
+        else:
+            error = session.previews.ask(plain, URGENT)
         if not settled.output.exists():
             error = error or session.previews.ask(small, URGENT) or session.previews.ask(settled)
-        made = [one.output for one in (settled, small, plain) if one.output.exists()]
-        shown = (made[0].name, plain.output.name) if made and plain.output.exists() else ()
-        if shown and shown != self._shown:
+        made = [address("stills", one.output.name) for one in (settled, small)
+                if one.output.exists()]  # fmt: skip
+        after = made[0] if made else before
+        if before is not None and (before, after) != self._shown:
             self._picture.set_content(
                 COMPARE.format(
-                    source=address("stills", shown[1]),
-                    dream=address("stills", shown[0]),
+                    source=before,
+                    dream=after,
                     source_alt=texts.SOURCE_ALT,
                     dream_alt=texts.DREAM_ALT,
                     label=texts.COMPARE,
                 )
             )
-            self._shown = shown
+            self._shown = before, after
         is_settled = settled.output.exists()
         self._state.set_text(error or (texts.SETTLED if is_settled else texts.SETTLING))
         self._show_moving()
@@ -160,7 +175,7 @@ class LookView:
     def _look(self, name: str) -> Job | None:
         look = Chosen(look=name)
         return self._session.still(
-            f"look {name}", lambda: without_masks(look.settings()), THUMBNAIL
+            f"look {name}", lambda: without_masks(self._session.settings(look)), THUMBNAIL
         )
 
     def _build_knobs(self) -> None:
@@ -246,7 +261,7 @@ class LookView:
         if session.is_film:
             self._moment.props(f"max={max(0.0, session.seconds - 0.05):.2f}")
             self._moment.set_value(chosen.at)
-        table = chosen.settings().model_dump()
+        table = session.settings().model_dump()
         for name, slider in self._sliders.items():
             section, key = name.split(".")
             value = table[section][key]
@@ -272,7 +287,7 @@ class LookView:
         if source is None:
             return
         stem = f"{source.stem}-{chosen.look}"
-        settings, spans = chosen.settings(), (None, None, None)
+        settings, spans = self._session.settings(), (None, None, None)
         if self._session.is_film:
             job = video_job(source, Path(f"{stem}.mp4"), settings, spans, None, False)
         else:
@@ -282,7 +297,7 @@ class LookView:
             ui.notify(texts.ADDED.format(name=name))
 
     def _ask_moving(self) -> None:
-        self._moving = self._session.moving("video", self._session.chosen.settings())
+        self._moving = self._session.moving("video", self._session.settings())
         self._is_told = False
         self._show_moving()
 
@@ -336,6 +351,11 @@ def probe_or_refuse(path: Path) -> Clip | None:
         path.unlink(missing_ok=True)
         raise
     return None
+
+
+def _can_be_shown(source: Path) -> bool:
+    """Whether a browser shows the file `source` as it is, quickly."""
+    return source.suffix.lower() in SHOWN and source.stat().st_size <= LARGEST_SHOWN
 
 
 def _sum(terms: dict[str, float]) -> str:

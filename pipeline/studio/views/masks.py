@@ -188,7 +188,7 @@ class MasksView:
             self._shown = None
 
     def _ask_film(self) -> None:
-        self._wanted = self._session.moving("preview", self._session.chosen.settings())
+        self._wanted = self._session.moving("preview", self._session.settings())
         self._film.clear()
         with self._film:
             ui.spinner().props(f'aria-label="{texts.SETTLING}"')

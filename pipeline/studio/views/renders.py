@@ -1,7 +1,7 @@
 """The view of the renders: those that run and wait, and a gallery of the finished ones."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from nicegui import run, ui
 from dreamreel.pipeline.config.grammar import differing
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.studio import texts
-from dreamreel.pipeline.studio.choice import Chosen, Session
+from dreamreel.pipeline.studio.choice import Session
 from dreamreel.pipeline.studio.latest import latest_frame
 from dreamreel.pipeline.studio.renders import Render
 from dreamreel.pipeline.studio.views.parts import address, film
@@ -132,17 +132,13 @@ class RendersView:
         """Choose the source and the settings of `one`."""
         source = one.job.source
         name = None if source is None else Path(source.path).name
-        self._session.chosen = Chosen(
-            self._session.chosen.source, self._session.chosen.at, sets=differing(one.job.settings)
-        )
-        if name not in self._session.studio.listed():
-            self._session.tell(texts.SOURCE_GONE.format(name=name))
-            self._session.change()
-        else:
-            sets = self._session.chosen.sets
+        if name in self._session.studio.listed():
             await self._use(name)
-            self._session.chosen.sets = sets  # masks among them, which are those of this source
-            self._session.change()
+        else:
+            self._session.tell(texts.SOURCE_GONE.format(name=name))
+        chosen = self._session.chosen
+        # Masks among them, which were painted on this source.
+        self._session.choose(replace(chosen, look="default", sets=differing(one.job.settings)))
         ui.notify(texts.USED_AGAIN.format(name=one.output))
 
 

@@ -230,7 +230,7 @@ class ZoomView:
 
     def _value_now(self) -> Any:
         """The schedule of the setting, or the number that it is."""
-        settings = self._session.chosen.settings()
+        settings = self._session.settings()
         if self._name in self._session.chosen.sets:
             return self._session.chosen.sets[self._name]
         if self._name in settings.schedules:
