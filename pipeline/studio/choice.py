@@ -20,6 +20,13 @@ from dreamreel.pipeline.studio.painting import nearest_painted
 from dreamreel.pipeline.studio.previewing import Previews
 from dreamreel.pipeline.studio.renders import Renders
 
+# Sections of settings that a kind of render does not have.
+LACKING = {
+    "zoom": ("video", "mask", "region", "flow"),
+    "live": ("camera", "zoom", "mask", "region"),
+    "video": ("camera", "zoom"),
+    "image": ("camera", "zoom"),
+}
 MOVING_SECONDS, MOVING_WIDTH = 2.0, 256  # of a moving preview
 
 
@@ -42,6 +49,13 @@ class Chosen:
     def settings(self) -> Settings:
         """Its settings. Raises UserError if they are not valid."""
         return self.given().settings()
+
+    def of(self, kind: str) -> "Chosen":
+        """The same without the settings that a render of that `kind` does not have: "image",
+        "video", "zoom" or "live"."""
+        sets = {name: text for name, text in self.sets.items()
+                if name.partition(".")[0] not in LACKING[kind]}  # fmt: skip
+        return replace(self, sets=sets)
 
     def words(self) -> list[str]:
         """The options, as words of the command line."""
@@ -139,7 +153,7 @@ class Session:
     def settings(self, chosen: Chosen | None = None) -> Settings:
         """The settings of `chosen`, or of what is chosen. Raises UserError if they are not valid,
         or name a file that is not in the studio's folder."""
-        found = (chosen or self.chosen).settings()
+        found = (chosen or self.chosen.of("video")).settings()
         self.studio.check_inside(named_by(found))
         return found
 

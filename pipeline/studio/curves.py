@@ -122,13 +122,14 @@ def curve_of(name: str, value: Any, stage: Stage) -> Curve:
         value = parse_value(value) if isinstance(value, str) else value
         schedule, told = parse(value), written(value)
         first = moment_of(0, stage.frames, stage.rate, stage.heard)
-        places = {key.name: float(key.place.frame(first)) for key in schedule.keys}
         step = max(1, stage.frames // POINTS)
         frames = [*range(0, stage.frames, step), stage.frames - 1]
         points = []
         for frame in frames:
             moment = moment_of(frame, stage.frames, stage.rate, stage.heard)
             points.append((frame / float(stage.rate), schedule.at(moment)))
+        # Now that it has values: a place may need music that there is not.
+        places = {key.name: float(key.place.frame(first)) for key in schedule.keys}
         keys = []
         for place, text, ease in told.keys:
             frame = min(max(places[place], 0.0), stage.frames - 1.0)

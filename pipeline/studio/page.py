@@ -44,7 +44,8 @@ class Page:
             ui.switch(texts.DARK, on_change=lambda e: dark.set_value(e.value)).props(
                 'color="white" keep-color'
             )
-        with ui.tab_panels(self._tabs, value=texts.LOOK, keep_alive=True).classes("w-full"):
+        panels = ui.tab_panels(self._tabs, value=texts.LOOK, keep_alive=True, animated=False)
+        with panels.classes("w-full"):
             with ui.tab_panel(tabs[texts.LOOK]):
                 look = LookView(session)
             with ui.tab_panel(tabs[texts.EXPLORE]):

@@ -187,7 +187,7 @@ class ExploreView:
             words = ["dreamreel", "sweep", str(source or "noise"), *over]
             if self._session.is_film:
                 words += ["--still", f"{self._session.chosen.at:g}"]
-            command.set_content(shlex.join([*words, *self._session.chosen.words()]))
+            command.set_content(shlex.join([*words, *self._session.chosen.of("image").words()]))
 
         ui.button(texts.LAY_OUT, on_click=lay_out).mark("lay-out")
         lay_out()

@@ -47,7 +47,7 @@ class LiveView:
             self._picture.set_content(picture if self._watched else "")
 
     async def _start(self) -> None:
-        words = self._session.chosen.words()
+        words = self._session.chosen.of("live").words()
         words += ["--when-still"] if self._when_still.value else []
         chosen = str(self._seen.value or "")
         path = self._session.studio.file("sources", chosen)

@@ -158,7 +158,7 @@ class LookView:
             )
         ui.label(texts.COMMAND).classes("text-sm")
         with ui.row().classes("w-full items-center no-wrap"):
-            self._command = ui.code("", language="bash").classes("grow").mark("command")
+            self._command = ui.code("", language="bash").classes("grow min-w-0").mark("command")
 
     def _build_wall(self) -> None:
         ui.label(texts.LOOKS).classes("text-lg").props('role="heading" aria-level="2"')
@@ -280,7 +280,7 @@ class LookView:
         if source is None:
             return "dreamreel video"
         kind = "video" if self._session.is_film else "image"
-        return shlex.join(["dreamreel", kind, str(source), *self._session.chosen.words()])
+        return shlex.join(["dreamreel", kind, str(source), *self._session.chosen.of(kind).words()])
 
     def _render(self) -> None:
         source, chosen = self._session.source, self._session.chosen

@@ -31,9 +31,9 @@ def image(job: Job, about: str = "") -> str:
 def film(kind: str, name: str, classes: str = "w-full max-w-2xl") -> None:
     """Show the finished result `name` of a `kind`, a film or a picture."""
     if Path(name).suffix.lower() in CONTAINERS:
-        ui.video(address(kind, name), controls=True, loop=True, muted=kind == "stills").classes(
-            classes
-        ).props(f'aria-label="{escape(name)}"')
+        plays = kind == "stills"  # a preview, without sound
+        made = ui.video(address(kind, name), controls=True, loop=True, muted=plays, autoplay=plays)
+        made.classes(classes).props(f'aria-label="{escape(name)}" playsinline')
     else:
         text = f'<img src="{address(kind, name)}" alt="{escape(name)}">'
         ui.html(text, sanitize=False).classes(classes)
@@ -57,7 +57,8 @@ class Tile:
             job, error = None, str(mistake)
         text = self.picture.content
         if error is not None:  # such as a network whose weights are not here
-            text = f'<div class="none">{escape(error)}</div>'
+            brief = error.partition(" (")[0]
+            text = f'<div class="none" title="{escape(error)}">{escape(brief)}</div>'
         elif job is not None and job.output.exists():
             text = image(job)
         if text != self.picture.content:

@@ -124,9 +124,9 @@ class RendersView:
         used = ui.button(texts.USE_AGAIN, on_click=again).props("flat dense")
         used.mark(f"again-{one.name}")
         if one.state == "done":
-            ui.link(texts.DOWNLOAD, address("renders", one.output) + "?download").mark(
-                f"download-{one.name}"
-            )
+            link = ui.link(texts.DOWNLOAD, address("renders", one.output) + "?download")
+            link.props(f'aria-label="{escape(f"{texts.DOWNLOAD}: {one.output}")}"')
+            link.mark(f"download-{one.name}")
 
     async def _use_again(self, one: Render) -> None:
         """Choose the source and the settings of `one`."""

@@ -19,6 +19,7 @@ CSS = """
   .q-header .q-tab__label{font-size:11px}
   .nicegui-content,.q-tab-panel{padding:.4rem}
 }
+.nicegui-code pre{white-space:pre-wrap;word-break:break-all}
 #live{width:100%}
 .q-uploader__list{display:none}
 .wall img{width:100%;aspect-ratio:16/9;object-fit:cover;display:block;background:#8884}
@@ -133,11 +134,12 @@ SCRIPT = """
   };
   window.studioCurve = table => { now = table; requestAnimationFrame(draw); };
   window.addEventListener("resize", draw);
-  document.addEventListener("transitionend", () => { if (now) draw(); });
 
-  const name = () => document.querySelectorAll(".nicegui-code button:not([aria-label])").forEach(
-    one => one.setAttribute("aria-label", window.studioTexts.copy));
-  new MutationObserver(name).observe(document.body, {childList: true, subtree: true});
+  new MutationObserver(() => {
+    document.querySelectorAll(".nicegui-code button:not([aria-label])").forEach(
+      one => one.setAttribute("aria-label", window.studioTexts.copy));
+    if (document.getElementById("curve")?.childElementCount === 0) draw();  // its tab was opened
+  }).observe(document.body, {childList: true, subtree: true});
 
   const paint = {size: 40, erases: false, last: null};
   const surface = () => document.getElementById("paint");

@@ -199,7 +199,7 @@ class ZoomView:
         self._reverse.set_value(plan.reverse)
         self._is_filling = False
         words = ["dreamreel", "zoom", str(session.source), *plan.words(self._music_file())]
-        self._command.set_content(shlex.join([*words, *session.chosen.words()]))
+        self._command.set_content(shlex.join([*words, *session.chosen.of("zoom").words()]))
         background_tasks.create(self._draw())
 
     async def _draw(self) -> None:
@@ -230,7 +230,7 @@ class ZoomView:
 
     def _value_now(self) -> Any:
         """The schedule of the setting, or the number that it is."""
-        settings = self._session.settings()
+        settings = self._session.settings(self._session.chosen)
         if self._name in self._session.chosen.sets:
             return self._session.chosen.sets[self._name]
         if self._name in settings.schedules:
@@ -342,7 +342,8 @@ class ZoomView:
 
     def _show_path(self) -> None:
         plan, music = self._plan, self._music_file()
-        given = self._session.chosen.but({"width": str(PATH_WIDTH)}).given()
+        chosen = self._session.chosen.of("zoom")
+        given = chosen.but({"width": str(PATH_WIDTH)}).given()
 
         def made(source: Path) -> Job:
             job = zoom_job(source, plan.options(music, motion_only=True), given)
@@ -363,7 +364,7 @@ class ZoomView:
         if source is None:
             return
         output = Path(f"{source.stem}-zoom-{self._session.chosen.look}.mp4")
-        given = replace(self._session.chosen.given(), output=output)
+        given = replace(self._session.chosen.of("zoom").given(), output=output)
         try:
             job = zoom_job(source, self._plan.options(self._music_file()), given)
         except UserError as error:
