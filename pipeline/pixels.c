@@ -178,6 +178,46 @@ void light(const float *restrict image, float *restrict into, const float *restr
         into[i] = red * image[3 * i] + green * image[3 * i + 1] + blue * image[3 * i + 2];
 }
 
+static inline float shown(float value) { return value < 0 ? 0 : value > 1 ? 1 : value; } // NaN stays
+
+// What is carried on after an ascent, in images of three channels. `dreamed`, which came of `start`,
+// becomes the direction of ascent for a climb of one level, blended with the one `before`, which
+// weighs `momentum` times `level`. `start` becomes what a climb of `way` levels along it adds to the
+// `source`. `way` and `level` have one channel.
+void climb(float *restrict dreamed, float *restrict start, const float *restrict before,
+           const float *restrict source, const float *restrict way, const float *restrict level,
+           float momentum, float least, int64_t places, int threads) {
+    _Pragma("omp parallel for num_threads(threads) schedule(static)")
+    for (int64_t i = 0; i < places; i++) {
+        const float far = way[i], by = far > least ? far : least, kept = momentum * level[i];
+        for (int64_t at = 3 * i; at < 3 * i + 3; at++) {
+            const float found = (dreamed[at] - start[at]) / by;
+            const float along = found + kept * (before[at] - found);
+            dreamed[at] = along;
+            start[at] = shown(start[at] + far * along) - source[at];
+        }
+    }
+}
+
+// `detail`, what is added to the `source`, less `share` of its `broad` light, within what a screen
+// shows; and with what a screen cannot show of `carry` times the detail that `arrived`.
+void settle(float *restrict detail, const float *restrict source, const float *restrict broad,
+            const float *restrict arrived, float share, float carry, int64_t values, int threads) {
+    _Pragma("omp parallel for num_threads(threads) schedule(static)")
+    for (int64_t at = 0; at < values; at++) {
+        const float whole = source[at] + carry * arrived[at];
+        const float held = shown(source[at] + detail[at] - share * broad[at]);
+        detail[at] = held - source[at] + (whole - shown(whole));
+    }
+}
+
+// `source` with `carry` times the detail that `arrived`, within what a screen shows.
+void begin(const float *restrict source, const float *restrict arrived, float *restrict into,
+           float carry, int64_t values, int threads) {
+    _Pragma("omp parallel for num_threads(threads) schedule(static)")
+    for (int64_t at = 0; at < values; at++) into[at] = shown(source[at] + carry * arrived[at]);
+}
+
 // The sum of the squared Laplacian of `plane` (H, W) in each of its rows but the first and the last:
 // `sums` (H - 2).
 void roughness(const float *restrict plane, double *restrict sums, int64_t height, int64_t width,

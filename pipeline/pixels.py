@@ -81,6 +81,42 @@ def roughness(plane: Tensor) -> Tensor:
     return (sums.sum() / ((height - 2) * (width - 2))).float()
 
 
+def begun(source: Tensor, arrived: Tensor, carry: float) -> Tensor:
+    """`source` (1, 3, H, W) with `carry` times the detail that `arrived`, in [0, 1]."""
+    into = torch.empty_like(source)
+    about = ctypes.c_float(carry), *_numbers(source.numel())
+    _run("begin", _at(source), _at(arrived), _at(into), *about)
+    return into
+
+
+def climb(
+    dreamed: Tensor,
+    start: Tensor,
+    before: Tensor,
+    source: Tensor,
+    way: Tensor,
+    level: Tensor,
+    momentum: float,
+    least: float,
+) -> None:
+    """Make of `dreamed` (1, 3, H, W), which came of `start`, the direction of ascent for a climb of
+    one level, with `momentum` times `level` of the one `before`; and of `start` what a climb of
+    `way` (1, 1, H, W) levels along it adds to `source`. No way is less than `least`."""
+    given = map(_at, (dreamed, start, before, source, way, level))
+    about = ctypes.c_float(momentum), ctypes.c_float(least), *_numbers(way.numel())
+    _run("climb", *given, *about)
+
+
+def settle(
+    detail: Tensor, source: Tensor, broad: Tensor, arrived: Tensor, share: float, carry: float
+) -> None:
+    """Take from `detail` (1, 3, H, W) the `share` of its `broad` light, within what a screen shows
+    of it on `source`; add what a screen cannot show of `carry` times the detail that `arrived`."""
+    given = map(_at, (detail, source, broad, arrived))
+    about = ctypes.c_float(share), ctypes.c_float(carry), *_numbers(detail.numel())
+    _run("settle", *given, *about)
+
+
 def levels(image: Tensor) -> tuple[Tensor, bool]:
     """`image` (1, 3, H, W), RGB in [0, 1], as levels of 255 (H, W, 3), BGR, uint8; and whether it
     is finite throughout."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dreamreel.pipeline import pixels, tensors
+from dreamreel.pipeline.dreaming.detail import Carried, Keeps, begun, climbed_on
 from dreamreel.pipeline.motion.visibility import Motion
 from dreamreel.pipeline.motion.warping import carried_along
 
@@ -87,6 +88,34 @@ def test_detail_is_carried_as_by_pytorch(
         # A point's place is rounded otherwise, which noise makes the most of.
         assert torch.allclose(one, other, atol=1e-3)
     assert made[0][2].min() >= 0 and made[0][2].max() <= 1
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_frame_is_carried_on_as_by_pytorch(
+    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    source, way = (random(3, *size, 1) / 3 + 0.5).clamp(0, 1), random(1, *size, 2).abs() / 9
+    arrived = Carried(random(3, *size, 3) / 2, random(3, *size, 4), random(1, *size, 5).abs())
+    climb = random(3, *size, 6) / 50
+
+    def made() -> Made:
+        start = begun(source, arrived.detail, 0.9)
+        pair = start.clone(), (start + climb).clamp(0, 1)
+        return start, *climbed_on(source, arrived, pair, way, Keeps(0.9, 0.4, 0.7), None)
+
+    for ours, theirs in zip(*both_ways(made, monkeypatch), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-4, rtol=1e-5)
+        assert ours.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_frame_without_a_step_keeps_what_arrived() -> None:
+    source = torch.full((1, 3, 36, 64), 0.5).contiguous(memory_format=torch.channels_last)
+    detail = random(3, 36, 64) / 9
+    arrived = Carried(detail, torch.zeros_like(detail), torch.ones(1, 1, 36, 64))
+    start = begun(source, arrived.detail, 1.0)
+    way = torch.zeros(1, 1, 36, 64).contiguous(memory_format=torch.channels_last)
+    found, direction = climbed_on(source, arrived, (start, start), way, Keeps(1, 0.4, 0), None)
+    assert torch.allclose(found, detail, atol=1e-6) and direction.abs().max() == 0
 
 
 def test_any_number_of_threads_gives_the_same_bytes() -> None:

@@ -25,7 +25,16 @@ from dreamreel.pipeline.dreaming.control import (
     at_full_strength,
     reference_strength,
 )
-from dreamreel.pipeline.dreaming.detail import Carried, clipped, hold_light, mixed
+from dreamreel.pipeline.dreaming.detail import (
+    SMALLEST_CLIMB,
+    Carried,
+    Keeps,
+    begun,
+    climbed_on,
+    clipped,
+    hold_light,
+    mixed,
+)
 from dreamreel.pipeline.dreaming.enlarging import enlarged, scale_of, shrunk
 from dreamreel.pipeline.dreaming.masks import Masking, Painted
 from dreamreel.pipeline.dreaming.patches import fill_in
@@ -42,7 +51,6 @@ COARSE_SHARE = 0.35  # of the finest octave's climb, that the others take in one
 CATCH_UP_FRAMES = 4  # frames in which a newly seen place is dreamed as a still is
 CATCH_UP_MORE = 1.4  # times a still's climb: fewer, larger steps lead less far
 FEWER_STEPS = 0.2  # of a step: how much longer than a still's steps may become to save one
-SMALLEST_CLIMB = 0.05  # levels of 255: the least that a direction is divided by
 AWAKE = 0.1  # share of a frame that must be seen for it to be dreamed
 # A shot that begins with less contrast than DIM, in levels, RMS, is watched while it becomes
 # brighter: until its contrast has not risen, RISES times at once, for WAITS frames. Its dream is
@@ -238,17 +246,13 @@ def carry_on(
     mean = climb + max(0.0, further) * bare
     steps = min(max(1, round(mean - FEWER_STEPS)), settings.frame_steps)
     way = still.size * far
-    start, unseen = clipped(source + carry * arrived.detail)
+    start = begun(source, arrived.detail, carry)
     ascent = Ascent(steps, way / max(steps, 1), fresh, COARSE_SHARE, checked=False)
     dreamed = subject.dreamed(start, ascent)
-    # In place, as far as nobody else has them: frames may be large.
-    found = (dreamed - start).div_(way.clamp_min(SMALLEST_CLIMB))
-    direction = found.lerp_(arrived.direction, settings.momentum * arrived.level)
-    climbed = torch.addcmul(start, way, direction).clamp_(0, 1)
-    del dreamed, start
+    keeps = Keeps(carry, settings.momentum, settings.hold_light)
+    detail, direction = climbed_on(source, arrived, (start, dreamed), way, keeps, subject.mask)
     level = (arrived.level + fresh / CATCH_UP_FRAMES).clamp(0, 1)
-    held = hold_light(climbed, source, settings.hold_light, subject.mask)
-    return Carried(held - source + unseen, direction, level).inside(subject.mask)
+    return Carried(detail, direction, level).inside(subject.mask)
 
 
 def touch_up(subject: Subject, arrived: Carried, bare: float) -> Carried:

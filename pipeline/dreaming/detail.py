@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dreamreel.pipeline import pixels
 from dreamreel.pipeline.frames import Box
 from dreamreel.pipeline.motion.visibility import Motion
 from dreamreel.pipeline.motion.warping import carried_along
@@ -14,6 +15,7 @@ from dreamreel.pipeline.stages import timed
 from dreamreel.pipeline.tensors import blur, resize
 
 BROAD_CELLS = 9  # cells in a frame's shorter side; coarser light and colour is broad
+SMALLEST_CLIMB = 0.05  # levels of 255: the least that a direction is divided by
 SMALL = 1e-3  # floor of the share of a mask in a cell
 TINY = 1e-30  # floor of divisors: a mean over no place at all is 0
 
@@ -73,20 +75,76 @@ def clipped(image: Tensor) -> tuple[Tensor, Tensor]:
     return shown, image - shown
 
 
+def begun(source: Tensor, arrived: Tensor, carry: float) -> Tensor:
+    """What a frame's ascent begins with: `source` with `carry` times the detail that `arrived`,
+    (1, 3, H, W) each, in [0, 1]."""
+    if pixels.takes(source, arrived):
+        return pixels.begun(source, arrived, carry)
+    return (source + carry * arrived).clamp_(0, 1)
+
+
+def climbed_on(
+    source: Tensor,
+    arrived: Carried,
+    pair: tuple[Tensor, Tensor],
+    way: Tensor,
+    keeps: "Keeps",
+    mask: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """The detail and the direction of a frame (`source`) after its ascent, images (1, 3, H, W).
+
+    `pair` is what the ascent began with and what came of it; both are used up. The climb went `way`
+    (1, 1, H, W) levels. What a screen cannot show of the detail that `arrived` is remembered.
+    """
+    start, dreamed = pair
+    images = (source, arrived.detail, arrived.direction, start, dreamed)
+    fits = mask is None and keeps.light > 0 and dreamed is not start  # as after no step at all
+    if fits and pixels.takes(*images) and pixels.takes(way, arrived.level):
+        about = source, way, arrived.level, keeps.momentum, SMALLEST_CLIMB
+        pixels.climb(dreamed, start, arrived.direction, *about)
+        broad = resize(_broad(start), _size(source))
+        pixels.settle(start, source, broad, arrived.detail, keeps.light, keeps.carry)
+        return start, dreamed
+    unseen = clipped(source + keeps.carry * arrived.detail)[1]
+    # In place, as far as nobody else has them: frames may be large.
+    found = (dreamed - start).div_(way.clamp_min(SMALLEST_CLIMB))
+    direction = found.lerp_(arrived.direction, keeps.momentum * arrived.level)
+    climbed = torch.addcmul(start, way, direction).clamp_(0, 1)
+    return hold_light(climbed, source, keeps.light, mask) - source + unseen, direction
+
+
+@dataclass(frozen=True)
+class Keeps:
+    """How much a frame keeps: the share `carry` of the detail that arrived, the share `momentum` of
+    the direction, and the share `light` of broad light that is held."""
+
+    carry: float
+    momentum: float
+    light: float
+
+
+def _size(image: Tensor) -> tuple[int, int]:
+    return image.shape[2], image.shape[3]
+
+
+def _broad(added: Tensor) -> Tensor:
+    """The broad light and colour of what is `added` (1, 3, H, W): (1, 3, h, w)."""
+    size = _size(added)
+    cell = max(1, round(min(size) / BROAD_CELLS))
+    return blur(resize(added, (math.ceil(size[0] / cell), math.ceil(size[1] / cell))), 1.0)
+
+
 def hold_light(dreamed: Tensor, source: Tensor, share: float, mask: Tensor | None = None) -> Tensor:
     """`dreamed` minus `share` times the broad light and colour that it added to `source`: images
     (1, 3, H, W), in [0, 1]. With a `mask` (1, 1, H, W), both are those of the places inside."""
     if share == 0:
         return dreamed
-    size = (dreamed.shape[2], dreamed.shape[3])
-    cell = max(1, round(min(size) / BROAD_CELLS))
-    cells = (math.ceil(size[0] / cell), math.ceil(size[1] / cell))
+    size = _size(dreamed)
     if mask is None:
-        broad = blur(resize(dreamed - source, cells), 1.0)
-        return (dreamed - share * resize(broad, size)).clamp(0, 1)
+        return (dreamed - share * resize(_broad(dreamed - source), size)).clamp(0, 1)
     there = (mask > 0).float()
-    broad = blur(resize((dreamed - source) * there, cells), 1.0)
-    broad = resize(broad, size) / resize(blur(resize(there, cells), 1.0), size).clamp_min(SMALL)
+    broad = resize(_broad((dreamed - source) * there), size)
+    broad = broad / resize(_broad(there), size).clamp_min(SMALL)
     return (dreamed - share * there * broad).clamp(0, 1)
 
 
