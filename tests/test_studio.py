@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import wave
 from collections.abc import AsyncIterator, Iterator
@@ -22,6 +23,7 @@ from unittest.mock import patch
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 
 from dreamreel.pipeline.config.grammar import build, differing, parse_assignment
@@ -29,9 +31,11 @@ from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.job import Job, NamedFile
 from dreamreel.pipeline.studio.curves import Stage, curve_of
 from dreamreel.pipeline.studio.folder import Studio, free_name, is_plain, safe_name
+from dreamreel.pipeline.studio.live import Live
 from dreamreel.pipeline.studio.painting import (
     HEAD,
     file_for,
+    first_painted,
     frames_in,
     keep_painted,
     nearest_painted,
@@ -107,6 +111,22 @@ def test_what_is_no_film_or_picture_is_refused(studio: Studio, name: str, data: 
     assert list(studio.sources.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["видео.jpg", "写真.jpg", "𠮷野.jpg", "é" * 200 + ".jpg"])
+def test_a_name_in_any_script_is_listed(studio: Studio, photo: Path, name: str) -> None:
+    found = taken(studio, name, photo.read_bytes())
+    assert studio.listed() == [found] and studio.file("sources", found) is not None
+    assert found.startswith(name[:1])
+
+
+def test_two_sources_of_one_name_at_once_get_two(studio: Studio, photo: Path) -> None:
+    async def both() -> list[str]:
+        data = photo.read_bytes()
+        drops = [studio.take("photo.jpg", parts(data)) for _ in range(2)]
+        return list(await asyncio.gather(*drops))
+
+    assert sorted(asyncio.run(both())) == ["photo-2.jpg", "photo.jpg"]
+
+
 def test_a_source_that_is_too_large_is_refused(studio: Studio, photo: Path) -> None:
     with pytest.raises(UserError, match="is larger than 0 MB"):
         taken(studio, "photo.jpg", photo.read_bytes(), largest=2000)
@@ -165,6 +185,29 @@ def test_nothing_is_dreamed_before_the_first_painted_frame(studio: Studio) -> No
     for frame, wanted in ((0, 0), (11, 0), (12, 12), (40, 12)):
         found = nearest_painted(build(("test", table)), frame).mask
         assert found.file == file_for(folder, wanted) and not found.carry
+
+
+def test_painted_masks_are_found_by_their_own_names(studio: Studio, tmp_path: Path) -> None:
+    for name in ("0003.png", "0050.png"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((9, 16), np.uint8))
+    settings = build(("test", {"mask": {"file": str(tmp_path), "carry": True}}))
+    for frame, name, first in ((0, "0003.png", 0), (46, "0003.png", 0), (90, "0050.png", 47)):
+        assert nearest_painted(settings, frame).mask.file == tmp_path / name
+        assert first_painted(settings, frame) == first
+    assert first_painted(build(("test", {})), 90) == 90
+
+
+def test_live_dreams_that_are_started_at_once_leave_one(studio: Studio, moving_clip: Path) -> None:
+    live = Live(studio)
+    before = set(psutil.Process().children(recursive=True))
+    threads = [threading.Thread(target=live.start, args=(str(moving_clip), [])) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    live.stop()
+    left = set(psutil.Process().children(recursive=True)) - before
+    assert [one for one in left if one.status() != psutil.STATUS_ZOMBIE] == []
 
 
 def test_names_are_freed_and_made_safe(tmp_path: Path) -> None:
@@ -711,10 +754,15 @@ def test_a_mask_is_painted_carried_and_dreamed_in(
     page.get_by_role("option", name="inside and outside").click()
     page.get_by_label("Climbed outside").fill("textures")
     page.get_by_label("Climbed outside").press("Tab")
-    about = f'file = "{mask.parent}", carry = true, feather = 0.02'
-    parts = (f"mask = {{ {about}, invert = {one} }}" for one in ("false", "true"))
-    first, second = parts
-    chosen(server, region=f'[{{ {first} }}, {{ terms = "textures", {second} }}]')
+    ends, regions = time.monotonic() + PATIENCE / 1000, ()
+    while len(regions) < 2 or not regions[1].terms:
+        assert time.monotonic() < ends, regions
+        state = json.loads((server.folder / ".studio" / "page.json").read_text())
+        text = state["sets"].get("region", "[]")
+        regions = build(("test", parse_assignment(f"region={text}"))).region
+    assert regions[1].terms == {"textures": 1.0} and regions[0].terms == {}
+    assert [one.mask.invert for one in regions] == [False, True]
+    assert all(one.mask.carry and one.mask.file == mask.parent for one in regions)
     page.get_by_label("What is dreamed").click()
     page.get_by_role("option", name="outside alone").click()
     chosen(server, mask__invert="true", region=None)
@@ -823,7 +871,8 @@ def test_no_file_outside_is_read_by_a_setting_or_a_preset(
     assert climbed.input_value() == ""
     climbed.fill("guide:sources/a photo.jpg")
     climbed.press("Tab")
-    chosen(server, dream__terms="guide:sources/a photo.jpg")
+    guide = server.folder.resolve() / "sources" / "a photo.jpg"
+    chosen(server, dream__terms=f"guide:{guide}")  # which works from any folder
     settled_page(page)
     page.get_by_role("button", name="Render", exact=True).click()
     open_tab(page, "Renders")
@@ -836,6 +885,47 @@ def test_no_file_outside_is_read_by_a_setting_or_a_preset(
     page.goto(server.address)
     settled_page(page)
     assert "secret" not in page.locator("code").first.inner_text()
+
+
+@needs_browser
+def test_an_odd_preset_of_the_users_own_breaks_no_page(
+    browser: Any, tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "presets"
+    own.mkdir()
+    monkeypatch.setenv("DREAMREEL_PRESETS", str(own))
+    (own / "wrong.toml").write_text("[dream]\nno_such = 1\n")
+    (own / "twolines.toml").write_text('description = """two\nlines \'\\\\ "q" """\n')
+    server = Server(tmp_path / "studio")
+    try:
+        page = browser.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.goto(server.address)
+        drop(page, photo)
+        page.locator("button", has_text="wrong").click()
+        page.locator(".q-notification", has_text="no_such").wait_for()
+        page.locator("button", has_text="twolines").click()
+        told(page, "--preset twolines")
+        assert "'" in page.locator("button", has_text="twolines").get_attribute("title")
+    finally:
+        server.close()
+
+
+@needs_browser
+def test_it_ends_while_a_live_dream_is_watched(
+    browser: Any, tmp_path: Path, moving_clip: Path
+) -> None:
+    server = Server(tmp_path / "studio")
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(server.address)
+    drop(page, moving_clip)
+    open_tab(page, "Live")
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_function("document.getElementById('live')?.naturalWidth > 0")
+    server.process.terminate()
+    server.process.communicate(timeout=30)
+    page.close()
 
 
 @needs_browser
@@ -962,6 +1052,8 @@ def test_a_key_of_a_curve_is_moved_added_eased_and_removed() -> None:
     assert moved.text == "0:(1.2), 4s:(1.5)"
     assert moved.added(STAGE, 6.004, 1.1).text == "0:(1.2), 4s:(1.5), 6s:(1.1)"
     assert moved.removed(0, STAGE).text == "4s:(1.5)"
+    small = curve_of("dream.step_size", "0:(0.0125), 2s:(3)", STAGE)
+    assert small.moved(0, STAGE, 1.0, 0.0125).text == "1s:(0.0125), 2s:(3)"
     assert moved.removed(0, STAGE).removed(0, STAGE).text == "4s:(1.5)"  # the last one stays
     held = moved.eased(0, STAGE, "hold")
     at = dict(held.points)

@@ -44,6 +44,7 @@ from dreamreel.pipeline.jobs.batch import (
     drive,
     least_bytes,
     plan,
+    plan_again,
     write_plan,
 )
 from dreamreel.pipeline.jobs.job import Threads
@@ -202,11 +203,8 @@ def holds_queue(source: Path) -> bool:
 def going_on(folder: Path) -> tuple[BatchFile, Plan]:
     """The batch whose results are in `folder`, with the jobs as its queue has them."""
     queue = queue_of(folder.absolute())
-    entries = [
-        entry.but(state="waiting") if entry.state == "running" else entry
-        for entry in queue.entries()
-    ]
-    return BatchFile(queue.batch, folder.absolute(), folder.absolute(), None, []), Plan(entries)
+    batch = BatchFile(queue.batch, folder.absolute(), folder.absolute(), None, [])
+    return batch, plan_again(queue)
 
 
 def _workers(options: BatchOptions) -> tuple[int, list[str]]:

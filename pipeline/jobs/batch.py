@@ -100,7 +100,7 @@ class Plan:
     @property
     def waiting(self) -> list[Entry]:
         """The entries that are still to be done."""
-        return [entry for entry in self.entries if entry.state == "waiting"]
+        return [entry for entry in self.entries if entry.state == "waiting" and not entry.held]
 
 
 def plan(queue: Queue, entries: Sequence[Entry], threads: Threads, overwrite: bool) -> Plan:
@@ -123,6 +123,25 @@ def plan(queue: Queue, entries: Sequence[Entry], threads: Threads, overwrite: bo
             planned.notices.append(f"{entry.name} was changed: its unfinished frames are discarded")
         if entry.state == "waiting":
             entry = _checked(entry, planned)
+        planned.entries.append(entry)
+    _check_room(planned, queue.folder.parent)
+    return planned
+
+
+def plan_again(queue: Queue) -> Plan:
+    """The plan of what the `queue` holds, as it stands. Jobs that failed by no fault of the user's
+    are tried again; one that cannot be done fails, and no other."""
+    planned = Plan([])
+    for entry in queue.entries():
+        passes = entry.state == "failed" and entry.error is not None and entry.error.fault != "user"
+        if entry.state == "running" or passes:
+            entry = entry.but(state="waiting", tries=0, not_before=0.0)
+        if entry.state == "waiting" and not entry.held and not already_made(queue, entry):
+            try:
+                entry = _checked(entry, planned)
+            except UserError as error:
+                message = str(error).removeprefix(f"{entry.name}: ")
+                entry = entry.but(state="failed", error=Problem(fault="user", message=message))
         planned.entries.append(entry)
     _check_room(planned, queue.folder.parent)
     return planned

@@ -254,17 +254,21 @@ def _first_from(clip: Clip, seconds: float) -> int:
 def still_at(clip: Clip, seconds: float) -> tuple[int, Frame]:
     """The number of the frame of `clip` shown at `seconds`, and the frame. Raises UserError past
     the end."""
-    since = Fraction(seconds).limit_denominator(1_000_000)
-    if clip.times:
-        number = bisect_right(clip.times, since) - 1
-        past = since >= clip.shown_at(len(clip.times))
-    else:
-        number, past = math.floor(since * clip.rate), False
+    number, past = number_at(clip, seconds)
     with closing(read_frames(clip, number)) as frames:
         frame = None if past else next(frames, None)
     if frame is None:
         raise UserError(f"{clip.path} has no frame at {seconds:g} s{_where_it_ends(clip)}")
     return number, frame
+
+
+def number_at(clip: Clip, seconds: float) -> tuple[int, bool]:
+    """The number of the frame of `clip` shown at `seconds`, and whether that is known to be past
+    the end."""
+    since = Fraction(seconds).limit_denominator(1_000_000)
+    if clip.times:
+        return bisect_right(clip.times, since) - 1, since >= clip.shown_at(len(clip.times))
+    return math.floor(since * clip.rate), False
 
 
 def _where_it_ends(clip: Clip) -> str:

@@ -6,17 +6,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from nicegui import run
+
 from dreamreel.pipeline.app.options import Given
 from dreamreel.pipeline.config.fields import Mask, Settings
-from dreamreel.pipeline.config.presets import preset_names
+from dreamreel.pipeline.config.grammar import parse_assignment, value_text
+from dreamreel.pipeline.config.presets import preset_names, with_paths_from
+from dreamreel.pipeline.config.terms import parse_sum
 from dreamreel.pipeline.config.values import SMALLEST_SIDE
-from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.errors import UserError, usable
 from dreamreel.pipeline.jobs.checks import files_of, named_by
 from dreamreel.pipeline.jobs.job import Job, NamedFile
 from dreamreel.pipeline.media.clips import Clip, probe
+from dreamreel.pipeline.media.reading import number_at
 from dreamreel.pipeline.media.stills import read_header
 from dreamreel.pipeline.studio.folder import FILMS, Studio
-from dreamreel.pipeline.studio.painting import nearest_painted
+from dreamreel.pipeline.studio.painting import first_painted, nearest_painted
 from dreamreel.pipeline.studio.previewing import Previews
 from dreamreel.pipeline.studio.renders import Renders
 
@@ -113,7 +118,7 @@ class Session:
     @property
     def frame(self) -> int:
         """The number of the film's frame at the moment; 0 of a picture."""
-        return int(self.chosen.at * self.clip.rate) if self.clip else 0
+        return max(0, number_at(self.clip, self.chosen.at)[0]) if self.clip else 0
 
     def use(self, name: str | None, clip: Clip | None, size: tuple[int, int]) -> None:
         """Choose the source `name`, whose film is `clip`, of that `size` (height, width)."""
@@ -127,7 +132,7 @@ class Session:
 
     def move(self, at: float) -> None:
         """Choose the moment `at` of the film, in seconds."""
-        self.chosen.at = round(at, 3)
+        self.chosen.at = round(min(max(at, 0.0), self.seconds), 3)  # 0 for what is no number
         self.change()
 
     def look(self, name: str) -> None:
@@ -137,8 +142,9 @@ class Session:
 
     def set(self, sets: Mapping[str, str]) -> None:
         """Set settings, by their dotted names; an empty text unsets one. What is not valid is
-        refused, and told."""
-        self.choose(self.chosen.but(sets))
+        refused, and told. Relative paths are those of files in the studio's folder."""
+        texts = {name: absolute(self.studio.root, name, text) for name, text in sets.items()}
+        self.choose(self.chosen.but(texts))
 
     def choose(self, chosen: Chosen) -> None:
         """Choose `chosen`. What is not valid is refused, and told."""
@@ -160,10 +166,11 @@ class Session:
     def change(self) -> None:
         """Keep what is chosen, forget stills that were asked for before, and tell all views."""
         chosen = self.chosen
-        self.studio.remember(
-            {"source": chosen.source, "at": chosen.at, "look": chosen.look, "sets": chosen.sets}
-            | {"zoom": chosen.zoom}
-        )
+        with suppress(OSError):  # a full disk: the page goes on, and says so when it must write
+            self.studio.remember(
+                {"source": chosen.source, "at": chosen.at, "look": chosen.look}
+                | {"sets": chosen.sets, "zoom": chosen.zoom}
+            )
         self.previews.drop(set())
         self._jobs = {}
         for changed in self._watching:
@@ -205,8 +212,7 @@ class Session:
             return None
         first = self.frame
         stop = min(first + max(1, round(MOVING_SECONDS * clip.rate)), clip.frames or 1)
-        painted = settings.mask.carry or any(one.mask.carry for one in settings.region)
-        first = 0 if painted else first  # a mask is followed from where it begins
+        first = first_painted(settings, first)  # a mask is followed from where it begins
         small = settings.model_copy(update={"width": MOVING_WIDTH})
         small = small.following(dict(settings.schedules))
 
@@ -221,20 +227,59 @@ class Session:
 
         return self.preview(("moving", kind), made, ".mp4")
 
-    def render(self, job: Job) -> str | None:
+    async def render(self, job: Job) -> str | None:
         """Put `job` into the queue, and return its name; None if it is refused."""
-        try:
-            self.studio.check_inside([*files_of(job), *([job.source.path] if job.source else [])])
-            name = self.renders.add(job)
-        except UserError as error:
-            self.tell(str(error))
+
+        def added() -> str | UserError:
+            try:
+                files = [*files_of(job), *([job.source.path] if job.source else [])]
+                self.studio.check_inside(files)
+                with usable(self.studio.renders):
+                    name = self.renders.add(job)
+                    self.renders.advance()
+            except UserError as error:
+                return error
+            return name
+
+        found = await run.io_bound(added)
+        if isinstance(found, UserError):
+            self.tell(str(found))
             return None
-        self.renders.advance()
-        return name
+        return found
 
 
 WIDE = (9, 16)  # the shape of a picture whose own is not known
+TERMS = "dream.terms"
 NOWHERE = Path("none.png")  # stands for the output of a preview until that is named
+
+
+def absolute(folder: Path, name: str, text: str) -> str:
+    """The `text` of the setting `name` with the paths that are relative to `folder` made absolute;
+    as it is where it is no such setting, which is refused later."""
+    if not text or (name == TERMS and "guide:" not in text):
+        return text
+    with suppress(UserError, ValueError):
+        before = parse_assignment(f"{name}={text}")
+        after = with_paths_from(folder, before, name)
+        if after != before:
+            value: Any = after
+            for part in name.split("."):
+                value = value[part]
+            if name == TERMS and isinstance(value, dict):
+                return as_sum(value)
+            return value_text(value)
+    return text
+
+
+def as_sum(terms: Mapping[str, float]) -> str:
+    """The sum of `terms`, each with its weight, as text."""
+    text = " + ".join(
+        term if weight == 1 else f"{weight:g}*{term}" for term, weight in terms.items()
+    )
+    with suppress(ValueError):
+        if parse_sum(text) == dict(terms):
+            return text
+    return value_text(dict(terms))  # a file's name may have a comma in it
 
 
 def bare_settings() -> Settings:
@@ -256,7 +301,8 @@ def looked_at(path: Path) -> tuple[Clip | None, tuple[int, int]]:
     try:
         if path.suffix.lower() in FILMS:
             clip = probe(path)
-            return clip, clip.size
+            is_still = clip.series is not None or clip.frames == 1  # as many a .webp is
+            return None if is_still else clip, clip.size
         return None, read_header(path).size
     except (UserError, OSError, ValueError, SyntaxError):
         return None, WIDE

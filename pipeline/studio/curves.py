@@ -85,7 +85,7 @@ class Curve:
         """The same with the key of that number at another time, and with another value, unless
         that is None or the key's is an expression."""
         keys, text = list(self.keys), self.keys[index].value
-        if value is not None and _is_number(text):
+        if value is not None and _is_number(text) and abs(value - self.keys[index].height) > 1e-9:
             text = _number(self.name, value)
         stays = abs(seconds - keys[index].seconds) < 0.5 / float(stage.rate)
         place = keys[index].place if stays else place_at(seconds, stage)
@@ -169,7 +169,7 @@ def _is_number(text: str) -> bool:
 
 def _number(name: str, value: float) -> str:
     least, most = bounds_of(name)
-    return f"{min(max(value, least), most):.3f}".rstrip("0").rstrip(".")
+    return f"{min(max(value, least), most):.4g}"
 
 
 def drawn(curve: Curve, stage: Stage, picked: int, label: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,15 @@ from typing import Any
 from dreamreel.pipeline.contents import HEAD, content_of
 from dreamreel.pipeline.durable import create, partial_path, take_name, write_whole
 from dreamreel.pipeline.errors import UserError, visible
-from dreamreel.pipeline.jobs.paths import record_path
+from dreamreel.pipeline.jobs.paths import record_path, remove_work
 from dreamreel.pipeline.opening import read_json
 
 LARGEST = 8 << 30  # bytes of a source that is dropped; a round number
 OWN = ".studio"  # the folder of what is no source and no result
 KINDS = {"sources", "renders", "stills"}
 ENDINGS = (".png", ".mp4", ".jpg")  # of stills
-NAME = re.compile(r"[A-Za-z0-9À-ɏ][\w .()+,@-]{0,119}")
+NAME = re.compile(r"[^\W_][\w .()+,@-]{0,119}")
+LONGEST_STEM = 110  # bytes of a source's name without its ending: others are made of it
 FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".webp", ".apng")
 SOUNDS = (".wav", ".mp3", ".flac", ".ogg", ".m4a", ".opus")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
@@ -45,16 +47,18 @@ class Studio:
             raise UserError(
                 f"{root} cannot be the studio's folder ({error.strerror}); name another"
             ) from error
-        found._forget_old_stills()
+        found.forget_old_stills()
         return found
 
-    def _forget_old_stills(self) -> None:
+    def forget_old_stills(self) -> None:
+        """Delete the oldest stills, beyond the most that are kept."""
         files = [path for path in self.stills.iterdir() if path.suffix in ENDINGS]
         ours = [path for path in files if STILL.fullmatch(path.stem)]
         stills = sorted(ours, key=lambda path: -path.stat().st_mtime)
         for path in stills[MOST_STILLS:]:
             path.unlink(missing_ok=True)
             record_path(path).unlink(missing_ok=True)
+            remove_work(path)
 
     @property
     def sources(self) -> Path:
@@ -80,6 +84,8 @@ class Studio:
         """Raise UserError if one of `files`, of which the relative ones are in the studio's folder,
         is not inside of it, by whatever way."""
         for path in files:
+            if "\0" in str(path):
+                raise UserError(f"{visible(str(path))} is no name of a file")
             found = Path(os.path.realpath(self.root / os.path.expanduser(path)))
             if self.root not in found.parents:
                 raise UserError(
@@ -111,7 +117,7 @@ class Studio:
     async def take(self, name: str, parts: AsyncIterator[bytes], largest: int = LARGEST) -> str:
         """Take the source `name`, which comes in `parts`, and return the name that it gets. Raises
         UserError if it is no film or picture by its content, or too large."""
-        wanted = free_name(self.sources, safe_name(name))
+        wanted = safe_name(name)
         partial = partial_path(self.sources / wanted)
         size, head = 0, b""
         try:
@@ -126,10 +132,13 @@ class Studio:
                     head += part[: max(0, HEAD - len(head))]
                     file.write(part)
             check_content(name, head)
-            take_name(partial, self.sources / wanted, False)
+            while True:  # somebody else may take the same name meanwhile
+                free = free_name(self.sources, wanted)
+                with suppress(FileExistsError):
+                    take_name(partial, self.sources / free, False)
+                    return free
         finally:
             partial.unlink(missing_ok=True)
-        return wanted
 
     def remembered(self) -> dict[str, Any]:
         """What the page showed last; empty if it is not known."""
@@ -167,7 +176,8 @@ def safe_name(name: str) -> str:
             f"{visible(base) or 'a file without a name'} is no film or picture by its name; "
             f"{', '.join((*FILMS[:5], *PICTURES[:3]))} and others are"
         )
-    plain = re.sub(r"[^\w .()+,@-]+", "-", stem).strip(" .-_")[:80]
+    plain = re.sub(r"[^\w .()+,@-]+", "-", stem).encode()[:LONGEST_STEM].decode(errors="ignore")
+    plain = plain.strip(" .-_")
     return f"{plain if plain[:1].isalnum() else f'source{plain}'}{suffix.lower()}"
 
 

@@ -27,6 +27,7 @@ class Live:
         self._process: subprocess.Popen[str] | None = None
         self._told: deque[tuple[float, int]] = deque(maxlen=TOLD_OF)
         self._address: str | None = None
+        self._one = threading.Lock()  # of starts and stops, which come from several pages
         self.error = ""
 
     @property
@@ -49,7 +50,16 @@ class Live:
 
     def start(self, source: str, words: list[str]) -> None:
         """Dream `source` live, with the options `words`, in place of what is dreamed."""
-        self.stop()
+        with self._one:
+            self._start(source, words)
+
+    def stop(self) -> None:
+        """End the live dream, if there is one."""
+        with self._one:
+            self._stop()
+
+    def _start(self, source: str, words: list[str]) -> None:
+        self._stop()
         self.error, self._address = "", None
         self._told.clear()
         command = [sys.executable, "-m", "dreamreel.pipeline.studio.living", source, "--port", "0"]
@@ -64,8 +74,7 @@ class Live:
         for work in (self._listen, self._hear_errors):
             threading.Thread(target=work, args=(self._process,), daemon=True).start()
 
-    def stop(self) -> None:
-        """End the live dream, if there is one."""
+    def _stop(self) -> None:
         process, self._process = self._process, None
         if process is None or process.poll() is not None:
             return

@@ -26,7 +26,7 @@ def painted_of(text: str) -> NDArray[np.uint8]:
         raise UserError("the painted mask is no PNG of a usual size")
     try:
         data = np.frombuffer(base64.b64decode(text[len(HEAD) :], validate=True), np.uint8)
-    except binascii.Error as error:
+    except (binascii.Error, ValueError) as error:
         raise UserError("the painted mask is no PNG") from error
     # The header first: a small file may claim an enormous picture.
     sides = data[16:24].tobytes()
@@ -86,18 +86,34 @@ def nearest_painted(settings: Settings, frame: int) -> Settings:
     last that was painted up to it, as it was painted."""
 
     def of(mask: Mask) -> Mask:
-        if not mask.carry or mask.file is None or not mask.file.is_dir():
-            return mask
-        before = [one for one in frames_in(mask.file) if one <= frame]
-        if not before:
-            return mask
-        return mask.model_copy(update={"file": file_for(mask.file, before[-1]), "carry": False})
+        found = _painted_before(mask, frame)
+        return mask if found is None else mask.model_copy(update={"file": found[1], "carry": False})
 
     regions = tuple(
         region.model_copy(update={"mask": of(region.mask)}) for region in settings.region
     )
     changed = settings.model_copy(update={"region": regions, "mask": of(settings.mask)})
     return changed.following(dict(settings.schedules))
+
+
+def first_painted(settings: Settings, frame: int) -> int:
+    """The number of the frame from which masks are to be followed, to be known at the frame of that
+    number: `frame` itself where none is carried."""
+    found = [_painted_before(mask, frame) for mask in settings.masks if mask.carry]
+    return min([frame, *(0 if one is None else one[0] for one in found)])
+
+
+def _painted_before(mask: Mask, frame: int) -> tuple[int, Path] | None:
+    """The number of the last frame up to `frame` for which `mask`, which is carried, was painted,
+    and the file; None if there is none, or the mask is not carried. Numbers count from the
+    first."""
+    if not mask.carry or mask.file is None or not mask.file.is_dir():
+        return None
+    files = [path for path in mask.file.glob("*.png") if path.stem.isdecimal()]
+    numbers = {int(path.stem): path for path in files}
+    first = min(numbers, default=0)
+    before = [number for number in numbers if number - first <= frame]
+    return (max(before) - first, numbers[max(before)]) if before else None
 
 
 def _write(path: Path, mask: NDArray[np.uint8]) -> None:

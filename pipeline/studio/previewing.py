@@ -1,6 +1,7 @@
 """Stills for the page, dreamed by a process of their own, the most urgent first."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -8,6 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import cv2
 import numpy as np
@@ -15,6 +17,7 @@ import numpy as np
 from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.checks import key_of as job_key
+from dreamreel.pipeline.jobs.identity import code_digest
 from dreamreel.pipeline.jobs.job import Job, NamedFile, as_table
 from dreamreel.pipeline.studio.folder import Studio, key_of
 
@@ -40,7 +43,7 @@ class Previews:
         self._wishes: dict[Path, Wish] = {}
         self._errors: dict[Path, str] = {}
         self._making: Path | None = None
-        self._count, self._ends = 0, False
+        self._count, self._ends, self._dropped = 0, False, False
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
@@ -48,7 +51,7 @@ class Previews:
     def named(self, job: Job, ending: str) -> Job:
         """`job` with an output among the stills that is named by all that it says, and by the times
         of the files that it reads."""
-        key = key_of(job_key(job))
+        key = key_of(job_key(job), code_digest())
         return job.model_copy(update={"output": self._studio.stills / f"{key}{ending}"})
 
     def ask(self, job: Job, urgency: int = USUAL) -> str | None:
@@ -68,6 +71,11 @@ class Previews:
         """Forget all that was asked for and is not begun, `but` these."""
         with self._changed:
             self._wishes = {path: one for path, one in self._wishes.items() if path in but}
+            self._errors = {}
+            making, process = self._making, self._process
+            if making is not None and making not in but and making.suffix == ".mp4" and process:
+                self._dropped = True  # it may take long, and others wait
+                process.kill()
 
     def close(self) -> None:
         """End the process."""
@@ -96,17 +104,20 @@ class Previews:
 
     def _made(self, job: Job) -> str | None:
         """Have the process make `job`. Returns why it failed, or None."""
-        process = self._begun()
-        assert process.stdin is not None and process.stdout is not None
         try:
+            process = self._begun()
+            assert process.stdin is not None and process.stdout is not None
             process.stdin.write(json.dumps(as_table(job)).encode() + b"\n")
             process.stdin.flush()
             answer = process.stdout.readline()
-        except OSError:
-            answer = b""
-        if not answer:
-            return None if self._ends else "the process that dreams stills has ended"
-        error: str | None = json.loads(answer)["error"]
+            error: str | None = json.loads(answer)["error"]
+        except (OSError, ValueError, LookupError, TypeError) as fault:
+            if self._ends or self._dropped:
+                return None
+            why = f" ({fault.strerror})" if isinstance(fault, OSError) and fault.strerror else ""
+            return f"the process that dreams stills has ended{why}; the next change tries again"
+        finally:
+            self._dropped = False
         return error
 
     def _begun(self) -> "subprocess.Popen[bytes]":
@@ -127,9 +138,11 @@ def main() -> None:
     from dreamreel.pipeline.jobs.run import run
 
     keep_network()
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever libraries print is no answer
     with tempfile.TemporaryDirectory() as folder:
         run(_first(Path(folder)))  # it takes longer than all others
-    _lines(lambda job: run(job, overwrite=True, restart=True))
+    _lines(lambda job: run(job, overwrite=True, restart=True), answers)
 
 
 def _first(folder: Path) -> Job:
@@ -141,7 +154,7 @@ def _first(folder: Path) -> Job:
     return Job(kind="still", source=named, output=folder / "dream.png", settings=settings)
 
 
-def _lines(make: Callable[[Job], object]) -> None:
+def _lines(make: Callable[[Job], object], answers: TextIO) -> None:
     for line in sys.stdin:
         try:
             make(Job.model_validate_json(line))
@@ -150,7 +163,7 @@ def _lines(make: Callable[[Job], object]) -> None:
             error = str(mistake)
         except Exception as fault:  # told on the page: a still must not end all others
             error = " ".join(f"{type(fault).__name__}: {fault}".split())
-        print(json.dumps({"error": error}), flush=True)
+        print(json.dumps({"error": error}), file=answers, flush=True)
 
 
 if __name__ == "__main__":

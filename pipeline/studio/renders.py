@@ -149,7 +149,8 @@ class Renders:
         """The entries that can be read, in their order."""
         names = [path.stem for path in (self._queue.folder / "jobs").glob("*.json")]
         found = [entry for name in names if (entry := self._entry(name)) is not None]
-        self._known = {name: self._known[name] for name in names if name in self._known}
+        for gone in self._known.keys() - set(names):
+            self._known.pop(gone, None)
         return sorted(found, key=lambda entry: (entry.index, entry.name))
 
     def _entry(self, name: str) -> Entry | None:
@@ -158,9 +159,10 @@ class Renders:
         try:
             status = self._queue.path("jobs", name).stat()
             stamp = status.st_mtime_ns, status.st_ino
-            if name not in self._known or self._known[name][0] != stamp:
-                self._known[name] = stamp, self._queue.entry(name)
-            return self._known[name][1]
+            known = self._known.get(name)  # several threads read and write it
+            if known is None or known[0] != stamp:
+                known = self._known[name] = stamp, self._queue.entry(name)
+            return known[1]
         except (OSError, UserError):
             return None
 

@@ -1,5 +1,6 @@
 """The studio's server: its page, its files, and who may see them."""
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -8,8 +9,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
-from nicegui import app, ui
+from nicegui import app, run, ui
 from starlette.requests import Request
 from starlette.responses import (
     FileResponse,
@@ -35,6 +37,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+ENDS_WITHIN = 3  # seconds that open answers have at the end
+CLEANS_EVERY = 600.0  # seconds between deletions of old stills
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ADVANCES = 1.0  # seconds between looks at the queue
 COOKIE = "dreamreel"
@@ -47,6 +51,8 @@ HEADERS = {
     "connect-src 'self' ws: wss:; frame-ancestors 'none'; form-action 'self'; base-uri 'self'",
 }
 SAFE = ("GET", "HEAD", "OPTIONS")
+LARGEST_FORM = 4096  # bytes of what comes with a password
+AFTER_WRONG = 0.5  # seconds until the next try
 SCRYPT = {"n": 1 << 14, "r": 8, "p": 1}  # some 50 ms a try
 
 
@@ -83,7 +89,8 @@ def serve(
             return PlainTextResponse("Nothing is dreamed live.", 404)
         return StreamingResponse(live.stream(), media_type=MULTIPART)
 
-    app.timer(ADVANCES, renders.advance)
+    app.timer(ADVANCES, lambda: run.io_bound(renders.advance))
+    app.timer(CLEANS_EVERY, lambda: run.io_bound(studio.forget_old_stills), immediate=False)
     app.on_shutdown(live.stop)
     app.on_startup(lambda: told(f"http://{_bracketed(host)}:{port}/"))
     app.on_shutdown(previews.close)
@@ -96,6 +103,8 @@ def serve(
         uvicorn_logging_level="error",
         reload=False,
         show_welcome_message=False,
+        # A live dream's stream never ends by itself.
+        timeout_graceful_shutdown=ENDS_WITHIN,
     )
 
 
@@ -115,6 +124,7 @@ class Guard:
     def __init__(self, app: Any, host: str, port: int, digest: tuple[bytes, bytes] | None) -> None:
         self._app, self._digest = app, digest
         self._sessions: set[str] = set()
+        self._one_try = asyncio.Lock()
         names = LOOPBACK if host in LOOPBACK else None  # by any name, with a password
         self._hosts = None if names is None else {f"{_bracketed(name)}:{port}" for name in names}
 
@@ -152,7 +162,8 @@ class Guard:
     def _is_known(self, headers: dict[str, str]) -> bool:
         cookies = [part.strip().partition("=") for part in headers.get("cookie", "").split(";")]
         given = next((value for name, _, value in cookies if name == COOKIE), "")
-        return any(hmac.compare_digest(given, one) for one in self._sessions)
+        told = given.encode("latin-1", "replace")
+        return any(hmac.compare_digest(told, one.encode()) for one in self._sessions)
 
     async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Ask for the password."""
@@ -161,8 +172,19 @@ class Guard:
             return
         request, wrong = Request(scope, receive), False
         if request.method == "POST" and request.url.path == "/enter":
-            form = await request.form()
-            if self._matches(str(form.get("password", ""))):
+            body = b""
+            async for part in request.stream():
+                body += part
+                if len(body) > LARGEST_FORM:
+                    await PlainTextResponse("That is no password.", 413)(
+                        scope, receive, _with_headers(send)
+                    )
+                    return
+            given = parse_qs(body.decode(errors="replace")).get("password", [""])[0]
+            async with self._one_try:  # so that guessing is slow
+                matches = await asyncio.to_thread(self._matches, given)
+                await asyncio.sleep(0 if matches else AFTER_WRONG)
+            if matches:
                 session = secrets.token_urlsafe(32)
                 self._sessions.add(session)
                 answer: Response = RedirectResponse("/", 303)

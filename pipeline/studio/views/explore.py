@@ -19,7 +19,7 @@ from dreamreel.pipeline.jobs.job import Job
 from dreamreel.pipeline.networks.classes import search_classes
 from dreamreel.pipeline.networks.dreamnet_layers import FAVOURITE, Row
 from dreamreel.pipeline.studio import texts
-from dreamreel.pipeline.studio.choice import NOWHERE, Chosen, Session
+from dreamreel.pipeline.studio.choice import NOWHERE, TERMS, Chosen, Session, as_sum
 from dreamreel.pipeline.studio.previewing import THUMBNAIL
 from dreamreel.pipeline.studio.views.parts import GRID, Tile, press, tile
 
@@ -243,9 +243,9 @@ class ExploreView:
         self._changed()
 
     def _choose(self, term: str) -> None:
-        before = self._session.chosen.sets.get("dream.terms", "")
-        both = f"{before} + {term}" if before and self._adds.value else term
-        self._session.set({"dream.terms": both})
+        before = self._session.settings().dream.terms
+        both = as_sum({**before, term: 1.0}) if before and self._adds.value else term
+        self._session.set({TERMS: both})
 
     def _dreamed(self, term: str) -> Job | None:
         chosen = self._session.chosen.but({"dream.terms": term})

@@ -3,7 +3,6 @@
 import json
 import shlex
 from functools import partial
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from dreamreel.pipeline.app.presets import write_preset
 from dreamreel.pipeline.config.fields import all_fields
 from dreamreel.pipeline.config.grammar import parse_assignment
 from dreamreel.pipeline.config.presets import load_preset, preset_names
-from dreamreel.pipeline.errors import UserError
+from dreamreel.pipeline.errors import UserError, usable
 from dreamreel.pipeline.jobs.job import Job
 from dreamreel.pipeline.media.clips import Clip, probe
 from dreamreel.pipeline.studio import texts
@@ -23,6 +22,7 @@ from dreamreel.pipeline.studio.choice import (
     WIDE,
     Chosen,
     Session,
+    as_sum,
     bare_settings,
     looked_at,
     without_masks,
@@ -80,10 +80,18 @@ class LookView:
         self._sources.set_options(listed, value=name)
         path = None if name is None else self._session.studio.sources / name
         found = None if path is None else await run.io_bound(looked_at, path)
+        if self._sources.value != name:  # another was chosen meanwhile
+            return
         self._session.use(name, *(found or (None, WIDE)))
 
     def show(self) -> None:
         """Show the source and the best still that there is; ask for what is missing."""
+        try:
+            self._show()
+        except UserError as error:  # a preset that was changed or deleted since, say
+            self._state.set_text(str(error))
+
+    def _show(self) -> None:
         session = self._session
         plain = session.still("bare", bare_settings, SETTLED)
         small = session.still("all", session.settings, SMALL)
@@ -169,7 +177,7 @@ class LookView:
                     f"look-{name}",
                     partial(self._look, name),
                     partial(self._session.look, name),
-                    load_preset(name).description,
+                    _about(name),
                 )
 
     def _look(self, name: str) -> Job | None:
@@ -191,7 +199,7 @@ class LookView:
             value.bind_text_from(slider, "value", lambda number: f"{number:g}")
             self._sliders[name] = slider
         self._terms = ui.input(texts.TERMS).classes("w-full").mark("terms")
-        self._terms.props(f'hint="{escape(texts.TERMS_HINT)}"')
+        self._terms.props["hint"] = texts.TERMS_HINT
         self._terms.on(
             "change", lambda: self._session.set({"dream.terms": str(self._terms.value or "")})
         )
@@ -230,14 +238,16 @@ class LookView:
     def _build_setting(self, name: str, about: FieldInfo) -> ui.input:
         usual = f"{texts.UNSET}: {_default(about)}"
         row = ui.input(name, placeholder=usual).classes("w-full").mark(f"setting-{name}")
-        row.props(f'hint="{escape(about.description or "")}" bottom-slots stack-label')
+        row.props("bottom-slots stack-label")
+        row.props["hint"] = about.description or ""
         row.on("change", lambda: self._session.set({name: str(row.value or "")}))
         return row
 
     async def _dropped(self, event: events.UploadEventArguments) -> None:
         studio = self._session.studio
         try:
-            name = await studio.take(event.file.name, event.file.iterate())
+            with usable(studio.sources):  # a full disk, say
+                name = await studio.take(event.file.name, event.file.iterate())
             await run.io_bound(probe_or_refuse, studio.sources / name)
         except UserError as error:
             self._session.tell(str(error))
@@ -267,8 +277,7 @@ class LookView:
             value = table[section][key]
             if isinstance(value, int | float):
                 slider.set_value(value)
-        terms = chosen.sets.get("dream.terms")
-        self._terms.set_value(terms if terms is not None else _sum(table["dream"]["terms"]))
+        self._terms.set_value(as_sum(table["dream"]["terms"]) if table["dream"]["terms"] else "")
         for name, one in self._wall.items():
             press(one, name == chosen.look)
         self._command.set_content(self._told())
@@ -282,7 +291,7 @@ class LookView:
         kind = "video" if self._session.is_film else "image"
         return shlex.join(["dreamreel", kind, str(source), *self._session.chosen.of(kind).words()])
 
-    def _render(self) -> None:
+    async def _render(self) -> None:
         source, chosen = self._session.source, self._session.chosen
         if source is None:
             return
@@ -292,7 +301,7 @@ class LookView:
             job = video_job(source, Path(f"{stem}.mp4"), settings, spans, None, False)
         else:
             job = image_job(source, Path(f"{stem}.png"), settings)
-        name = self._session.render(job)
+        name = await self._session.render(job)
         if name is not None:
             ui.notify(texts.ADDED.format(name=name))
 
@@ -353,14 +362,17 @@ def probe_or_refuse(path: Path) -> Clip | None:
     return None
 
 
+def _about(preset: str) -> str:
+    """What the `preset` says of itself, or why it cannot be read: it may be the user's own."""
+    try:
+        return load_preset(preset).description
+    except UserError as error:
+        return str(error)
+
+
 def _can_be_shown(source: Path) -> bool:
     """Whether a browser shows the file `source` as it is, quickly."""
     return source.suffix.lower() in SHOWN and source.stat().st_size <= LARGEST_SHOWN
-
-
-def _sum(terms: dict[str, float]) -> str:
-    return " + ".join(name if weight == 1 else f"{weight:g}*{name}"
-                      for name, weight in terms.items())  # fmt: skip
 
 
 def _default(about: FieldInfo) -> str:

@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 from nicegui import events, run, ui
 
+from dreamreel.pipeline.config.grammar import value_text
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.job import Job
 from dreamreel.pipeline.studio import texts
-from dreamreel.pipeline.studio.choice import Session, bare_settings
+from dreamreel.pipeline.studio.choice import Session, as_sum, bare_settings
 from dreamreel.pipeline.studio.painting import (
     HEAD,
     file_for,
@@ -36,6 +37,7 @@ class MasksView:
         self._session = session
         self._shown: Path | None = None
         self._wanted: Job | None = None
+        self._is_filling = False
         self._needs = ui.label(texts.MASKS_NEED)
         with ui.column().classes("w-full") as self._body:
             ui.label(texts.PAINT_HELP)
@@ -132,8 +134,23 @@ class MasksView:
         self._follow.set_visibility(session.is_film)
         self._wanted = None
         self._film.clear()
-        self._shown = None
+        self._fill()
         self._tell()
+
+    def _fill(self) -> None:
+        """Show what is chosen of the masks."""
+        settings = self._session.settings()
+        masks = [region.mask for region in settings.region] or [settings.mask]
+        if masks[0].file is None:
+            return
+        side = "both" if settings.region else "outside" if settings.mask.invert else "inside"
+        terms = [as_sum(region.terms) if region.terms else "" for region in settings.region[:2]]
+        self._is_filling = True
+        self._side.set_value(side)
+        self._feather.set_value(masks[0].feather)
+        for field, text in zip((self._inside, self._outside), terms, strict=False):
+            field.set_value(text)
+        self._is_filling = False
 
     def _tell(self) -> None:
         """Tell which frames have a mask."""
@@ -167,7 +184,7 @@ class MasksView:
     def _use(self) -> None:
         """Have the painted masks among what is chosen."""
         session, folder = self._session, self._folder
-        if session.source is None or not frames_in(folder):
+        if self._is_filling or session.source is None or not frames_in(folder):
             return
         file = folder if session.is_film else file_for(folder, 0)
         session.set(
@@ -185,7 +202,7 @@ class MasksView:
         if source is not None:
             forget_painted(self._session.studio, source.name)
             self._session.set(dict.fromkeys((*OWN, "mask.feather"), ""))
-            self._shown = None
+            self._shown = None  # the canvas is made anew
 
     def _ask_film(self) -> None:
         self._wanted = self._session.moving("preview", self._session.settings())
@@ -200,7 +217,7 @@ def _settings_of(
 ) -> dict[str, str]:
     """The settings, as text, by which the mask in `file` tells what is dreamed: on one `side` of it
     or, with "both", by the `terms` inside and outside. `carried` masks follow the flow."""
-    path, carry = json.dumps(str(file)), json.dumps(carried)
+    path, carry = value_text(str(file)), value_text(carried)
     if side != "both":
         return {
             "mask.file": path,
@@ -214,7 +231,7 @@ def _settings_of(
         for invert in ("false", "true")
     ]
     parts = [
-        f"{{ terms = {json.dumps(term)}, {mask} }}" if term else f"{{ {mask} }}"
+        f"{{ terms = {value_text(term)}, {mask} }}" if term else f"{{ {mask} }}"
         for term, mask in zip(terms, masks, strict=True)
     ]
     region = f"[{', '.join(parts)}]"

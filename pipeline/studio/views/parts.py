@@ -33,7 +33,8 @@ def film(kind: str, name: str, classes: str = "w-full max-w-2xl") -> None:
     if Path(name).suffix.lower() in CONTAINERS:
         plays = kind == "stills"  # a preview, without sound
         made = ui.video(address(kind, name), controls=True, loop=True, muted=plays, autoplay=plays)
-        made.classes(classes).props(f'aria-label="{escape(name)}" playsinline')
+        made.classes(classes).props("playsinline")
+        made.props["aria-label"] = name
     else:
         text = f'<img src="{address(kind, name)}" alt="{escape(name)}">'
         ui.html(text, sanitize=False).classes(classes)
@@ -74,7 +75,8 @@ def tile(
 ) -> Tile:
     """A tile with the `label`, that calls `chosen` when it is pressed."""
     with ui.element("button").on("click", chosen).mark(mark) as button:
-        button.props(f'title="{escape(about)}" type="button"')
+        button.props('type="button"')
+        button.props["title"] = about
         picture = ui.html(f'<img alt="" src="{EMPTY}">', sanitize=False)
         ui.label(label).classes("break-all")
     return Tile(make, button, picture)

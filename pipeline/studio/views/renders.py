@@ -73,7 +73,7 @@ class RendersView:
                 ui.label(one.output).props('role="heading" aria-level="2"')
                 label = ui.label().mark(f"state-{one.name}")
             bar = ui.linear_progress(0, show_value=False)
-            bar.props(f'aria-label="{escape(one.output)}"')
+            bar.props["aria-label"] = one.output
             bar.set_visibility(one.state == "running")
             picture = ui.html("", sanitize=False).classes("max-w-md").mark(f"latest-{one.name}")
             self._progress[one.name] = Progressing(label, bar, picture)
@@ -105,7 +105,7 @@ class RendersView:
                 await self.show()
 
             made = ui.button(text, on_click=clicked).props("flat dense").mark(f"{key}-{one.name}")
-            made.props(f'aria-label="{escape(f"{text}: {one.output}")}"')
+            made.props["aria-label"] = f"{text}: {one.output}"
 
         if one.state in ("running", "waiting"):
             button(texts.STOP, renders.stop, "stop")
@@ -125,7 +125,7 @@ class RendersView:
         used.mark(f"again-{one.name}")
         if one.state == "done":
             link = ui.link(texts.DOWNLOAD, address("renders", one.output) + "?download")
-            link.props(f'aria-label="{escape(f"{texts.DOWNLOAD}: {one.output}")}"')
+            link.props["aria-label"] = f"{texts.DOWNLOAD}: {one.output}"
             link.mark(f"download-{one.name}")
 
     async def _use_again(self, one: Render) -> None:

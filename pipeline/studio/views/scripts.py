@@ -60,7 +60,8 @@ SCRIPT = """
   };
   const draw = () => {
     const svg = document.getElementById("curve");
-    if (!svg || !now) return;
+    if (!svg) return;
+    if (!now) { svg.replaceChildren(); return; }
     const width = svg.clientWidth || 600, height = svg.clientHeight || 220;
     const across = t => PAD + (width - 2 * PAD) * t / now.seconds;
     const down = v => height - PAD - (height - 2 * PAD) * (v - now.low) / (now.high - now.low);
@@ -138,7 +139,8 @@ SCRIPT = """
   new MutationObserver(() => {
     document.querySelectorAll(".nicegui-code button:not([aria-label])").forEach(
       one => one.setAttribute("aria-label", window.studioTexts.copy));
-    if (document.getElementById("curve")?.childElementCount === 0) draw();  // its tab was opened
+    const svg = document.getElementById("curve");
+    if (now && svg?.childElementCount === 0) draw();  // its tab was opened
   }).observe(document.body, {childList: true, subtree: true});
 
   const paint = {size: 40, erases: false, last: null};

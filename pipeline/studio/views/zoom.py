@@ -2,7 +2,7 @@
 camera's path, and the render."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -16,9 +16,10 @@ from nicegui import background_tasks, events, run, ui
 
 from dreamreel.pipeline.app.jobs import ZoomOptions, zoom_job
 from dreamreel.pipeline.config.fields import all_fields
+from dreamreel.pipeline.config.grammar import value_text
 from dreamreel.pipeline.config.schedule import EASES
 from dreamreel.pipeline.config.timeline import Heard
-from dreamreel.pipeline.config.values import check_seconds, parse_fps
+from dreamreel.pipeline.config.values import check_frames, check_seconds, parse_fps
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.job import Job
 from dreamreel.pipeline.studio import texts
@@ -60,7 +61,7 @@ class Plan:
                 reverse=bool(table.get("reverse")),
             )
             check_seconds("--seconds", found.seconds)
-            parse_fps("--fps", found.fps)
+            check_frames(round(found.seconds * parse_fps("--fps", found.fps)))
             return found
         return cls()
 
@@ -221,10 +222,14 @@ class ZoomView:
         """Draw the curve over `stage`."""
         self._stage = stage
         self._about.set_text(all_fields()[self._name].description or "")
+        value = self._value_now()
         try:
-            self._curve = curve_of(self._name, self._value_now(), self._stage)
+            self._curve = curve_of(self._name, value, self._stage)
         except UserError as error:
+            self._curve = None  # whatever is done to keys is done to this setting alone
             self._session.tell(str(error))
+            self._text.set_value(value_text(value) if isinstance(value, dict) else str(value))
+            ui.run_javascript("studioCurve(null)")
             return
         self._show_curve()
 
@@ -267,6 +272,20 @@ class ZoomView:
         """Have `curve` as the schedule of its setting: the text is what counts."""
         self._session.set({curve.name: curve.text})
 
+    def _change(self, change: Callable[[], Curve], seconds: float | None = None) -> None:
+        """Take the curve that `change` makes, and pick the key at that time. Where there cannot be
+        one, it is told, and the curve stays."""
+        try:
+            curve = change()
+        except UserError as error:
+            self._session.tell(str(error))
+            self._show_curve()
+            return
+        if seconds is not None:
+            away = [abs(key.seconds - seconds) for key in curve.keys]
+            self._picked = away.index(min(away))
+        self._take(curve)
+
     def _dragged(self, event: events.GenericEventArguments) -> None:
         """A key was picked, moved, added or removed on the page."""
         told, curve = event.args, self._curve
@@ -281,29 +300,24 @@ class ZoomView:
             if told["do"] == "pick":
                 self._show_curve()
             elif told["do"] == "move":
-                moved = curve.moved(index, self._stage, float(told["t"]), float(told["v"]))
-                self._follow(moved, float(told["t"]))
+                at, value = float(told["t"]), float(told["v"])
+                self._change(lambda: curve.moved(index, self._stage, at, value), at)
             elif told["do"] == "remove":
-                self._take(curve.removed(index, self._stage))
+                self._change(lambda: curve.removed(index, self._stage))
         elif told.get("do") == "add":
-            added = curve.added(self._stage, float(told["t"]), float(told["v"]))
-            self._follow(added, float(told["t"]))
-
-    def _follow(self, curve: Curve, seconds: float) -> None:
-        """Take `curve`, and pick the key that is at that time."""
-        away = [abs(key.seconds - seconds) for key in curve.keys]
-        self._picked = away.index(min(away))
-        self._take(curve)
+            at, value = float(told["t"]), float(told["v"])
+            self._change(lambda: curve.added(self._stage, at, value), at)
 
     def _numbered(self) -> None:
-        at, value = self._at.value, self._value.value
-        if self._curve is None or self._is_filling or at is None or value is None:
+        at, value, curve = self._at.value, self._value.value, self._curve
+        if curve is None or self._is_filling or at is None or value is None:
             return
-        self._follow(self._curve.moved(self._picked, self._stage, float(at), float(value)), at)
+        self._change(lambda: curve.moved(self._picked, self._stage, at, value), at)
 
     def _eased(self) -> None:
-        if self._curve is not None and not self._is_filling:
-            self._take(self._curve.eased(self._picked, self._stage, str(self._ease.value or "")))
+        curve, ease = self._curve, str(self._ease.value or "")
+        if curve is not None and not self._is_filling:
+            self._change(lambda: curve.eased(self._picked, self._stage, ease))
 
     def _add(self) -> None:
         """Add a key in the middle of the longest gap."""
@@ -315,11 +329,12 @@ class ZoomView:
         length, begins = max(gaps)
         middle = begins + length / 2
         value = min(curve.points, key=lambda point: abs(point[0] - middle))[1]
-        self._follow(curve.added(self._stage, middle, value), middle)
+        self._change(lambda: curve.added(self._stage, middle, value), middle)
 
     def _remove(self) -> None:
-        if self._curve is not None:
-            self._take(self._curve.removed(self._picked, self._stage))
+        curve = self._curve
+        if curve is not None:
+            self._change(lambda: curve.removed(self._picked, self._stage))
 
     def _planned(self) -> None:
         if self._is_filling:
@@ -327,7 +342,7 @@ class ZoomView:
         seconds, fps = self._seconds.value, str(self._fps.value or "")
         try:
             check_seconds("--seconds", float(seconds or 0))
-            parse_fps("--fps", fps)
+            check_frames(round(float(seconds) * parse_fps("--fps", fps)))
         except UserError as error:
             self._session.tell(str(error))
         else:
@@ -343,7 +358,8 @@ class ZoomView:
     def _show_path(self) -> None:
         plan, music = self._plan, self._music_file()
         chosen = self._session.chosen.of("zoom")
-        given = chosen.but({"width": str(PATH_WIDTH)}).given()
+        small = {"width": str(PATH_WIDTH), "output.keep_state": "false"}
+        given = chosen.but(small).given()
 
         def made(source: Path) -> Job:
             job = zoom_job(source, plan.options(music, motion_only=True), given)
@@ -359,7 +375,7 @@ class ZoomView:
             ui.spinner().props(f'aria-label="{texts.SETTLING}"')
         self.show()
 
-    def _render(self) -> None:
+    async def _render(self) -> None:
         source = self._session.source
         if source is None:
             return
@@ -370,7 +386,7 @@ class ZoomView:
         except UserError as error:
             self._session.tell(str(error))
             return
-        name = self._session.render(job)
+        name = await self._session.render(job)
         if name is not None:
             ui.notify(texts.ADDED.format(name=name))
 
