@@ -13,11 +13,12 @@ from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import filelock
 import numpy as np
 import pytest
 
-from dreamreel.pipeline.config.fields import Settings
+from dreamreel.pipeline.config.fields import Mask, Settings
 from dreamreel.pipeline.config.grammar import build
 from dreamreel.pipeline.errors import Stopped, UserError
 from dreamreel.pipeline.jobs import segments
@@ -59,10 +60,22 @@ def renders(clip: Path) -> dict[str, Render]:
         "preview": lambda out, settings, report: render_video(
             clip, out, settings, report=report, kind="preview"
         ),
+        "masked preview": lambda out, settings, report: render_video(
+            clip, out, with_mask(settings, clip), report=report, kind="preview"
+        ),
         "zoom": lambda out, settings, report: render_zoom(
             None, out, settings, flight(0.5, Fraction(25), (96, 160)), report
         ),
     }
+
+
+def with_mask(settings: Settings, clip: Path) -> Settings:
+    """`settings` with a mask that is painted on the first frame of `clip` and carried."""
+    mask = np.zeros((96, 160), np.uint8)
+    mask[30:70, 50:110] = 255
+    cv2.imwrite(str(clip.with_name("mask.png")), mask)
+    painted = Mask(file=clip.with_name("mask.png"), carry=True)
+    return settings.model_copy(update={"mask": painted})
 
 
 def stopping_after(frames: int) -> Report:
@@ -72,7 +85,7 @@ def stopping_after(frames: int) -> Report:
 
 
 @pytest.mark.usefixtures("short_segments")
-@pytest.mark.parametrize("kind", ["video", "span", "preview", "zoom"])
+@pytest.mark.parametrize("kind", ["video", "span", "preview", "masked preview", "zoom"])
 def test_a_render_stopped_often_equals_an_uninterrupted_one(
     clip: Path, tmp_path: Path, kind: str
 ) -> None:

@@ -64,7 +64,7 @@ PreviewFlow = Annotated[
     bool,
     typer.Option(
         "--preview-flow",
-        help="Dream nothing; show the flow, occlusion and cuts.",
+        help="Dream nothing; show the flow, occlusion, cuts and masks.",
         rich_help_panel=OUT,
     ),
 ]

@@ -224,8 +224,8 @@ def _checked_video(job: Job, out: Target, report: Report) -> Checked:
     )
     out = _fitting_container(clip, out, report)
     bars_at(settings, clip.size, clip.raster.size_at(settings.width))
+    check_video_masks(job, clip, report)
     if job.kind == "video":
-        check_video_masks(job, clip, report)
         encoding_of(clip.raster, out, settings, QUIET)
     parts = PREVIEW if job.kind == "preview" else RENDER
     check_target(out, [source, *clip.files], files_of(job), parts)

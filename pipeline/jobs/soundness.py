@@ -17,6 +17,7 @@ from dreamreel.pipeline.dreaming.control import (
     VarietyLoop,
 )
 from dreamreel.pipeline.dreaming.enlarging import shrunk
+from dreamreel.pipeline.dreaming.masks import Painted
 from dreamreel.pipeline.frames import Box
 from dreamreel.pipeline.motion.flow import working_size
 from dreamreel.pipeline.motion.following import Followed
@@ -43,12 +44,7 @@ def check_video(
             _check_picture(f"{name}.detail", carried.detail, 3, small)
             _check_picture(f"{name}.direction", carried.direction, 3, small)
             _check_picture(f"{name}.level", carried.level, 1, small)
-    if len(state.painted) != masks:
-        raise ValueError(f"it follows {len(state.painted)} masks of {masks}")
-    for painted in state.painted:
-        if painted is not None:
-            _check_picture("painted.moved", painted.moved, 2, state.box.size)
-            _check_least(0, painted=painted.number)
+    check_painted(state.painted, masks, state.box.size)
     _check_controllers(strength=state.strength.control)
     _check_crispness(state.crispness)
     _check_measured(state.strength)
@@ -66,6 +62,17 @@ def check_video(
     check_followed(state.followed, size, side)
     if state.followed is not None and state.followed.box != state.box:
         raise ValueError(f"the picture is in {state.box} and in {state.followed.box}")
+
+
+def check_painted(found: list[Painted | None], masks: int, size: Size) -> None:
+    """Raise ValueError unless `found` are the states of so many `masks` that follow a picture of
+    `size`."""
+    if len(found) != masks:
+        raise ValueError(f"it follows {len(found)} masks of {masks}")
+    for painted in found:
+        if painted is not None:
+            _check_picture("painted.moved", painted.moved, 2, size)
+            _check_least(0, painted=painted.number)
 
 
 def check_followed(followed: Followed | None, size: Size, side: int | None) -> None:

@@ -49,7 +49,7 @@ from dreamreel.pipeline.jobs.preparation import (
 from dreamreel.pipeline.jobs.record import Made
 from dreamreel.pipeline.jobs.report import Report, on_first
 from dreamreel.pipeline.jobs.segments import Segments, unreadable_state
-from dreamreel.pipeline.jobs.soundness import check_cuts, check_followed, check_video
+from dreamreel.pipeline.jobs.soundness import check_cuts, check_followed, check_painted, check_video
 from dreamreel.pipeline.media.clips import Clip
 from dreamreel.pipeline.media.converting import FITTED
 from dreamreel.pipeline.media.cropping import scaled
@@ -303,6 +303,8 @@ def _preview_of(work: Segments, clip: Clip, job: Job) -> PreviewState:
     try:
         state = decode(PreviewState, work.state)
         check_followed(state.followed, size, _side(settings))
+        assert state.followed is not None  # a preview follows motion
+        check_painted(state.painted, masks_in(settings), state.followed.box.size)
         check_cuts(state.cuts, *_saved_span(work, job))
     except ValueError as error:
         raise UserError(unreadable_state(work.folder)) from error

@@ -20,7 +20,6 @@ from dreamreel.pipeline.studio.views.renders import RendersView
 from dreamreel.pipeline.studio.views.scripts import CSS, SCRIPT
 from dreamreel.pipeline.studio.views.zoom import ZoomView
 
-PRIMARY = "#1565c0"  # as in `scripts.CSS`, which has another one for the dark
 POLL, POLL_RENDERS = 0.1, 1.0  # seconds between looks at stills, and at renders
 MOST_TOLD = 10_000  # milliseconds for which a mistake is told
 
@@ -34,7 +33,6 @@ class Page:
         words = dumps({"copy": texts.COPY})
         ui.add_body_html(f"<script>window.studioTexts = {words};{SCRIPT}</script>")
         ui.page_title(texts.TITLE)
-        ui.colors(primary=PRIMARY)
         with ui.header().classes("items-center bg-slate-800 text-white"):
             ui.label(texts.TITLE).classes("text-lg").props('role="heading" aria-level="1"')
             with ui.tabs() as self._tabs:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -238,16 +238,13 @@ def changing(queue: Queue, patience: float = PATIENCE) -> Iterator[None]:
     """Hold the lock of `queue` for a moment, to change entries. Raises UserError if another
     process has held it for `patience` seconds, as a batch does."""
     ends = time.monotonic() + patience
-    while True:
-        lock = queue.locked()
-        try:
-            lock.__enter__()
-            break
-        except UserError:
-            if time.monotonic() >= ends:
-                raise
-            time.sleep(0.05)
-    try:
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(queue.locked())
+                break
+            except UserError:
+                if time.monotonic() >= ends:
+                    raise
+                time.sleep(0.05)
         yield
-    finally:
-        lock.__exit__(None, None, None)

@@ -28,13 +28,14 @@ from dreamreel.pipeline.studio.choice import (
     without_masks,
 )
 from dreamreel.pipeline.studio.folder import FILMS
-from dreamreel.pipeline.studio.previewing import SETTLED, SMALL, THUMBNAIL, URGENT, USUAL
-from dreamreel.pipeline.studio.views.parts import GRID, Tile, address, film, press, tile
+from dreamreel.pipeline.studio.previewing import SETTLED, SMALL, THUMBNAIL, URGENT
+from dreamreel.pipeline.studio.views.parts import GRID, FilmPlace, Tile, address, press, tile
 
 # The knobs that matter most: a setting, its label, and the least, most and step of its slider.
 KNOBS = (
     ("dream.strength", texts.STRENGTH, 0.0, 3.0, 0.1),
     ("dream.octaves", texts.OCTAVES, 1, 8, 1),
+    ("dream.octave_scale", texts.OCTAVE_SCALE, 1.1, 2.0, 0.05),
     ("dream.steps", texts.STEPS, 1, 40, 1),
     ("dream.mix", texts.MIX, 0.0, 1.0, 0.05),
     ("video.carry", texts.CARRY, 0.0, 0.99, 0.01),
@@ -62,8 +63,6 @@ class LookView:
         self._wall: dict[str, Tile] = {}
         self._sliders: dict[str, ui.slider] = {}
         self._shown: tuple[object, ...] = ()
-        self._moving: Job | None = None
-        self._is_told = False
         with ui.element("div").classes("grid grid-cols-1 lg:grid-cols-[1fr_22rem] gap-4 w-full"):
             with ui.column().classes("w-full min-w-0"):
                 self._build_source()
@@ -124,7 +123,7 @@ class LookView:
             self._shown = before, after
         is_settled = settled.output.exists()
         self._state.set_text(error or (texts.SETTLED if is_settled else texts.SETTLING))
-        self._show_moving()
+        self._film.show()
         if is_settled or error is not None:
             for one in self._wall.values():
                 one.show(session)
@@ -156,7 +155,7 @@ class LookView:
     def _build_picture(self) -> None:
         self._picture = ui.html("", sanitize=False).classes("w-full").mark("picture")
         self._state = ui.label("").props('role="status"').mark("state")
-        self._film = ui.column().classes("w-full")
+        self._film = FilmPlace(self._session, "w-full")
         with ui.row():
             ui.button(texts.RENDER, on_click=self._render).mark("render")
             self._move = ui.button(texts.MOVE, on_click=self._ask_moving).props("outline")
@@ -264,7 +263,7 @@ class LookView:
 
     def _changed(self) -> None:
         chosen, session = self._session.chosen, self._session
-        self._shown, self._moving = (), None
+        self._shown = ()
         self._film.clear()
         self._moments.set_visibility(session.is_film)
         self._move.set_visibility(session.is_film)
@@ -306,28 +305,7 @@ class LookView:
             ui.notify(texts.ADDED.format(name=name))
 
     def _ask_moving(self) -> None:
-        self._moving = self._session.moving("video", self._session.settings())
-        self._is_told = False
-        self._show_moving()
-
-    def _show_moving(self) -> None:
-        """Show the moving preview, if it was asked for and is there."""
-        job = self._moving
-        if job is None or self._is_told:
-            return
-        error = self._session.previews.ask(job, USUAL)
-        if error is None and not job.output.exists():
-            if not self._film.default_slot.children:
-                with self._film:
-                    ui.spinner().props(f'aria-label="{texts.SETTLING}"')
-            return
-        self._film.clear()
-        self._is_told = True
-        with self._film:
-            if error is not None:
-                ui.label(error).classes("text-negative")
-            else:
-                film("stills", job.output.name, "w-full")
+        self._film.want(self._session.moving("video", self._session.settings()))
 
     def _save(self, name: str) -> None:
         chosen = self._session.chosen

@@ -23,8 +23,8 @@ from dreamreel.pipeline.studio.painting import (
     keep_painted,
     painted_of,
 )
-from dreamreel.pipeline.studio.previewing import SETTLED, URGENT, USUAL
-from dreamreel.pipeline.studio.views.parts import film, image
+from dreamreel.pipeline.studio.previewing import SETTLED, URGENT
+from dreamreel.pipeline.studio.views.parts import FilmPlace, image
 
 PENS = (5, 160, 40)  # the least, the most and the usual width of the pen, of a picture of 640
 OWN = ("mask.file", "mask.carry", "mask.invert", "region")  # settings that this view makes
@@ -36,7 +36,6 @@ class MasksView:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._shown: Path | None = None
-        self._wanted: Job | None = None
         self._is_filling = False
         self._needs = ui.label(texts.MASKS_NEED)
         with ui.column().classes("w-full") as self._body:
@@ -54,7 +53,7 @@ class MasksView:
                 self._follow = ui.button(texts.FOLLOW_MASK, on_click=self._ask_film)
                 self._follow.props("outline").mark("follow-mask")
             self._build_sides()
-            self._film = ui.column().classes("w-full max-w-4xl")
+            self._film = FilmPlace(session, "w-full max-w-4xl")
         ui.on("painted", self._painted)
         session.watch(self._changed)
 
@@ -66,19 +65,7 @@ class MasksView:
             if plain.output.exists():
                 self._shown = plain.output
                 self._show_frame(plain)
-        job = self._wanted
-        if job is None:
-            return
-        error = self._session.previews.ask(job, USUAL)
-        if error is None and not job.output.exists():
-            return
-        self._wanted = None
-        self._film.clear()
-        with self._film:
-            if error is not None:
-                ui.label(error).classes("text-negative")
-            else:
-                film("stills", job.output.name, "w-full")
+        self._film.show()
 
     def _build_pen(self) -> None:
         least, most, usual = PENS
@@ -132,7 +119,6 @@ class MasksView:
         self._needs.set_visibility(not has_source)
         self._body.set_visibility(has_source)
         self._follow.set_visibility(session.is_film)
-        self._wanted = None
         self._film.clear()
         self._fill()
         self._tell()
@@ -205,11 +191,7 @@ class MasksView:
             self._shown = None  # the canvas is made anew
 
     def _ask_film(self) -> None:
-        self._wanted = self._session.moving("preview", self._session.settings())
-        self._film.clear()
-        with self._film:
-            ui.spinner().props(f'aria-label="{texts.SETTLING}"')
-        self.show()
+        self._film.want(self._session.moving("preview", self._session.settings()))
 
 
 def _settings_of(

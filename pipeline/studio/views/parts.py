@@ -11,8 +11,9 @@ from nicegui import ui
 from dreamreel.pipeline.errors import UserError
 from dreamreel.pipeline.jobs.job import Job
 from dreamreel.pipeline.media.encoding import CONTAINERS
+from dreamreel.pipeline.studio import texts
 from dreamreel.pipeline.studio.choice import Session
-from dreamreel.pipeline.studio.previewing import IDLE
+from dreamreel.pipeline.studio.previewing import IDLE, USUAL
 
 EMPTY = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
 GRID = "wall grid grid-cols-2 sm:grid-cols-3 md:grid-cols-5 gap-2 w-full"
@@ -38,6 +39,45 @@ def film(kind: str, name: str, classes: str = "w-full max-w-2xl") -> None:
     else:
         text = f'<img src="{address(kind, name)}" alt="{escape(name)}">'
         ui.html(text, sanitize=False).classes(classes)
+
+
+class FilmPlace:
+    """A place for a preview that moves: it shows that it is being made, then the film, or why there
+    is none."""
+
+    def __init__(self, session: Session, classes: str) -> None:
+        self._session = session
+        self._job: Job | None = None
+        self._place = ui.column().classes(classes)
+
+    def clear(self) -> None:
+        """Show nothing, and want nothing."""
+        self._job = None
+        self._place.clear()
+
+    def want(self, job: Job | None) -> None:
+        """Show the film that `job` makes, once it is there."""
+        self._job = job
+        self._place.clear()
+        if job is not None:
+            with self._place:
+                ui.spinner().props["aria-label"] = texts.SETTLING
+            self.show()
+
+    def show(self) -> None:
+        """Bring the place up to date."""
+        job = self._job
+        if job is None:
+            return
+        error = self._session.previews.ask(job, USUAL)
+        if error is None and not job.output.exists():
+            return
+        self.clear()
+        with self._place:
+            if error is not None:
+                ui.label(error).classes("text-negative")
+            else:
+                film("stills", job.output.name, "w-full")
 
 
 @dataclass

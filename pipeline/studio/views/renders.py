@@ -144,11 +144,12 @@ class RendersView:
 
 def _told_of(one: Render) -> str:
     words = texts.STATES[one.state]
-    if one.state == "running" and one.total:
-        words += f", {one.done} of {one.total}"
+    if one.total and one.state == "stopped":
+        words = texts.STOPPED_AT.format(words=words, done=one.done, total=one.total)
+    elif one.total and one.state == "running":
+        words = texts.OF_TOTAL.format(words=words, done=one.done, total=one.total)
         if one.left is not None:
             minutes, seconds = divmod(round(one.left), 60)
-            words += f", {one.rate:.1f} a second, {minutes}:{seconds:02} left"
-    elif one.total and one.state == "stopped":
-        words += f" at {one.done} of {one.total}"
+            about = {"rate": one.rate, "minutes": minutes, "seconds": seconds}
+            words = texts.LEFT.format(words=words, **about)
     return words

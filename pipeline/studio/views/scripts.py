@@ -1,10 +1,10 @@
 """The page's own style, and its script: curves that are dragged, and masks that are painted."""
 
 CSS = """
-:root{--q-primary:#1565c0}
+body{--studio-blue:#1565c0;--q-primary:var(--studio-blue)!important}
 .body--dark{--q-primary:#64b5f6!important}
-.body--dark .bg-primary{--q-primary:#1565c0}
-.q-uploader .q-uploader__header{background:#1565c0;color:#fff}
+.body--dark .bg-primary{--q-primary:var(--studio-blue)}
+.q-uploader .q-uploader__header{background:var(--studio-blue);color:#fff}
 .nicegui-link{color:var(--q-primary)}
 .q-notification.bg-negative{background:#b00020!important}
 .text-negative{color:#b00020!important}

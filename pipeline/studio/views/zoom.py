@@ -14,6 +14,7 @@ from typing import Any
 
 from nicegui import background_tasks, events, run, ui
 
+from dreamreel.pipeline.app.arguments import RATE, SECONDS
 from dreamreel.pipeline.app.jobs import ZoomOptions, zoom_job
 from dreamreel.pipeline.config.fields import all_fields
 from dreamreel.pipeline.config.grammar import value_text
@@ -25,15 +26,13 @@ from dreamreel.pipeline.jobs.job import Job
 from dreamreel.pipeline.studio import texts
 from dreamreel.pipeline.studio.choice import NOWHERE, Session
 from dreamreel.pipeline.studio.curves import Curve, Stage, curve_of, drawn
-from dreamreel.pipeline.studio.previewing import URGENT
-from dreamreel.pipeline.studio.views.parts import film
+from dreamreel.pipeline.studio.views.parts import FilmPlace
 
 # The settings whose curves are offered first; any other that may be scheduled can be typed.
 CURVES = (
     *("camera.zoom", "camera.rotation", "camera.pan_x", "camera.pan_y", "camera.tilt"),
     *("camera.yaw", "zoom.evolve", "dream.strength", "dream.step_size"),
 )
-SECONDS, RATE = 8.0, "30"
 PATH_WIDTH = 256  # pixels of the preview of the camera's path
 
 
@@ -105,7 +104,6 @@ class ZoomView:
         self._name, self._picked = CURVES[0], 0
         self._stage = Stage(1, Fraction(30))
         self._curve: Curve | None = None
-        self._wanted: Job | None = None
         self._is_filling = False
         self._pictures = ui.label(texts.ZOOM_NEEDS)
         with ui.column().classes("w-full") as self._body:
@@ -116,7 +114,7 @@ class ZoomView:
                 ui.button(texts.RENDER_ZOOM, on_click=self._render).props("outline").mark(
                     "render-zoom"
                 )
-            self._film = ui.column().classes("w-full max-w-2xl")
+            self._film = FilmPlace(session, "w-full max-w-2xl")
             ui.label(texts.COMMAND).classes("text-sm")
             self._command = ui.code("", language="bash").classes("w-full").mark("zoom-command")
         ui.on("curve", self._dragged)
@@ -124,19 +122,7 @@ class ZoomView:
 
     def show(self) -> None:
         """Show the preview of the path, if it was asked for and is there."""
-        job = self._wanted
-        if job is None:
-            return
-        error = self._session.previews.ask(job, URGENT)
-        if error is None and not job.output.exists():
-            return
-        self._wanted = None
-        self._film.clear()
-        with self._film:
-            if error is not None:
-                ui.label(error).classes("text-negative")
-            else:
-                film("stills", job.output.name, "w-full")
+        self._film.show()
 
     def _build_plan(self) -> None:
         with ui.row().classes("w-full items-end"):
@@ -186,7 +172,6 @@ class ZoomView:
         is_picture = session.source is not None and not session.is_film
         self._pictures.set_visibility(not is_picture)
         self._body.set_visibility(is_picture)
-        self._wanted = None
         self._film.clear()
         if not is_picture:
             return
@@ -366,14 +351,9 @@ class ZoomView:
             return job.model_copy(update={"output": NOWHERE.with_suffix(".mp4")})
 
         try:
-            self._wanted = self._session.preview("path", made, ".mp4")
+            self._film.want(self._session.preview("path", made, ".mp4"))
         except UserError as error:
             self._session.tell(str(error))
-            return
-        self._film.clear()
-        with self._film:
-            ui.spinner().props(f'aria-label="{texts.SETTLING}"')
-        self.show()
 
     async def _render(self) -> None:
         source = self._session.source
